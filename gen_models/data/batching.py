@@ -1,0 +1,255 @@
+"""Batches whose content is a pure function of (seed, step).
+
+The host picks rows, the compiled program gathers and transforms them:
+
+    data, rows, make, *_ = batches(load("fashion_mnist_bundled"), 128, transform=binarise_dynamic)
+    batch = make(data, jax.tree.map(lambda x: x[0], rows(step, 1)), key)
+
+so that a chunk of steps is one `lax.scan` over `rows(step, count)`, with the images on the device as uint8. Epoch e
+visits the rows in the permutation that `epoch_order(seed, e, n)` gives; what does not fill a batch at an epoch's end is
+dropped. A run that starts at step k therefore sees what an unbroken run sees from there on, in memory and streamed alike.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from gen_models.data.dataset import ArraySource, Dataset, Rows
+from gen_models.data.transforms import Transform, to_unit
+
+Batch = dict[str, jax.Array]
+
+
+class Batches(NamedTuple):
+    """What a training loop needs of the data."""
+
+    data: Any  # pytree of device arrays for every call of the compiled program; () where batches come from the host
+    rows: Callable[[int, int], Any]  # (step, count) -> pytree of NumPy arrays [count, ...]: steps step to step+count-1
+    make: Callable[[Any, Any, Any], Batch]  # pure: (data, one row, key) -> {"image" [B, H, W, C], "label", "index" [B]}
+    steps_per_epoch: int
+    batch_size: int
+
+
+def batches(
+    dataset: Dataset, batch_size: int, *, seed: int = 0, transform: Transform | None = None, shuffle: bool = True
+) -> Batches:
+    """`in_memory` where the data set is in memory, else `streamed`; both give the same batches."""
+    maker = streamed if dataset.arrays is None else in_memory
+    return maker(dataset, batch_size, seed=seed, transform=transform, shuffle=shuffle)
+
+
+def in_memory(
+    dataset: Dataset | Mapping[str, np.ndarray],
+    batch_size: int,
+    *,
+    seed: int = 0,
+    transform: Transform | None = None,
+    shuffle: bool = True,
+) -> Batches:
+    """Batches of arrays that live on the device in the dtype they came with; rows are int32 indices [count, B].
+
+    Args:
+      dataset: a data set in memory, or a mapping of arrays with one leading axis, such as `{"image": [N, ...]}`.
+      batch_size: B.
+      seed: of the order.
+      transform: `(batch, key) -> batch`; None makes uint8 images float32 in [0, 1] and leaves floats alone.
+      shuffle: False keeps the order of the data in every epoch.
+
+    Raises:
+      ValueError: the batch is larger than the data, the data are on disk, lengths disagree, floats are not finite.
+    """
+    arrays, levels = _arrays(dataset)
+    total = len(next(iter(arrays.values())))
+    _check_size(batch_size, total)
+    data = {key: jnp.asarray(value) for key, value in arrays.items()}
+    order = _Order(seed, total, batch_size, shuffle)
+
+    def make(data, row, key) -> Batch:
+        batch = {name: value[row] for name, value in data.items()}
+        return _finish(batch | {"index": row}, transform, key, levels)
+
+    return Batches(data, order.rows, make, order.steps_per_epoch, batch_size)
+
+
+def streamed(
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    transform: Transform | None = None,
+    shuffle: bool = True,
+    workers: int = 4,
+    prefetch: int = 8,
+) -> Batches:
+    """Batches read from disk by grain, `workers` threads that keep up to `prefetch` batches ready.
+
+    `rows(step, count)` are the images themselves, `{"image": uint8 [count, B, H, W, C], "label", "index"}`. Calls in
+    the order of the steps take what the threads have read ahead; any other step is sought in constant time.
+
+    Raises:
+      ValueError: the batch is larger than the data, or a size is not positive.
+    """
+    if min(workers, prefetch) < 1:
+        raise ValueError(f"workers and prefetch must be 1 or more, got {workers=}, {prefetch=}")
+    _check_size(batch_size, len(dataset))
+    order = _Order(seed, len(dataset), batch_size, shuffle)
+    reader = _Reader(_source(dataset), order, workers, prefetch)
+
+    def make(data, row, key) -> Batch:
+        return _finish(row, transform, key, dataset.levels)
+
+    return Batches((), reader.rows, make, order.steps_per_epoch, batch_size)
+
+
+def evaluation_batches(
+    dataset: Dataset | Mapping[str, np.ndarray], batch_size: int, *, transform: Transform | None = None, seed: int = 0
+) -> Iterator[Batch]:
+    """Every example once, in order, in batches of one static shape, for figures over a split.
+
+    Each batch has `weight` float32 [B]: 1, and 0 for the rows that fill up the last batch (copies of the last example).
+    A mean over the split is sum(weight * value) / sum(weight) over all batches. Batch i's transform gets
+    `fold_in(key(seed), i)`: the same randomness every time.
+
+    Raises:
+      ValueError: as `in_memory`, but a batch may be larger than the data.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+    on_disk = isinstance(dataset, Dataset) and dataset.arrays is None
+    arrays, levels = ({}, dataset.levels) if on_disk else _arrays(dataset)  # type: ignore[union-attr]
+    total = len(dataset) if isinstance(dataset, Dataset) else len(next(iter(arrays.values())))  # a mapping counts keys
+    finish = jax.jit(lambda batch, key: _finish(batch, transform, key, levels))
+    root = jax.random.key(seed)
+
+    def generate():
+        for number, start in enumerate(range(0, total, batch_size)):
+            index = np.arange(start, start + batch_size, dtype=np.int32)
+            weight = (index < total).astype(np.float32)
+            index = np.minimum(index, total - 1)
+            batch = _read(dataset.source, index) if on_disk else {key: value[index] for key, value in arrays.items()}
+            batch = finish(batch | {"index": index}, jax.random.fold_in(root, number))
+            yield batch | {"weight": jnp.asarray(weight)}
+
+    return generate()  # a generator of its own, so that bad input raises at the call and not at the first batch
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, total: int) -> Int[np.ndarray, "total"]:
+    """The permutation of epoch `epoch`: a pure function of its arguments (Philox keyed by a SeedSequence)."""
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy=seed, spawn_key=(epoch,))))
+    order = generator.permutation(total).astype(np.int32)
+    order.flags.writeable = False  # the cache hands out one array to all
+    return order
+
+
+class _Order:
+    """Which rows step k takes."""
+
+    def __init__(self, seed: int, total: int, batch_size: int, shuffle: bool):
+        if seed < 0:
+            raise ValueError(f"seed must be 0 or more, got {seed}")
+        self.seed, self.total, self.batch_size, self.shuffle = seed, total, batch_size, shuffle
+        self.steps_per_epoch = total // batch_size
+
+    def step(self, step: int) -> Int[np.ndarray, "batch"]:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        start = position * self.batch_size
+        if not self.shuffle:
+            return np.arange(start, start + self.batch_size, dtype=np.int32)
+        return epoch_order(self.seed, epoch, self.total)[start : start + self.batch_size]
+
+    def rows(self, step: int, count: int) -> Int[np.ndarray, "count batch"]:
+        _check_step(step, count)
+        return np.stack([self.step(k) for k in range(step, step + count)])
+
+
+class _Reader:
+    """Batches of a source by step: sequential calls are served from a prefetching iterator."""
+
+    def __init__(self, source, order: _Order, workers: int, prefetch: int):
+        self.source, self.order, self.workers, self.prefetch = source, order, workers, prefetch
+        self.iterator: Any = None
+        self.next_step = -1
+
+    def read(self, step: int) -> dict[str, np.ndarray]:
+        index = self.order.step(step)
+        return _read(self.source, index) | {"index": index}
+
+    def rows(self, step: int, count: int) -> dict[str, np.ndarray]:
+        _check_step(step, count)
+        if step != self.next_step:
+            self.iterator = self._iterate(step)
+        self.next_step = -1  # an error while reading leaves the iterator anywhere: seek next time
+        read = [next(self.iterator) for _ in range(count)]
+        self.next_step = step + count
+        return {key: np.stack([batch[key] for batch in read]) for key in read[0]}
+
+    def _iterate(self, step):
+        import grain
+
+        steps = grain.MapDataset.range(step, 2**31 - 1).map(self.read)
+        return iter(steps.to_iter_dataset(grain.ReadOptions(self.workers, self.prefetch)))
+
+
+def _read(source, index) -> dict[str, np.ndarray]:
+    """The rows `index` of a source as arrays with a leading axis."""
+    many = getattr(source, "__getitems__", None)
+    examples = many(index) if many else [source[int(i)] for i in index]
+    return {
+        "image": np.stack([example["image"] for example in examples]),
+        "label": np.asarray([example["label"] for example in examples], np.int32),
+    }
+
+
+def _source(dataset: Dataset):
+    if dataset.source is not None:
+        return dataset.source
+    assert dataset.arrays is not None
+    return Rows(ArraySource(dataset.arrays), range(len(dataset)))
+
+
+def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int]:
+    if isinstance(dataset, Dataset):
+        if dataset.arrays is None:
+            raise ValueError(f"{dataset.name!r} is too large for the memory: use streamed() or batches()")
+        return dataset.arrays, dataset.levels
+    arrays = {key: np.asarray(value) for key, value in dataset.items()}
+    if "label" in arrays and arrays["label"].dtype.kind in "iu":
+        arrays["label"] = arrays["label"].astype(np.int32)
+    lengths = {key: value.shape[0] if value.ndim else 0 for key, value in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"all arrays must have the same number of examples, got {lengths}")
+    for key, value in arrays.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"{key!r} has {int((~np.isfinite(value)).sum())} values that are not finite")
+    return arrays, 256
+
+
+def _finish(batch, transform: Transform | None, key, levels: int) -> Batch:
+    """The transform, told the number of levels; by default uint8 images become float32 in [0, 1]."""
+    if transform is None:
+        transform = to_unit if "image" in batch and batch["image"].dtype == jnp.uint8 else _unchanged
+    out = dict(transform({**batch, "levels": levels}, key))
+    out.pop("levels", None)
+    return out
+
+
+def _unchanged(batch, key):
+    return batch
+
+
+def _check_size(batch_size: int, total: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+    if batch_size > total:
+        raise ValueError(f"batch_size={batch_size} is larger than the data, which have {total} examples: lower it")
+
+
+def _check_step(step: int, count: int) -> None:
+    if step < 0 or count < 1:
+        raise ValueError(f"rows(step, count) needs step >= 0 and count >= 1, got {step=}, {count=}")

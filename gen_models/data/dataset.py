@@ -1,0 +1,240 @@
+"""One split of a data set, and the words that name a split.
+
+A reader (IDX, `.npz`, folder, TFDS) says which *official* splits it has. What is asked for is made from those:
+
+- `train`, `validation`, `test`, `train+validation`;
+- a set without an official validation split holds out the last part of its official train split as `validation`:
+  `train` is the rest, and `train+validation` the whole;
+- a slice behind any of them, as in TFDS: `train[:10%]`, `test[500:]`, `train[-100:]`. Positions are those of the split
+  before the bracket.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gen_models.errors import unknown
+
+SPLITS = ("train", "validation", "test", "train+validation")
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One split of a data set: in memory as `arrays`, or on disk behind `source`; the other one is None."""
+
+    name: str
+    split: str
+    arrays: Arrays | None  # {"image": uint8 [N, H, W, C], "label": int32 [N]}
+    source: Any | None  # len() and [i] -> {"image": uint8 [H, W, C], "label": int32 []}
+    shape: tuple[int, ...]  # (H, W, C) of one image
+    num_classes: int | None  # None where there are no labels: `label` is 0 throughout
+    levels: int  # pixels are 0 to levels - 1: 256 for 8 bits
+    note: str  # licence and caveats in one line
+
+    def __len__(self) -> int:
+        return len(self.source) if self.arrays is None else len(self.arrays["image"])
+
+
+class Origin(NamedTuple):
+    """What a reader found: the official splits, each read only when it is asked for."""
+
+    splits: Mapping[str, Callable[[], Any]]  # split -> arrays (a mapping) or a random-access source
+    num_classes: int | None
+    note: str
+    levels: int = 256
+    hold_out: int | float = 0.1  # the default size of `validation`, where none is official
+    balanced: bool = False  # hold out the last images of each class instead of the last images
+
+
+def take_split(origin: Origin, name: str, split: str, validation: int | float | None = None) -> Dataset:
+    """The part of `origin` that `split` names; see the top of this file for the words.
+
+    Raises:
+      ValueError: an unknown word, an empty or malformed slice, a hold-out that is impossible, or bad data.
+    """
+    word, cut = _parse(split)
+    parts, rows = _official(origin, name, word, validation)
+    start, stop = cut(len(rows))
+    if start >= stop:
+        raise ValueError(f"split {split!r} of {name!r} is empty: {word!r} has {len(rows)} examples")
+    data = parts if isinstance(parts, Mapping) else None
+    rows = rows[start:stop]
+    if data is not None:
+        arrays = {key: take_rows(value, rows) for key, value in data.items()}
+        arrays = check_arrays(arrays, name, origin.num_classes, origin.levels)
+        shape = arrays["image"].shape[1:]
+        return Dataset(name, split, arrays, None, shape, origin.num_classes, origin.levels, origin.note)
+    source = Rows(parts, rows)
+    shape = np.shape(source[0]["image"])
+    return Dataset(name, split, None, source, shape, origin.num_classes, origin.levels, origin.note)
+
+
+class Rows:
+    """Some rows of a random-access source, in the given order."""
+
+    def __init__(self, source: Any, rows: Sequence[int] | range):
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.source[int(self.rows[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        rows = [int(self.rows[i]) for i in indices]
+        many = getattr(self.source, "__getitems__", None)  # TFDS reads many rows in a third of the time
+        return list(many(rows)) if many else [self.source[i] for i in rows]
+
+
+class Joined:
+    """Two random-access sources, one behind the other."""
+
+    def __init__(self, first: Any, second: Any):
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
+
+
+def take_rows(values: np.ndarray, rows: range | np.ndarray) -> np.ndarray:
+    """A view where the rows are contiguous, else a copy."""
+    if isinstance(rows, range) and rows.step == 1:
+        return values[rows.start : rows.stop]
+    return values[np.asarray(rows)]
+
+
+def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int) -> dict[str, np.ndarray]:
+    """`{"image": uint8 [N, H, W, C], "label": int32 [N]}`, or a ValueError that says what is wrong and what to do.
+
+    [N, H, W] becomes [N, H, W, 1]; missing labels become zeros.
+    """
+    image = np.asarray(arrays["image"])
+    if image.dtype != np.uint8:
+        if image.dtype.kind == "f" and not np.isfinite(image).all():
+            raise ValueError(f"{name}: {int((~np.isfinite(image)).sum())} pixels are not finite: drop or repair them")
+        raise ValueError(f"{name}: pixels must be uint8, got {image.dtype}: convert them to 0 to {levels - 1}")
+    if image.ndim == 3:
+        image = image[..., None]
+    if image.ndim != 4 or 0 in image.shape:
+        raise ValueError(f"{name}: images must be [N, H, W, C] with no empty axis, got {image.shape}")
+    if image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"{name}: images must have 1, 3 or 4 channels in the last axis (NHWC), got {image.shape}")
+    if levels < 256 and image.max() >= levels:
+        raise ValueError(f"{name}: a pixel is {image.max()}, but the data have {levels} levels")
+    label = np.asarray(arrays.get("label", np.zeros(len(image), np.int32)))
+    if label.dtype.kind not in "iu" or label.shape != (len(image),):
+        raise ValueError(f"{name}: labels must be integers [{len(image)}], got {label.dtype} {list(label.shape)}")
+    if num_classes is not None and (label.min() < 0 or label.max() >= num_classes):
+        raise ValueError(f"{name}: labels must be 0 to {num_classes - 1}, got {label.min()} to {label.max()}")
+    return {"image": image, "label": label.astype(np.int32)}
+
+
+def hold_out_count(validation: int | float, total: int, name: str) -> int:
+    """The number of examples to hold out, from a number or a fraction."""
+    bad = isinstance(validation, bool) or not isinstance(validation, int | float)
+    if bad or validation < 0 or (isinstance(validation, float) and validation >= 1):
+        raise ValueError(f"validation must be a count (int) or a fraction in [0, 1) (float), got {validation!r}")
+    count = round(validation * total) if isinstance(validation, float) else validation
+    if count >= total:
+        raise ValueError(f"validation={validation} leaves nothing of the {total} training examples of {name!r}")
+    return count
+
+
+def _official(origin, name, word, validation):
+    """The arrays or source that hold the split `word`, and which of their rows are in it."""
+    if word == "test":
+        if "test" not in origin.splits:
+            raise ValueError(f"{name!r} has no test split: it has {', '.join(origin.splits)}")
+        data = origin.splits["test"]()
+        return data, range(_length(data))
+    if "validation" in origin.splits:
+        if validation is not None:
+            raise ValueError(f"{name!r} has an official validation split: leave out validation={validation!r}")
+        if word != "train+validation":
+            data = origin.splits[word]()
+            return data, range(_length(data))
+        data = _join(origin.splits["train"](), origin.splits["validation"]())
+        return data, range(_length(data))
+    data = origin.splits["train"]()
+    total = _length(data)
+    count = hold_out_count(origin.hold_out if validation is None else validation, total, name)
+    if word == "train+validation":
+        return data, range(total)
+    if not origin.balanced:
+        return data, range(total - count) if word == "train" else range(total - count, total)
+    held = last_of_each_class(data["label"], count)
+    return data, np.flatnonzero(held if word == "validation" else ~held)
+
+
+def last_of_each_class(label: np.ndarray, count: int) -> np.ndarray:
+    """A mask [N] of `count` examples: the last ones of each class, as many of each as it can be."""
+    from_end = np.empty(len(label), np.int64)
+    for value in np.unique(label):
+        (where,) = np.nonzero(label == value)
+        from_end[where] = np.arange(len(where))[::-1]
+    mask = np.zeros(len(label), bool)
+    mask[np.lexsort((label, from_end))[:count]] = True
+    return mask
+
+
+def _length(data):
+    return len(data["image"]) if isinstance(data, Mapping) else len(data)
+
+
+def _join(first, second):
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return {key: np.concatenate([first[key], second[key]]) for key in first}
+    return Joined(_as_source(first), _as_source(second))
+
+
+def _as_source(data):
+    return ArraySource(data) if isinstance(data, Mapping) else data
+
+
+class ArraySource:
+    """Arrays behind the interface of a random-access source."""
+
+    def __init__(self, arrays: Arrays):
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(self.arrays["image"])
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {key: value[index] for key, value in self.arrays.items()}
+
+
+_SLICE = re.compile(r"(?P<word>[^\[\]]*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
+
+
+def _parse(split: str) -> tuple[str, Callable[[int], tuple[int, int]]]:
+    """The word, and a function from a length to the (start, stop) of the slice behind it."""
+    match = _SLICE.fullmatch(split)
+    if match is None:
+        raise ValueError(f"split {split!r} is malformed: write it as 'train', 'train[:10%]' or 'test[100:600]'")
+    word = match["word"]
+    if word not in SPLITS:
+        raise unknown("split", word, SPLITS)
+    bounds = match["start"], match["stop"]
+    for bound in bounds:
+        if bound and bound.endswith("%") and abs(int(bound[:-1])) > 100:
+            raise ValueError(f"split {split!r} has a percentage above 100: {bound}")
+
+    def cut(length):
+        def position(bound):
+            if bound is None:
+                return None
+            return round(int(bound[:-1]) * length / 100) if bound.endswith("%") else int(bound)
+
+        start, stop, _ = slice(*map(position, bounds)).indices(length)
+        return start, stop
+
+    return word, cut

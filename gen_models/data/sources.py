@@ -1,0 +1,159 @@
+"""`load`: a data set by name, the same shape of answer for all of them.
+
+| name | what | needs |
+|---|---|---|
+| `fashion_mnist_bundled` | 10,000 + 2,000 images of Fashion-MNIST, balanced; comes with the package | |
+| `digits` | scikit-learn's 1,797 digits, 8x8, 17 levels; the last 297 are `test` | scikit-learn |
+| `mnist`, `fashion_mnist` | the original IDX files in `data_dir/NAME`, else TFDS; in the files' order | `data_dir` |
+| `cifar10`, `cifar100`, `celeb_a`, `lsun`, `imagenet_resized` | TFDS as array_record, without TensorFlow | `data_dir` |
+| `folder:PATH` | images in sub-folders that name their classes: `folder.py` | |
+| `idx:PATH` | a folder with four files named like MNIST's: `idx.py` | |
+| `npz:PATH` | one archive of arrays: `npz.py` | |
+
+`validation` defaults to the last 10,000 training images of MNIST and Fashion-MNIST, 1,000 of the bundled set (the last
+100 of each class, so that both parts are balanced), and a tenth elsewhere, unless the set has an official one. Splits
+and slices: `dataset.py`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from gen_models.data.dataset import Dataset, Origin, take_split
+from gen_models.data.idx import find_idx, read_idx_split
+from gen_models.errors import unknown
+
+TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "celeb_a", "lsun", "imagenet_resized")
+NAMES = ("fashion_mnist_bundled", "digits", *TFDS_NAMES)
+PATHS = ("folder", "idx", "npz")
+BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
+IN_MEMORY_BYTES = 2 * 10**9  # decoded splits above this stay on disk
+
+
+def load(
+    name: str = "fashion_mnist_bundled",
+    split: str = "train",
+    data_dir: str | Path | None = None,
+    *,
+    validation: int | float | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> Dataset:
+    """One split of a data set.
+
+    Args:
+      name: one of `NAMES`, or `folder:PATH`, `idx:PATH`, `npz:PATH`.
+      split: `train`, `validation`, `test` or `train+validation`, with a slice behind it where wanted: `train[:10%]`.
+      data_dir: where prepared data sets are; the bundled set, digits and paths need none.
+      validation: how many training examples to hold out (int), or which fraction (float), where no split is official.
+      size: height and width to which a folder's, CelebA's or LSUN's images are cropped at the centre and resized.
+
+    Raises:
+      ValueError: an unknown name or split (with the nearest known one), a data set that is not there (with the command
+        that gets it), or files that are corrupt or do not fit.
+    """
+    origin = _origin(name, data_dir, _size(size))
+    return take_split(origin, name, split, validation)
+
+
+def _origin(name: str, data_dir, size) -> Origin:
+    kind, colon, path = name.partition(":")
+    if colon:
+        if kind not in PATHS:
+            raise unknown("kind of path", kind, PATHS)
+        if kind != "folder":
+            _refuse(size, name)
+        return _READERS[kind](Path(path).expanduser(), size)
+    if name not in NAMES:
+        raise unknown("data set", name, (*NAMES, *(f"{kind}:PATH" for kind in PATHS)))
+    if name not in ("celeb_a", "lsun"):
+        _refuse(size, name)
+    if name in ("fashion_mnist_bundled", "digits"):
+        return _bundled() if name == "fashion_mnist_bundled" else _digits()
+    if data_dir is None:
+        raise missing(name, None)
+    root = Path(data_dir).expanduser()
+    if name in ("mnist", "fashion_mnist") and any(find_idx(root / name, split) for split in ("train", "test")):
+        return idx_origin(root / name, _NOTES[name], hold_out=10_000, num_classes=10)
+    from gen_models.data.tfds_sources import tfds_origin
+
+    return tfds_origin(name, root, size)
+
+
+def missing(name: str, data_dir: str | Path | None) -> ValueError:
+    """The error for a data set that is not there, with the command that gets it; the caller raises it."""
+    where = "needs data_dir, the folder of prepared data sets" if data_dir is None else f"is not in {data_dir}"
+    command = f"python -m tools.prepare_data {name} --raw-dir RAW --data-dir {data_dir or 'DIR'}"
+    return ValueError(f"data set {name!r} {where}: get it with `{command}` (without --raw-dir it downloads)")
+
+
+def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_classes: int | None = None) -> Origin:
+    """The splits of a folder of IDX files; without `num_classes`, the labels of the training split tell."""
+    splits = {split: partial(read_idx_split, folder, split) for split in ("train", "test") if find_idx(folder, split)}
+    if "train" not in splits:
+        read_idx_split(folder, "train")  # says what is missing
+    if num_classes is None:
+        num_classes = int(splits["train"]()["label"].max()) + 1
+    return Origin(splits, num_classes, note, hold_out=hold_out)
+
+
+def _idx(folder: Path, size) -> Origin:
+    if not folder.is_dir():
+        raise ValueError(f"idx:{folder}: there is no such folder")
+    return idx_origin(folder, f"IDX files in {folder}")
+
+
+def _npz(path: Path, size) -> Origin:
+    from gen_models.data.npz import npz_origin
+
+    return npz_origin(path)
+
+
+def _folder(path: Path, size) -> Origin:
+    from gen_models.data.folder import folder_origin
+
+    return folder_origin(path, size, IN_MEMORY_BYTES)
+
+
+_READERS: dict[str, Callable[[Path, tuple[int, int] | None], Origin]] = {"folder": _folder, "idx": _idx, "npz": _npz}
+_NOTES = {"mnist": "MNIST, CC BY-SA 3.0", "fashion_mnist": "Fashion-MNIST, MIT, Copyright 2017 Zalando SE"}
+
+
+def _bundled() -> Origin:
+    def read(split):
+        with np.load(BUNDLED, allow_pickle=False) as archive:
+            return {key: archive[f"{split}_{key}"] for key in ("image", "label")}
+
+    note = "part of Fashion-MNIST (MIT, Copyright 2017 Zalando SE): figures are not comparable with the whole set's"
+    splits = {split: partial(read, split) for split in ("train", "test")}
+    return Origin(splits, 10, note, hold_out=1000, balanced=True)
+
+
+def _digits() -> Origin:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise ValueError("digits come with scikit-learn: pip install 'gen_models[data]'") from None
+    digits = load_digits()
+    image, label = digits.images.astype(np.uint8), digits.target.astype(np.int32)
+
+    def read(rows):
+        return {"image": image[rows], "label": label[rows]}
+
+    splits = {"train": partial(read, slice(0, 1500)), "test": partial(read, slice(1500, None))}
+    return Origin(splits, 10, "scikit-learn's copy of the UCI digits test set, CC BY 4.0; split by us", levels=17)
+
+
+def _size(size) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"size must be positive, got {size}")
+    return height, width
+
+
+def _refuse(size, name):
+    if size is not None:
+        raise ValueError(f"{name!r} has images of one size: leave out size={size}")

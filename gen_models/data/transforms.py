@@ -1,0 +1,158 @@
+"""Random and fixed changes of a batch of images, inside the compiled step.
+
+A transform is a pure function `(batch, key) -> batch` on `{"image": [B, H, W, C], ...}`; it may run under `jit`, `vmap`
+and `scan`. `compose(*transforms)` makes one of several, each with its own randomness. A wrong dtype raises at trace time.
+
+Pixels are uint8, 0 to levels - 1, until `to_unit`, `to_symmetric`, `binarise_*` or `dequantise` makes them float32. The
+number of levels is `batch["levels"]` (256 where it is absent): `gen_models.data.batching` puts the data set's there, so
+that 17-level digits and 8-bit photographs go through the same transforms. Pixels that are float count as in [0, 1].
+
+Bits per dimension. A density p of dequantised pixels (x + u) / levels bounds the probability of the discrete pixels x,
+log P(x) >= E_u log p((x + u) / levels) - D log(levels), D the number of pixels (Theis et al. 2016, eq. 4 and 5): the
+correction is in `gen_models/metrics.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, UInt8
+
+Batch = Mapping[str, Any]
+Transform = Callable[[Batch, Any], Batch]
+Pixels = UInt8[Array, "b h w c"] | Float[Array, "b h w c"]
+
+
+def compose(*transforms: Transform) -> Transform:
+    """One transform that applies all of them in order; transform i gets `fold_in(key, i)`."""
+
+    def composed(batch: Batch, key) -> Batch:
+        for index, transform in enumerate(transforms):
+            batch = transform(batch, jax.random.fold_in(key, index))
+        return batch
+
+    return composed
+
+
+def to_unit(batch: Batch, key=None) -> Batch:
+    """Pixels to float32 in [0, 1]: x / (levels - 1)."""
+    return {**batch, "image": _unit(batch, "to_unit")}
+
+
+def to_symmetric(batch: Batch, key=None) -> Batch:
+    """Pixels to float32 in [-1, 1]: 2 x / (levels - 1) - 1."""
+    return {**batch, "image": 2.0 * _unit(batch, "to_symmetric") - 1.0}
+
+
+def binarise_dynamic(batch: Batch, key) -> Batch:
+    """Each pixel 1 with the probability of its intensity, drawn afresh each time (Salakhutdinov & Murray 2008)."""
+    probability = _unit(batch, "binarise_dynamic")
+    return {**batch, "image": jax.random.bernoulli(key, probability).astype(jnp.float32)}
+
+
+def binarise_fixed(seed: int = 0) -> Transform:
+    """Bernoulli pixels that are the same in every epoch: a pure function of `seed` and `batch["index"]`.
+
+    The index is the row in the loaded split: row i of `train` and row i of `test` are thresholded at the same numbers,
+    and `train[100:]` has other binary images than `train` has behind its row 100. Not the draw of Larochelle's file of
+    binarised MNIST, only one like it.
+    """
+
+    def transform(batch: Batch, key=None) -> Batch:
+        probability = _unit(batch, "binarise_fixed")
+        if "index" not in batch:
+            raise ValueError("binarise_fixed needs batch['index'], the rows' positions in the data set")
+        # The implementation is named, so that a change of jax's default does not change the data.
+        root = jax.random.key(seed, impl="threefry2x32")
+        draw = jax.vmap(lambda index, p: jax.random.bernoulli(jax.random.fold_in(root, index), p))
+        return {**batch, "image": draw(batch["index"], probability).astype(jnp.float32)}
+
+    return transform
+
+
+def dequantise(batch: Batch, key) -> Batch:
+    """Uniform noise within each level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, section 3.1)."""
+    image = batch["image"]
+    if image.dtype != jnp.uint8:
+        raise ValueError(f"dequantise needs uint8 pixels, got {image.dtype}: put it before transforms that make floats")
+    noise = jax.random.uniform(key, image.shape)
+    value = (image.astype(jnp.float32) + noise) / batch.get("levels", 256)
+    return {**batch, "image": jnp.minimum(value, 1.0 - 2.0**-24)}  # 255 + u rounds to 256 for the largest u
+
+
+def random_flip(batch: Batch, key) -> Batch:
+    """Mirrors each image left to right with probability 1/2."""
+    image = _image(batch, "random_flip")
+    flip = jax.random.bernoulli(key, shape=(image.shape[0], 1, 1, 1))
+    return {**batch, "image": jnp.where(flip, image[:, :, ::-1], image)}
+
+
+def random_shift(pixels: int) -> Transform:
+    """Moves each image by up to `pixels` along each axis, uniformly; what enters is 0."""
+    return _random_window(pixels, "random_shift(pixels)")
+
+
+def random_crop(padding: int = 4) -> Transform:
+    """A random crop of the original size out of the image with `padding` zeros on each side.
+
+    The customary augmentation for CIFAR-10 (He et al. 2016, section 4.2, with 4). The same draw as `random_shift`: the
+    name says which convention a recipe follows.
+    """
+    return _random_window(padding, "random_crop(padding)")
+
+
+def cutout(size: int) -> Transform:
+    """Sets a square of `size` pixels to 0, its centre uniform over the image (DeVries & Taylor 2017, section 3.2).
+
+    As in the paper, the square may lie partly outside of the image.
+    """
+    if size < 1:
+        raise ValueError(f"cutout's size must be 1 or more, got {size}")
+
+    def transform(batch: Batch, key) -> Batch:
+        image = _image(batch, "cutout")
+        b, h, w, _ = image.shape
+        row_key, column_key = jax.random.split(key)
+
+        def covered(key, length):  # [B, length]
+            start = jax.random.randint(key, (b, 1), 0, length) - size // 2
+            position = jnp.arange(length)
+            return (position >= start) & (position < start + size)
+
+        hole = covered(row_key, h)[:, :, None, None] & covered(column_key, w)[:, None, :, None]
+        return {**batch, "image": jnp.where(hole, jnp.zeros([], image.dtype), image)}
+
+    return transform
+
+
+def _random_window(margin, what):
+    if margin < 1:
+        raise ValueError(f"{what} must be 1 or more, got {margin}")
+
+    def transform(batch: Batch, key) -> Batch:
+        image = _image(batch, what)
+        padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+        corner = jax.random.randint(key, (image.shape[0], 2), 0, 2 * margin + 1)
+        window = jax.vmap(lambda x, at: jax.lax.dynamic_slice(x, (at[0], at[1], 0), image.shape[1:]))
+        return {**batch, "image": window(padded, corner)}
+
+    return transform
+
+
+def _image(batch, what) -> Pixels:
+    image = batch["image"]
+    if image.ndim != 4:
+        raise ValueError(f"{what} needs images [B, H, W, C], got {image.shape}")
+    if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"{what} needs uint8 or float pixels, got {image.dtype}")
+    return image
+
+
+def _unit(batch, what) -> Array:
+    image = batch["image"]
+    if image.dtype == jnp.uint8:
+        return image.astype(jnp.float32) / (batch.get("levels", 256) - 1)
+    if jnp.issubdtype(image.dtype, jnp.floating):
+        return image.astype(jnp.float32)
+    raise ValueError(f"{what} needs uint8 or float pixels, got {image.dtype}")

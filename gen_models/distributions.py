@@ -1,0 +1,145 @@
+"""Log-probabilities, Kullback-Leibler divergences, entropies and mutual information, in nats.
+
+The leading axis is the batch and stays; all other axes are one event and are summed, so `[B, ...]` gives `[B]`.
+Scales are given as log sigma and probabilities as logits, which no parameter value can make invalid.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.linalg import solve_triangular
+from jaxtyping import Array, Float, Int
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+def bernoulli_log_prob(x: Float[Array, "b *event"], logits: Float[Array, "b *event"]) -> Float[Array, "b"]:
+    """log p(x) of independent binary variables, [B] nats; exact and with exact gradients at any finite logit.
+
+    For x within (0, 1) this is minus the cross-entropy, which is not the logarithm of a normalised density.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    if jnp.shape(x) != jnp.shape(logits):
+        raise ValueError(f"x has the shape {jnp.shape(x)}, but logits {jnp.shape(logits)}: they must be equal")
+    # not x l - log(1 + e^l), which cancels for large l; nor through |l|, whose gradient JAX takes to be 1 at 0
+    return _sum_event(x * jax.nn.log_sigmoid(logits) + (1 - x) * jax.nn.log_sigmoid(-logits))
+
+
+def bernoulli_entropy(logits: Float[Array, "b *event"]) -> Float[Array, "b"]:
+    """Entropy of independent binary variables, [B] nats."""
+    p = jax.nn.sigmoid(logits)
+    return -_sum_event(p * jax.nn.log_sigmoid(logits) + (1 - p) * jax.nn.log_sigmoid(-logits))
+
+
+def categorical_log_prob(labels: Int[Array, "b *event"], logits: Float[Array, "b *event k"]) -> Float[Array, "b"]:
+    """log p(labels) of independent categorical variables over the last axis of `logits`, [B] nats.
+
+    A label outside 0..K-1 gives NaN rather than another class's probability.
+
+    Raises:
+      ValueError: `logits` is not the shape of `labels` plus one axis.
+    """
+    if jnp.shape(labels) != jnp.shape(logits)[:-1]:
+        raise ValueError(
+            f"labels have the shape {jnp.shape(labels)}, but logits {jnp.shape(logits)}: "
+            "logits need the labels' axes and one more, over the classes"
+        )
+    log_p = jax.nn.log_softmax(logits)
+    classes = logits.shape[-1]
+    picked = jnp.take_along_axis(log_p, jnp.clip(labels, 0, classes - 1)[..., None], axis=-1)[..., 0]
+    return _sum_event(jnp.where((labels >= 0) & (labels < classes), picked, jnp.nan))
+
+
+def categorical_entropy(logits: Float[Array, "b *event k"]) -> Float[Array, "b"]:
+    """Entropy of independent categorical variables, [B] nats; a logit of -inf is a class of probability 0."""
+    log_p = jax.nn.log_softmax(logits)
+    p = jnp.exp(log_p)
+    return -_sum_event((p * jnp.where(p > 0, log_p, 0.0)).sum(-1))
+
+
+def categorical_kl(logits: Float[Array, "b *event k"], logits_p: Float[Array, "*prior k"]) -> Float[Array, "b"]:
+    """KL(q || p) of independent categorical variables, [B] nats; `logits_p` may broadcast against `logits` of q.
+
+    Infinite where q has a class that p has not.
+    """
+    log_q, log_p = jax.nn.log_softmax(logits), jax.nn.log_softmax(logits_p)
+    q = jnp.exp(log_q)
+    return _sum_event((q * jnp.where(q > 0, log_q - log_p, 0.0)).sum(-1))
+
+
+def normal_log_prob(
+    x: Float[Array, "b *event"],
+    mu: Float[Array, "*params"] | float = 0.0,
+    log_sigma: Float[Array, "*params"] | float = 0.0,
+) -> Float[Array, "b"]:
+    """log density of a diagonal normal, [B] nats; `mu` and `log_sigma` may broadcast against x, standard by default.
+
+    Raises:
+      ValueError: the parameters do not broadcast to x's shape.
+    """
+    shapes = jnp.shape(x), jnp.shape(mu), jnp.shape(log_sigma)
+    if jnp.broadcast_shapes(*shapes) != shapes[0]:
+        raise ValueError(f"mu {shapes[1]} and log_sigma {shapes[2]} do not broadcast to the shape of x {shapes[0]}")
+    return _sum_event(-0.5 * (((x - mu) * jnp.exp(-log_sigma)) ** 2 + _LOG_2PI) - log_sigma)
+
+
+def normal_entropy(log_sigma: Float[Array, "b *event"]) -> Float[Array, "b"]:
+    """Differential entropy of a diagonal normal, [B] nats."""
+    return _sum_event(log_sigma + 0.5 * (1 + _LOG_2PI))
+
+
+def normal_kl(
+    mu: Float[Array, "b *event"],
+    log_sigma: Float[Array, "b *event"],
+    mu_p: Float[Array, "*prior"] | float = 0.0,
+    log_sigma_p: Float[Array, "*prior"] | float = 0.0,
+) -> Float[Array, "b"]:
+    """KL(N(mu, sigma) || N(mu_p, sigma_p)) of diagonal normals, [B] nats; to the standard normal by default.
+
+    Kingma & Welling (2014), appendix B, is the default case. The prior's parameters may broadcast.
+    """
+    log_ratio = log_sigma - log_sigma_p
+    distance = (mu - mu_p) * jnp.exp(-log_sigma_p)
+    # expm1 keeps the digits where q is close to p and the KL close to 0
+    return _sum_event(0.5 * (jnp.expm1(2 * log_ratio) + distance**2) - log_ratio)
+
+
+def gaussian_kl(
+    mu: Float[Array, "b d"],
+    covariance: Float[Array, "b d d"],
+    mu_p: Float[Array, "b d"],
+    covariance_p: Float[Array, "b d d"],
+) -> Float[Array, "b"]:
+    """KL(N(mu, covariance) || N(mu_p, covariance_p)) with full covariances, [B] nats.
+
+    Without a batch axis it gives a scalar. NaN where a covariance is not positive definite.
+    """
+    chol, chol_p = jnp.linalg.cholesky(covariance), jnp.linalg.cholesky(covariance_p)
+    ratio = solve_triangular(chol_p, chol, lower=True)  # its squared norm is tr(covariance_p^-1 covariance)
+    distance = solve_triangular(chol_p, (mu_p - mu)[..., None], lower=True)[..., 0]
+    log_det = jnp.log(jnp.diagonal(ratio, axis1=-2, axis2=-1)).sum(-1)  # half of log |covariance| / |covariance_p|
+    return 0.5 * ((ratio**2).sum((-2, -1)) + (distance**2).sum(-1) - mu.shape[-1]) - log_det
+
+
+def mutual_information(joint: Float[Array, "x y"]) -> Float[Array, ""]:
+    """Mutual information of two discrete variables, nats, from their table of probabilities or of counts.
+
+    From counts it is the plug-in estimate, which is biased upwards by about (x - 1)(y - 1) / 2n.
+
+    Raises:
+      ValueError: `joint` is not a table.
+    """
+    if jnp.ndim(joint) != 2:
+        raise ValueError(f"joint must be a table with two axes, got the shape {jnp.shape(joint)}")
+    joint = jnp.asarray(joint, jnp.result_type(float))
+    p = joint / joint.sum()
+    independent = p.sum(1, keepdims=True) * p.sum(0, keepdims=True)
+    seen = p > 0
+    return jnp.where(seen, p * jnp.log(jnp.where(seen, p, 1.0) / jnp.where(seen, independent, 1.0)), 0.0).sum()
+
+
+def _sum_event(values: Array) -> Array:
+    return values.sum(axis=tuple(range(1, values.ndim)))

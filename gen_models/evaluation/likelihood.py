@@ -1,0 +1,108 @@
+"""Log-likelihood of a data set, and the importance-weighted bound on it for latent-variable models.
+
+Burda et al., Importance Weighted Autoencoders (2016), eq. 8:
+
+    log p(x) >= E[log 1/K sum_k w_k],   w_k = p(x, z_k) / q(z_k | x),   z_k ~ q(z | x)
+
+The bound rises with K (their theorem 1) to log p(x), so figures of different K are not to be compared.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Key = Any  # a typed key
+Params = Any
+Stats = Any
+
+
+class Likelihood(NamedTuple):
+    """What `dataset_log_prob` gives."""
+
+    mean: float  # nats per example
+    standard_error: float  # of that mean over examples; NaN with one example
+    n: float  # examples, padding not counted
+
+
+def importance_weighted(
+    log_weight: Callable[[Key], Float[Array, "b"]], key: Key, samples: int, chunk: int = 10
+) -> Float[Array, "b"]:
+    """The bound on log p(x) from `samples` importance samples, [B] nats, in the memory of `chunk` of them.
+
+    Sample k uses the key `fold_in(key, k)`, so that the result does not depend on `chunk`, rounding apart.
+
+    Args:
+      log_weight: key -> log p(x, z) - log q(z | x), [B] nats, for one z an example, drawn from q with that key.
+      key: a typed key.
+      samples: K of the equation above.
+      chunk: samples taken at once. The last chunk is computed whole even where it is not needed whole.
+
+    Raises:
+      ValueError: `samples` or `chunk` is below 1.
+    """
+    if samples < 1 or chunk < 1:
+        raise ValueError(f"samples and chunk must be 1 or more, got {samples=}, {chunk=}")
+    chunk = min(chunk, samples)
+
+    def log_weights(indices):
+        log_w = jax.vmap(lambda k: log_weight(jax.random.fold_in(key, k)))(indices)  # [chunk, B]
+        return jnp.where((indices < samples)[:, None], log_w, -jnp.inf)
+
+    def body(total, start):
+        chunk_total = jax.nn.logsumexp(log_weights(start + jnp.arange(chunk)), axis=0)
+        return jnp.logaddexp(total, chunk_total), None
+
+    out = jax.eval_shape(log_weight, key)
+    total, _ = jax.lax.scan(body, jnp.full(out.shape, -jnp.inf, out.dtype), jnp.arange(0, samples, chunk))
+    return total - jnp.log(samples)
+
+
+def dataset_log_prob(
+    log_prob: Callable[[Params, Stats, Array, Key], Float[Array, "b"]],
+    params: Params,
+    stats: Stats,
+    batches: Iterable[Mapping[str, Any]],
+    key: Key,
+    *,
+    field: str = "image",
+) -> Likelihood:
+    """Mean log-probability of a data set's examples, nats; exact or a bound, as `log_prob` is.
+
+    Batch i uses the key `fold_in(key, i)`. The sum over examples is kept in float64.
+
+    Args:
+      log_prob: (params, stats, x, key) -> [B] nats, as in `Model`; it is compiled here, once for each shape of batch.
+      params: the model's parameters.
+      stats: the model's statistics.
+      batches: mappings with `field` and, where a batch is padded, "weight": [B], 1 for an example and 0 for padding.
+      key: a typed key.
+      field: the entry of a batch that holds x.
+
+    Raises:
+      ValueError: a batch lacks `field`, a weight does not fit its batch, or there is no example at all.
+    """
+    compiled = jax.jit(log_prob)
+    values, weights = [], []
+    for index, batch in enumerate(batches):
+        if field not in batch:
+            raise ValueError(f"a batch has no {field!r}, only {sorted(batch)}: name the entry that holds x as field=")
+        value = np.asarray(compiled(params, stats, batch[field], jax.random.fold_in(key, index)), np.float64)
+        weight = np.asarray(batch.get("weight", np.ones_like(value)), np.float64)
+        if weight.shape != value.shape:
+            raise ValueError(f"weight has the shape {weight.shape}, but the batch's log-probabilities {value.shape}")
+        values.append(value[weight > 0])  # what padding holds must not matter, even where it is not finite
+        weights.append(weight[weight > 0])
+    value, weight = np.concatenate([np.empty(0), *values]), np.concatenate([np.empty(0), *weights])
+    n = float(weight.sum())
+    if n == 0:
+        raise ValueError("there is no example in the batches: a log-likelihood needs at least one")
+    mean = float((weight * value).sum() / n)
+    if n <= 1:
+        return Likelihood(mean, float("nan"), n)
+    with np.errstate(invalid="ignore"):  # log p = -inf is a result, and has no standard error
+        variance = (weight * (value - mean) ** 2).sum() / (n - 1)
+    return Likelihood(mean, float(np.sqrt(variance / n)), n)

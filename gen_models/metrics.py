@@ -1,0 +1,203 @@
+"""Metrics of regression, classification and density models, for whole arrays of predictions.
+
+All are pure and may run under `jit` and `vmap`. `weight` is [B], 1 for an example and 0 for the padding of a last batch
+(any non-negative number will do); without it all examples count alike.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Weight = Float[Array, "b"] | None
+
+
+def mean_squared_error(
+    prediction: Float[Array, "b *event"], target: Float[Array, "b *event"], weight: Weight = None
+) -> Float[Array, ""]:
+    """Mean of (prediction - target)^2 over examples and their entries, in the square of the target's unit."""
+    _same_shape(prediction, target)
+    return _mean(_per_example((prediction - target) ** 2), weight)
+
+
+def mean_absolute_error(
+    prediction: Float[Array, "b *event"], target: Float[Array, "b *event"], weight: Weight = None
+) -> Float[Array, ""]:
+    """Mean of |prediction - target| over examples and their entries, in the target's unit."""
+    _same_shape(prediction, target)
+    return _mean(_per_example(jnp.abs(prediction - target)), weight)
+
+
+def r2(
+    prediction: Float[Array, "b *event"], target: Float[Array, "b *event"], weight: Weight = None
+) -> Float[Array, ""]:
+    """Coefficient of determination: 1 - residual / total sum of squares, averaged over the entries of an example.
+
+    An entry that is the same in all targets counts 1 where it is predicted without error and 0 otherwise, as in
+    scikit-learn.
+    """
+    _same_shape(prediction, target)
+    w = _normalised(weight, target.shape[0]).reshape(-1, *[1] * (target.ndim - 1))
+    residual = (w * (target - prediction) ** 2).sum(0)
+    total = (w * (target - (w * target).sum(0)) ** 2).sum(0)
+    # a constant's mean is not exact in floating point: what is left of it is not variance
+    constant = jnp.where(w > 0, target, -jnp.inf).max(0) == jnp.where(w > 0, target, jnp.inf).min(0)
+    score = 1 - residual / jnp.where(constant, 1.0, total)
+    return jnp.where(constant, (residual == 0).astype(score.dtype), score).mean()
+
+
+def accuracy(logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
+    """Fraction of examples whose largest logit is the label's; of equal logits the first one counts."""
+    return top_k_accuracy(logits, labels, 1, weight)
+
+
+def top_k_accuracy(
+    logits: Float[Array, "b k"], labels: Int[Array, "b"], k: int, weight: Weight = None
+) -> Float[Array, ""]:
+    """Fraction of examples whose label is among the `k` largest logits; of equal logits the first ones count.
+
+    Raises:
+      ValueError: `k` is not within 1 and the number of classes.
+    """
+    _check_labels(logits, labels)
+    if not 1 <= k <= logits.shape[-1]:
+        raise ValueError(f"k must be within 1 and the {logits.shape[-1]} classes, got {k}")
+    best = jax.lax.top_k(logits, k)[1]  # [B, k]
+    return _mean((best == labels[:, None]).any(-1).astype(jnp.float32), weight)
+
+
+def confusion_matrix(
+    predicted: Int[Array, "b"], labels: Int[Array, "b"], classes: int, weight: Weight = None
+) -> Float[Array, "k k"]:
+    """Counts (or sums of weights) of [true class, predicted class]."""
+    _same_shape(predicted, labels)
+    counts = jnp.ones(labels.shape) if weight is None else jnp.asarray(weight, jnp.result_type(float))
+    true, guess = jax.nn.one_hot(labels, classes), jax.nn.one_hot(predicted, classes)
+    return jnp.einsum("b,bi,bj->ij", counts, true, guess, precision="highest")
+
+
+def precision_recall_f1(
+    confusion: Float[Array, "k k"],
+) -> tuple[Float[Array, "k"], Float[Array, "k"], Float[Array, "k"]]:
+    """Precision, recall and F1 of each class, from a `confusion_matrix`; 0 where nothing was predicted or present.
+
+    Their means over classes are the macro averages.
+    """
+    hits = jnp.diagonal(confusion)
+    predicted, present = confusion.sum(0), confusion.sum(1)
+    return _ratio(hits, predicted), _ratio(hits, present), _ratio(2 * hits, predicted + present)
+
+
+def negative_log_likelihood(
+    logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None
+) -> Float[Array, ""]:
+    """Mean cross-entropy, nats per example."""
+    _check_labels(logits, labels)
+    return _mean(-jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)[:, 0], weight)
+
+
+def brier_score(logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
+    """Mean over examples of sum_k (p_k - [k is the label])^2, from 0 to 2 (Brier 1950)."""
+    _check_labels(logits, labels)
+    error = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
+    return _mean((error**2).sum(-1), weight)
+
+
+def expected_calibration_error(
+    logits: Float[Array, "b k"], labels: Int[Array, "b"], bins: int = 15, weight: Weight = None
+) -> Float[Array, ""]:
+    """Mean gap between confidence and accuracy (Guo et al. 2017, eq. 3): sum over bins of n_m / n |acc_m - conf_m|.
+
+    The bins ((m - 1) / M, m / M] cut the largest probability of each example into `bins` equal widths.
+
+    Raises:
+      ValueError: `bins` is below 1.
+    """
+    _check_labels(logits, labels)
+    if bins < 1:
+        raise ValueError(f"bins must be 1 or more, got {bins}")
+    confidence = jax.nn.softmax(logits).max(-1)
+    correct = (logits.argmax(-1) == labels).astype(confidence.dtype)
+    index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
+    # the bin's n cancels: n_m / n |acc_m - conf_m| = |sum over the bin of (correct - confidence) / n|
+    gap = _normalised(weight, labels.shape[0]) * (correct - confidence)
+    return jnp.abs(jax.ops.segment_sum(gap, index, bins)).sum()
+
+
+def bits_per_dim(
+    nats: Float[Array, "*any"] | float, shape: Sequence[int], levels: int | None = None, width: float = 1.0
+) -> Float[Array, "*any"] | float:
+    """Bits per dimension from the negative log-likelihood of one example, nats. Lower is better.
+
+    Args:
+      nats: minus log p(x), or a bound on it; any shape.
+      shape: of one example, such as (32, 32, 3).
+      levels: None where p is a probability of discrete values; where it is a density of dequantised values, the number
+        of values that fill its range (256 for 8-bit images). Uniform dequantisation makes the result an upper bound on
+        the bits of the discrete values (Theis et al. 2016, eq. 3 to 6).
+      width: of that range: 1 for [0, 1], 2 for [-1, 1]. A value's bin is `width / levels` wide, which costs
+        log2(levels / width) bits a dimension.
+
+    Raises:
+      ValueError: a size of `shape`, `levels` or `width` is not positive.
+    """
+    return nats / (_dimensions(shape) * math.log(2)) + _bin_bits(levels, width)
+
+
+def nats_per_example(
+    bits: Float[Array, "*any"] | float, shape: Sequence[int], levels: int | None = None, width: float = 1.0
+) -> Float[Array, "*any"] | float:
+    """The inverse of `bits_per_dim`: minus log p(x) of one example, nats."""
+    return (bits - _bin_bits(levels, width)) * (_dimensions(shape) * math.log(2))
+
+
+def _dimensions(shape: Sequence[int]) -> int:
+    if min(shape, default=1) < 1:
+        raise ValueError(f"the shape of one example must have positive sizes, got {tuple(shape)}")
+    return math.prod(shape)
+
+
+def _bin_bits(levels: int | None, width: float) -> float:
+    if levels is None:
+        return 0.0
+    if levels < 1 or not width > 0:
+        raise ValueError(f"levels and width must be positive, got {levels=}, {width=}")
+    return math.log2(levels / width)
+
+
+def _per_example(values: Array) -> Array:
+    return values.mean(axis=tuple(range(1, values.ndim)))
+
+
+def _normalised(weight: Weight, size: int) -> Array:
+    """Weights with the sum 1, [B]."""
+    if weight is None:
+        return jnp.full(size, 1 / size)
+    if jnp.shape(weight) != (size,):
+        raise ValueError(f"weight must have the shape ({size},), one number an example, got {jnp.shape(weight)}")
+    weight = jnp.asarray(weight, jnp.result_type(float))
+    return weight / weight.sum()
+
+
+def _mean(values: Array, weight: Weight) -> Array:
+    if weight is None:
+        return values.mean()
+    # what padding holds must not matter, even where it is not finite
+    w = _normalised(weight, values.shape[0])
+    return jnp.where(w > 0, w * values, 0.0).sum()
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), 0.0)
+
+
+def _same_shape(a: Array, b: Array) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"predictions have the shape {a.shape}, but targets {b.shape}: they must be equal")
+
+
+def _check_labels(logits: Array, labels: Array) -> None:
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"logits must be [B, K] and labels [B], got the shapes {logits.shape} and {labels.shape}")

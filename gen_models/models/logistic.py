@@ -1,0 +1,47 @@
+"""Multinomial logistic regression (softmax regression): Bishop, Pattern Recognition and Machine Learning (2006), 4.3.4."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array
+
+from gen_models.core import Model
+from gen_models.nn.classification import classifier
+
+
+def logistic_regression(
+    shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    l2: float | Array = 0.0,
+    label_smoothing: float | Array = 0.0,
+) -> Model:
+    """log p(y = k | x) = log softmax(x W + b)_k, with W and b zero at first: the loss is convex.
+
+    Args:
+      shape: of one example in `batch["image"]`; it is flattened.
+      num_classes: K; labels are integers in [0, K).
+      l2: adds l2 / 2 * |W|^2 to the mean cross-entropy, the biases left free; scikit-learn's C is 1 / (l2 * examples).
+        May be traced.
+      label_smoothing: share of the target that is spread evenly over the classes; may be traced.
+
+    Raises:
+      ValueError: a size is not positive, `num_classes` is below 2, `l2` is negative, or `label_smoothing` outside [0, 1).
+    """
+    if isinstance(l2, int | float) and l2 < 0:
+        raise ValueError(f"l2 must be 0 or more, got {l2}")
+
+    def penalty(params):
+        return 0.5 * l2 * jnp.sum(params["logits"]["kernel"] ** 2)
+
+    return classifier(_Linear(num_classes), shape, num_classes, label_smoothing=label_smoothing, penalty=penalty)
+
+
+class _Linear(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, dropout, train):  # [B, *shape] -> [B, K]
+        del dropout, train  # it has neither
+        x = x.reshape(x.shape[0], -1)
+        return nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="logits")(x)

@@ -1,0 +1,146 @@
+"""Variational autoencoder with a Bernoulli likelihood.
+
+Kingma & Welling, Auto-Encoding Variational Bayes (2014): the bound is eq. 3, the reparameterised estimator eq. 7, the
+Gaussian KL in closed form appendix B. `beta` weighs the KL as in Higgins et al., beta-VAE (2017), eq. 4; the bound on
+log p(x) is the one with beta = 1. `warmup_steps` raises that weight linearly from 0 (Bowman et al. 2016, section 3.1;
+Sonderby et al. 2016). `log_prob`, and `loss` with `particles` > 1, are the importance-weighted bound of Burda et al.,
+IWAE (2016), eq. 8 and 14.
+
+    log p(x) >= E_{z ~ q(z|x)} [log p(x|z)] - KL(q(z|x) || p(z))
+    log p(x) >= E_{z_1..z_K ~ q(z|x)} log 1/K sum_k p(x, z_k) / q(z_k|x)
+
+Differs from the first paper: as many hidden layers as asked for, and the activation is a choice.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from gen_models.core import Model
+from gen_models.distributions import bernoulli_log_prob, normal_kl, normal_log_prob
+from gen_models.evaluation.likelihood import importance_weighted
+
+Activation = Callable[[Array], Array]
+
+
+def vae(
+    shape: Sequence[int] = (28, 28, 1),
+    latent: int = 32,
+    hidden: Sequence[int] = (512, 512),
+    beta: float | Array = 1.0,
+    warmup_steps: int | Array = 0,
+    particles: int = 1,
+    activation: Activation = nn.relu,
+) -> Model:
+    """A VAE for images whose pixels are 0 or 1 (or probabilities between them).
+
+    `log_prob(params, stats, x, key, particles=50)` is a lower bound on log p(x) in nats that tightens with `particles`.
+
+    Args:
+      shape: (height, width, channels) of one image.
+      latent: dimensions of z.
+      hidden: widths of the encoder's layers; the decoder mirrors them.
+      beta: weight of the KL term; may be traced.
+      warmup_steps: steps over which that weight rises from 0; may be traced.
+      particles: K of the objective: 1 is the ELBO; more is IWAE's bound, which `beta` must leave alone.
+      activation: between the layers.
+
+    Raises:
+      ValueError: a size is not positive, a weight is negative, or both `beta` and `particles` change the objective.
+    """
+    if min((*shape, latent, particles, *hidden)) < 1:
+        raise ValueError(f"sizes must be positive, got {shape=}, {latent=}, {hidden=}, {particles=}")
+    for name, value in {"beta": beta, "warmup_steps": warmup_steps}.items():
+        if isinstance(value, (int, float)) and value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+    weighed = not (isinstance(beta, (int, float)) and beta == 1 and isinstance(warmup_steps, int) and warmup_steps == 0)
+    if particles > 1 and weighed:
+        raise ValueError(f"particles={particles} has no separate KL to weigh: leave beta at 1 and warmup_steps at 0")
+    encoder = _Encoder(tuple(hidden), latent, activation)
+    decoder = _Decoder(tuple(hidden)[::-1], tuple(shape), activation)
+
+    def init(key, batch):
+        x = batch["image"]
+        if x.shape[1:] != tuple(shape):
+            raise ValueError(f"the model is for images of shape {tuple(shape)}, got a batch of {x.shape[1:]}")
+        encoder_key, decoder_key = jax.random.split(key)
+        return {
+            "encoder": encoder.init(encoder_key, x[:1].astype(jnp.float32))["params"],
+            "decoder": decoder.init(decoder_key, jnp.zeros((1, latent)))["params"],
+        }, {}
+
+    def encode(params, stats, x, key=None):
+        """(mu, log_sigma) of q(z|x), each [B, latent]."""
+        return encoder.apply({"params": params["encoder"]}, x)
+
+    def decode(params, stats, z):
+        """Logits of p(x|z), [B, *shape]."""
+        return decoder.apply({"params": params["decoder"]}, z)
+
+    def loss(params, stats, batch, key, *, step, train=True):
+        """Negative bound in nats per image, the KL weighted; `elbo` in the metrics never is."""
+        x = batch["image"].astype(jnp.float32)
+        mu, log_sigma = encode(params, stats, x)
+        if particles > 1:
+            log_weights = jax.vmap(log_weight(params, x, mu, log_sigma))(jax.random.split(key, particles))  # [K, B]
+            bound = (jax.nn.logsumexp(log_weights, axis=0) - jnp.log(particles)).mean()
+            return -bound, (stats, {"elbo": log_weights.mean(), "bound": bound, "kl": normal_kl(mu, log_sigma).mean()})
+        z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
+        reconstruction = -bernoulli_log_prob(x, decode(params, stats, z)).mean()
+        kl = normal_kl(mu, log_sigma).mean()
+        weight = beta * jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1)) if train else beta
+        return reconstruction + weight * kl, (
+            stats,
+            {"elbo": -(reconstruction + kl), "reconstruction": reconstruction, "kl": kl},
+        )
+
+    def log_weight(params, x, mu, log_sigma):
+        """key -> log p(x|z) + log p(z) - log q(z|x), [B], for one draw z ~ q(z|x)."""
+
+        def draw(key):
+            z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
+            joint = bernoulli_log_prob(x, decode(params, {}, z)) + normal_log_prob(z, jnp.zeros_like(z), jnp.zeros_like(z))
+            return joint - normal_log_prob(z, mu, log_sigma)
+
+        return draw
+
+    def log_prob(params, stats, x, key, *, particles: int = 50, chunk: int = 10) -> Float[Array, " b"]:
+        """Lower bound on log p(x), [B] nats, from `particles` importance samples, `chunk` of them in memory at once."""
+        mu, log_sigma = encode(params, stats, x)
+        return importance_weighted(log_weight(params, x, mu, log_sigma), key, particles, chunk)
+
+    def sample(params, stats, key, n: int) -> Float[Array, "n h w c"]:
+        """Means of p(x|z) for n draws of z from the prior: probabilities, not draws of the pixels."""
+        return jax.nn.sigmoid(decode(params, stats, jax.random.normal(key, (n, latent))))
+
+    return Model(init, loss, sample=sample, log_prob=log_prob, encode=encode, decode=decode)
+
+
+class _Encoder(nn.Module):
+    hidden: tuple[int, ...]
+    latent: int
+    activation: Activation
+
+    @nn.compact
+    def __call__(self, x):  # [B, H, W, C] -> two of [B, latent]
+        h = x.reshape(x.shape[0], -1)
+        for width in self.hidden:
+            h = self.activation(nn.Dense(width)(h))
+        return nn.Dense(self.latent, name="mu")(h), nn.Dense(self.latent, name="log_sigma")(h)
+
+
+class _Decoder(nn.Module):
+    hidden: tuple[int, ...]
+    shape: tuple[int, ...]
+    activation: Activation
+
+    @nn.compact
+    def __call__(self, z):  # [B, latent] -> logits [B, H, W, C]
+        h = z
+        for width in self.hidden:
+            h = self.activation(nn.Dense(width)(h))
+        size = self.shape[0] * self.shape[1] * self.shape[2]
+        return nn.Dense(size)(h).reshape(z.shape[0], *self.shape)

@@ -1,0 +1,21 @@
+"""Dropout (Srivastava et al., 2014), in the inverted form: survivors are scaled up, so that evaluation does nothing.
+
+Linen's own compares its rate with zero in Python; this one takes a traced rate, so that a sweep can vmap over it.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+
+class Dropout(nn.Module):
+    """Zeroes each unit with probability `rate` where `train`; draws from the "dropout" stream of keys."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape"], rate: float | Array, train: bool) -> Float[Array, "*shape"]:
+        """The units kept, divided by `1 - rate`."""
+        if not train or (isinstance(rate, int | float) and rate == 0):
+            return x
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
+        return jnp.where(keep, x / (1 - rate), 0)

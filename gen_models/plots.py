@@ -1,0 +1,124 @@
+"""Grids of images, curves and scatter plots, written to PNG files without a display."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure as Canvas
+from PIL import Image
+
+
+def image_grid(
+    images: Float[np.ndarray, "n h w c"], path: str | Path, *, columns: int | None = None, scale: int = 2, gap: int = 2
+) -> Path:
+    """Images side by side, row by row, `scale` screen pixels a pixel; values beyond [0, 1] are clipped.
+
+    Args:
+      images: values in [0, 1]; 1 or 3 channels.
+      path: the PNG file.
+      columns: images in a row; by default the grid is about square.
+      scale: magnification, without smoothing.
+      gap: screen pixels between images.
+
+    Raises:
+      ValueError: the array is not four-dimensional, is empty, has neither 1 nor 3 channels, or is not finite.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or not len(images) or images.shape[-1] not in (1, 3):
+        raise ValueError(f"images must be [n, height, width, 1 or 3], got {list(images.shape)}")
+    if not np.isfinite(images).all():
+        raise ValueError("images hold NaN or infinity")
+    count, height, width, channels = images.shape
+    columns = columns or int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    height, width = height * scale, width * scale
+    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 0.5, np.float32)
+    for index, image in enumerate(np.clip(images, 0, 1).repeat(scale, 1).repeat(scale, 2)):
+        row, column = divmod(index, columns)
+        top, left = gap + row * (height + gap), gap + column * (width + gap)
+        canvas[top : top + height, left : left + width] = image
+    pixels = np.round(canvas * 255).astype(np.uint8)
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
+    return Path(path)
+
+
+def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "") -> Path | None:
+    """One panel a metric against the step, its splits (`train/loss`, `validation/loss`) in one panel.
+
+    Args:
+      history: rows of a run's `metrics.jsonl`.
+      path: the PNG file.
+      title: over the panels.
+
+    Returns:
+      The path, or None where the history holds no metric.
+    """
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for row in history:
+        for name, value in row.items():
+            if name in ("step", "seconds"):
+                continue
+            split, _, metric = name.partition("/")
+            panels.setdefault(metric, {}).setdefault(split, []).append((row["step"], float(value)))
+    if not panels:
+        return None
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Canvas(figsize=(4.2 * columns, 2.8 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (metric, splits) in zip(axes, panels.items(), strict=False):
+        for split, points in splits.items():
+            steps, values = np.array(points).T
+            few = len(points) < 30
+            axis.plot(steps, values, label=split, marker="o" if few else None, markersize=3, linewidth=1.2)
+        axis.set(title=metric.replace("_", " "), xlabel="step")
+        axis.grid(alpha=0.3)
+        # The first steps' values are often far from the rest: show where the curve spends its time.
+        late = np.concatenate([[v for _, v in points[len(points) // 20 :]] for points in splits.values()])
+        late = late[np.isfinite(late)]
+        if late.size > 20:
+            low, high = np.percentile(late, [0, 99])
+            margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+            axis.set_ylim(low - margin, high + margin)
+        axis.legend(frameon=False, fontsize=8)
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    if title:
+        figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+    return Path(path)
+
+
+def scatter(
+    panels: Mapping[str, Float[np.ndarray, "n 2"]],
+    path: str | Path,
+    *,
+    marks: Float[np.ndarray, "m 2"] | None = None,
+    limit: float | None = None,
+) -> Path:
+    """Clouds of points in the plane, one panel each, over the same axes.
+
+    Args:
+      panels: title -> points.
+      path: the PNG file.
+      marks: places to mark with a cross in every panel, such as the modes of the data.
+      limit: both axes run from -limit to limit; by default they show every mark and 99% of the points.
+    """
+    columns = min(5, len(panels))
+    rows = -(-len(panels) // columns)
+    if limit is None:
+        clouds = [np.abs(np.asarray(points)) for points in panels.values()]
+        limit = 1.1 * max([float(np.percentile(cloud, 99)) for cloud in clouds] + ([] if marks is None else [float(np.abs(marks).max())]))
+    figure = Canvas(figsize=(2.8 * columns, 2.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for axis, (title, points) in zip(axes, panels.items(), strict=False):
+        if marks is not None:
+            axis.plot(*np.asarray(marks).T, "x", color="tab:red", markersize=5, alpha=0.6, zorder=1)
+        axis.scatter(*np.asarray(points).T, s=1.5, alpha=0.5, linewidths=0, zorder=2)
+        axis.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+    for axis in axes[len(panels) :]:
+        axis.remove()
+    figure.savefig(path, dpi=110)
+    return Path(path)

@@ -1,0 +1,236 @@
+"""A run's directory: what was asked for, where it ran, what it measured and what came out.
+
+    config.json        the experiment's module, the variant and every field
+    environment.json   versions, devices, commit and command, one entry each time the run was started
+    metrics.jsonl      one JSON object a line: step, seconds of training, and metrics
+    samples/           pictures taken on the way and at the end
+    curves.png         metrics against steps
+    checkpoints/       Orbax
+    result.json        the figures, once the run has finished
+
+Everything is written whole or not at all: to a temporary file, then renamed.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# Where a run lives and how it is watched: another value continues the same run.
+NOT_COMPARED = ("run_dir", "data_dir", "tensorboard")
+PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class Figure(NamedTuple):
+    """One measured number."""
+
+    name: str
+    value: float
+    unit: str
+    measured_on: str  # data set, split, number of examples or draws
+    spread: float | None = None  # standard error over examples or trials
+    note: str = ""  # what it is a bound on, how many samples, what it may not be compared with
+
+
+class Run:
+    """An open run directory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.samples = folder / "samples"
+        self.checkpoints = folder / "checkpoints"
+        self.metrics = folder / "metrics.jsonl"
+        self.curves = folder / "curves.png"
+
+    def result(self) -> list[Figure] | None:
+        """The figures of a finished run, else None."""
+        path = self.folder / "result.json"
+        if not path.exists():
+            return None
+        return [Figure(**{**f, "value": _number(f["value"])}) for f in _read(path)["figures"]]
+
+    def finish(self, figures: Sequence[Figure], seconds: float) -> None:
+        """Write `result.json`: the run is done."""
+        rows = [f._asdict() | {"value": _plain(f.value), "spread": _plain(f.spread)} for f in figures]
+        write_json(self.folder / "result.json", {"figures": rows, "seconds": round(seconds, 1)})
+
+    def config(self) -> dict[str, Any]:
+        """What `config.json` holds: experiment, variant and config."""
+        return _read(self.folder / "config.json")
+
+    def rewind(self, step: int) -> float:
+        """Drop metrics of steps after `step` (of a run that was killed); returns the seconds trained up to there."""
+        rows = [row for row in self.history() if row["step"] <= step]
+        _write(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        return max((row["seconds"] for row in rows), default=0.0)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`; a last line that a kill cut short is left out."""
+        if not self.metrics.exists():
+            return []
+        rows = []
+        for line in self.metrics.read_text().splitlines():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+    def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Append one row to `metrics.jsonl`."""
+        row = {"step": step, "seconds": round(seconds, 3)} | {k: _plain(v) for k, v in values.items()}
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Run:
+    """Make the directory, or continue in the one that is there.
+
+    Args:
+      folder: the run's directory.
+      experiment: the experiment's module, such as "experiments.vae".
+      variant: the variant's name.
+      config: a dataclass of plain values.
+
+    Raises:
+      ValueError: the directory belongs to another experiment or config (the fields that differ are named), or holds
+        something that is not a run.
+      OSError: it cannot be written.
+    """
+    folder = Path(folder)
+    asked = {"experiment": experiment, "variant": variant, "config": plain(config)}
+    path = folder / "config.json"
+    if path.exists():
+        _compare(folder, _read(path), asked)
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
+    try:
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            write_json(path, asked)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"cannot write the run directory {folder} ({error.strerror}): choose another --run-dir") from error
+    return Run(folder)
+
+
+def existing_run(folder: str | Path) -> Run:
+    """The run in `folder`, to be read.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{folder} holds no run: it has no config.json")
+    return Run(folder)
+
+
+def record_environment(run: Run) -> None:
+    """Add this start's versions, devices, commit and command to `environment.json`. Imports JAX."""
+    import jax
+
+    path = run.folder / "environment.json"
+    starts = _read(path)["starts"] if path.exists() else []
+    entry = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
+        "commit": _commit(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+    write_json(path, {"starts": [*starts, entry]})
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A dataclass as JSON holds it: tuples are lists, paths are strings."""
+    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    _write(path, json.dumps(value, indent=2) + "\n")
+
+
+def _compare(folder: Path, old: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    if old.get("experiment") != asked["experiment"]:
+        raise ValueError(f"{folder} holds a run of {old.get('experiment')}, not of {asked['experiment']}: choose another --run-dir")
+    before, now = old["config"], asked["config"]
+    different = [name for name in sorted(before | now) if name not in NOT_COMPARED and before.get(name) != now.get(name)]
+    if different:
+        fields = ", ".join(f"{name} is {before.get(name)!r} there and {now.get(name)!r} here" for name in different)
+        raise ValueError(f"{folder} holds a run with another config: {fields}. Choose another --run-dir, or repeat the old fields")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or choose another --run-dir") from error
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _plain(value: float | None) -> float | str | None:
+    """JSON has no NaN and no infinity: they are kept as words."""
+    if value is None:
+        return None
+    value = float(value)
+    return value if math.isfinite(value) else str(value)
+
+
+def _number(value: float | str) -> float:
+    return float(value)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the code, with a + where files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def experiment_module(run: Run) -> str:
+    """The module that made the run.
+
+    Raises:
+      ValueError: `config.json` does not name an importable module.
+    """
+    name = run.config().get("experiment", "")
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(name)):
+        raise ValueError(f"{run.folder / 'config.json'} names no experiment: {name!r}")
+    return name

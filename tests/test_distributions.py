@@ -1,0 +1,173 @@
+"""Log-probabilities, divergences and entropies against SciPy, numeric integration, and sums over all outcomes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
+
+from gen_models import distributions as d
+
+RNG = np.random.default_rng(0)
+EVENT = (3, 2)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def test_bernoulli_log_prob():
+    logits, x = normal(4, *EVENT), RNG.integers(0, 2, (4, *EVENT)).astype(np.float32)
+    expected = scipy.stats.bernoulli(scipy.special.expit(logits)).logpmf(x).sum((1, 2))
+    np.testing.assert_allclose(d.bernoulli_log_prob(x, logits), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("logit", [0.0, 1.0, 30.0, 200.0, 1e4, 1e30])
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("x", [0.0, 1.0])
+def test_bernoulli_is_exact_at_large_logits(logit, sign, x):
+    logit = sign * logit
+    value, grad = jax.value_and_grad(lambda l: d.bernoulli_log_prob(jnp.full((1, 1), x), l.reshape(1, 1))[0])(
+        jnp.float32(logit)
+    )
+    np.testing.assert_allclose(value, scipy.special.log_expit(logit if x else -logit), rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(grad, x - scipy.special.expit(logit), rtol=1e-5, atol=1e-7)
+
+
+def test_categorical_log_prob():
+    logits, labels = normal(5, *EVENT, 4), RNG.integers(0, 4, (5, *EVENT))
+    log_p = scipy.special.log_softmax(logits, axis=-1)
+    expected = [sum(log_p[b, i, j, labels[b, i, j]] for i in range(3) for j in range(2)) for b in range(5)]
+    np.testing.assert_allclose(d.categorical_log_prob(labels, logits), expected, rtol=1e-5)
+
+
+def test_a_label_that_is_no_class_gives_nan():
+    out = d.categorical_log_prob(jnp.array([0, 2, 3, -1]), jnp.zeros((4, 3)))
+    np.testing.assert_array_equal(np.isnan(out), [False, False, True, True])
+
+
+def test_normal_log_prob():
+    x, mu, log_sigma = normal(4, *EVENT), normal(4, *EVENT), normal(4, *EVENT)
+    expected = scipy.stats.norm(mu, np.exp(log_sigma)).logpdf(x).sum((1, 2))
+    np.testing.assert_allclose(d.normal_log_prob(x, mu, log_sigma), expected, rtol=1e-5)
+    np.testing.assert_allclose(d.normal_log_prob(x), scipy.stats.norm.logpdf(x).sum((1, 2)), rtol=1e-5)
+    shared = scipy.stats.norm(mu[0], np.exp(0.3)).logpdf(x).sum((1, 2))
+    np.testing.assert_allclose(d.normal_log_prob(x, mu[0], 0.3), shared, rtol=1e-5)
+
+
+def test_the_batch_axis_stays():
+    x = normal(7)
+    assert d.normal_log_prob(x).shape == d.bernoulli_log_prob(x, x).shape == d.normal_entropy(x).shape == (7,)
+
+
+def integrated_kl(mu, sigma, mu_p, sigma_p):
+    q, p = scipy.stats.norm(mu, sigma), scipy.stats.norm(mu_p, sigma_p)
+    span = mu - 12 * sigma, mu + 12 * sigma
+    return scipy.integrate.quad(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), *span)[0]
+
+
+@pytest.mark.parametrize(("mu", "sigma", "mu_p", "sigma_p"), [(0.7, 0.5, 0.0, 1.0), (-1.0, 2.0, 0.5, 0.8)])
+def test_normal_kl_is_the_integral(mu, sigma, mu_p, sigma_p):
+    ours = d.normal_kl(jnp.array([[mu]]), jnp.log(jnp.array([[sigma]])), mu_p, np.log(sigma_p))
+    np.testing.assert_allclose(ours, integrated_kl(mu, sigma, mu_p, sigma_p), rtol=1e-5)
+    if (mu_p, sigma_p) == (0.0, 1.0):
+        np.testing.assert_allclose(d.normal_kl(jnp.array([[mu]]), jnp.log(jnp.array([[sigma]]))), ours)
+
+
+def test_normal_kl_sums_the_event_and_keeps_its_digits_near_zero():
+    mu, log_sigma = normal(4, *EVENT), normal(4, *EVENT)
+    one = [
+        sum(integrated_kl(m, np.exp(s), 0, 1) for m, s in zip(mu[b].flat, log_sigma[b].flat, strict=True))
+        for b in range(2)
+    ]
+    np.testing.assert_allclose(d.normal_kl(mu, log_sigma)[:2], one, rtol=1e-4)
+    tiny = jnp.full((1, 1), 1e-3)  # KL(N(0, e^s) || N(0, 1)) = s^2 + O(s^3); cancellation would leave 1e-6 no digit
+    np.testing.assert_allclose(d.normal_kl(jnp.zeros((1, 1)), tiny), 1e-6, rtol=0.05)
+
+
+def test_gaussian_kl():
+    a, b = RNG.normal(size=(2, 3, 4, 4))
+    cov_q, cov_p = a @ a.swapaxes(1, 2) + np.eye(4), b @ b.swapaxes(1, 2) + np.eye(4)
+    mu_q, mu_p = RNG.normal(size=(2, 3, 4))
+    expected = [
+        0.5
+        * (
+            np.trace(np.linalg.solve(cov_p[i], cov_q[i]))
+            + (mu_p[i] - mu_q[i]) @ np.linalg.solve(cov_p[i], mu_p[i] - mu_q[i])
+            - 4
+            + np.linalg.slogdet(cov_p[i])[1]
+            - np.linalg.slogdet(cov_q[i])[1]
+        )
+        for i in range(3)
+    ]
+    args = [jnp.asarray(v, jnp.float32) for v in (mu_q, cov_q, mu_p, cov_p)]
+    np.testing.assert_allclose(d.gaussian_kl(*args), expected, rtol=1e-4)
+    assert np.isnan(d.gaussian_kl(args[0][0], -args[1][0], args[2][0], args[3][0]))
+
+
+def test_gaussian_kl_is_the_expected_log_ratio():
+    cov_q, cov_p = np.array([[2.0, 0.8], [0.8, 1.0]]), np.array([[1.0, -0.3], [-0.3, 0.5]])
+    mu_q, mu_p = np.array([0.5, -1.0]), np.zeros(2)
+    q, p = scipy.stats.multivariate_normal(mu_q, cov_q), scipy.stats.multivariate_normal(mu_p, cov_p)
+    z = q.rvs(20000, random_state=0)
+    ratio = q.logpdf(z) - p.logpdf(z)
+    ours = float(d.gaussian_kl(*(jnp.asarray(v, jnp.float32) for v in (mu_q, cov_q, mu_p, cov_p))))
+    assert abs(ours - ratio.mean()) < 4 * ratio.std() / np.sqrt(len(z))  # four standard errors
+
+
+def test_gaussian_kl_agrees_with_the_diagonal_one():
+    mu, s, mu_p, s_p = normal(4, 5, 3)
+    diagonal = d.gaussian_kl(mu, jax.vmap(jnp.diag)(jnp.exp(2 * s)), mu_p, jax.vmap(jnp.diag)(jnp.exp(2 * s_p)))
+    np.testing.assert_allclose(diagonal, d.normal_kl(mu, s, mu_p, s_p), rtol=1e-4)
+
+
+def test_entropies():
+    logits = normal(4, *EVENT)
+    bernoulli = scipy.stats.bernoulli(scipy.special.expit(logits)).entropy().sum((1, 2))
+    np.testing.assert_allclose(d.bernoulli_entropy(logits), bernoulli, rtol=1e-5)
+    np.testing.assert_allclose(d.normal_entropy(logits), scipy.stats.norm(0, np.exp(logits)).entropy().sum((1, 2)), 1e-5)
+    logits = normal(4, 3, 5)
+    categorical = scipy.stats.entropy(scipy.special.softmax(logits, -1), axis=-1).sum(1)
+    np.testing.assert_allclose(d.categorical_entropy(logits), categorical, rtol=1e-5)
+
+
+def test_entropies_and_kls_at_certainty():
+    certain = jnp.array([[0.0, -jnp.inf, -jnp.inf]])
+    assert d.categorical_entropy(certain) == 0
+    assert d.categorical_kl(certain, jnp.zeros((1, 3))) == pytest.approx(np.log(3))
+    assert d.categorical_kl(jnp.zeros((1, 3)), certain) == np.inf
+    assert np.isfinite(jax.grad(lambda l: d.categorical_entropy(l).sum())(jnp.array([[500.0, 0.0, -500.0]]))).all()
+    np.testing.assert_allclose(d.bernoulli_entropy(jnp.array([[1e4], [-1e4], [0.0]])), [0, 0, np.log(2)], rtol=1e-6)
+
+
+def test_categorical_kl():
+    q, p = normal(4, 3, 5), normal(4, 3, 5)
+    expected = scipy.stats.entropy(scipy.special.softmax(q, -1), scipy.special.softmax(p, -1), axis=-1).sum(1)
+    np.testing.assert_allclose(d.categorical_kl(q, p), expected, rtol=1e-4)
+    np.testing.assert_allclose(d.categorical_kl(q, q), 0, atol=1e-6)
+    uniform = 3 * np.log(5) - d.categorical_entropy(q)
+    np.testing.assert_allclose(d.categorical_kl(q, jnp.zeros(5)), uniform, rtol=1e-4)
+
+
+def test_mutual_information():
+    joint = RNG.random((3, 4))
+    joint[0, 1] = 0
+    p = joint / joint.sum()
+    expected = scipy.stats.entropy(p.sum(0)) + scipy.stats.entropy(p.sum(1)) - scipy.stats.entropy(p.ravel())
+    np.testing.assert_allclose(d.mutual_information(joint), expected, rtol=1e-4)
+    np.testing.assert_allclose(d.mutual_information(np.outer([1, 2, 3], [4, 5])), 0, atol=1e-6)  # independent, counts
+    np.testing.assert_allclose(d.mutual_information(np.eye(4)), np.log(4), rtol=1e-6)  # one tells the other
+    np.testing.assert_allclose(d.mutual_information(np.eye(4) * np.array([1, 0, 1, 0])), np.log(2), rtol=1e-6)
+
+
+def test_shapes_that_would_broadcast_silently_are_refused():
+    with pytest.raises(ValueError, match=r"x has the shape \(4, 1\), but logits \(4, 3\)"):
+        d.bernoulli_log_prob(jnp.zeros((4, 1)), jnp.zeros((4, 3)))
+    with pytest.raises(ValueError, match="do not broadcast to the shape of x"):
+        d.normal_log_prob(jnp.zeros((4, 1)), jnp.zeros((4, 3)))
+    with pytest.raises(ValueError, match="logits need the labels' axes and one more"):
+        d.categorical_log_prob(jnp.zeros((4,), int), jnp.zeros((4, 2, 3)))
+    with pytest.raises(ValueError, match="table with two axes"):
+        d.mutual_information(jnp.zeros(3))
