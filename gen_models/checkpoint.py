@@ -23,7 +23,9 @@ class Checkpoints:
     def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
         self.folder = Path(folder).absolute()
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        # The handler is named, so that metadata can be read in a process that has saved nothing.
+        handler = ocp.StandardCheckpointHandler()
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -57,7 +59,9 @@ class Checkpoints:
         """
         step = self.latest() if step is None else step
         if step is None or step not in self._manager.all_steps():
-            raise FileNotFoundError(f"no complete checkpoint {'' if step is None else f'of step {step} '}in {self.folder}")
+            raise FileNotFoundError(
+                f"no complete checkpoint {'' if step is None else f'of step {step} '}in {self.folder}"
+            )
         self._check(step, like)
         device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
@@ -79,7 +83,7 @@ class Checkpoints:
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
                 continue  # its metadata describes the key's words
             found = saved[name]
-            if tuple(found.shape) != tuple(leaf.shape) or found.dtype != leaf.dtype:
+            if tuple(found.shape) != tuple(leaf.shape) or str(found.dtype) != str(leaf.dtype):
                 raise ValueError(
                     f"checkpoint {self.path(step)} is of another model: {name!r} is {found.dtype}{list(found.shape)} "
                     f"there and {leaf.dtype}{list(leaf.shape)} here"

@@ -8,14 +8,17 @@ name; a lone loss is one player that owns the whole tree.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 Array = jax.Array
-Key = Params = Stats = Batch = Any  # a typed key; nested dicts of arrays
+Key: TypeAlias = Any  # a typed key, `jax.random.key(seed)`
+Params: TypeAlias = Any  # nested dicts of arrays
+Stats: TypeAlias = Any
+Batch: TypeAlias = Any
 Metrics = dict[str, Array]
 Loss = Callable[..., tuple[Array, tuple[Stats, Metrics]]]
 Optimizer = optax.GradientTransformation

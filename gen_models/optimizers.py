@@ -11,7 +11,8 @@ One order for all of them:
 4. decoupled weight decay joins the rule's direction (Loshchilov & Hutter 2019);
 5. all of it is multiplied by minus the learning rate, which may be a float, a traced value or an optax schedule.
 
-Steps 1 and 4 leave biases and normalisation scales alone (`not_bias_or_scale`). Every float may be traced.
+Steps 1 and 4 leave biases and normalisation scales alone (`not_bias_or_scale`). Every float of an optimizer may be
+traced, and of a schedule the peak.
 
     tx = optimizer("adamw", schedule("cosine", 1e-3, 10_000, warmup_steps=500), clip_norm=1.0, weight_decay=0.05)
 

@@ -110,7 +110,10 @@ def scatter(
     rows = -(-len(panels) // columns)
     if limit is None:
         clouds = [np.abs(np.asarray(points)) for points in panels.values()]
-        limit = 1.1 * max([float(np.percentile(cloud, 99)) for cloud in clouds] + ([] if marks is None else [float(np.abs(marks).max())]))
+        limit = 1.1 * max(
+            [float(np.percentile(cloud, 99)) for cloud in clouds]
+            + ([] if marks is None else [float(np.abs(marks).max())])
+        )
     figure = Canvas(figsize=(2.8 * columns, 2.9 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis, (title, points) in zip(axes, panels.items(), strict=False):
@@ -120,5 +123,39 @@ def scatter(
         axis.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     for axis in axes[len(panels) :]:
         axis.remove()
+    figure.savefig(path, dpi=110)
+    return Path(path)
+
+
+def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
+    """A confusion matrix: rows are true classes, columns predicted ones; each row's share as colour, counts as text."""
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size = max(3.0, 0.45 * len(counts))
+    figure = Canvas(figsize=(size + 0.6, size), layout="constrained")
+    axis = figure.subplots()
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts > 0):
+        dark = share[row, column] > 0.5
+        axis.text(
+            column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color="w" if dark else "k", fontsize=7
+        )
+    ticks = range(len(counts))
+    axis.set(xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
+    figure.savefig(path, dpi=110)
+    return Path(path)
+
+
+def captioned(
+    images: Float[np.ndarray, "n h w c"], captions: Sequence[str], path: str | Path, *, columns: int = 8
+) -> Path:
+    """Images in [0, 1] with a line of text over each."""
+    rows = -(-len(images) // columns)
+    figure = Canvas(figsize=(1.25 * columns, 1.45 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, image, caption in zip(axes, np.clip(images, 0, 1), captions, strict=False):
+        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+        axis.set_title(caption, fontsize=7)
     figure.savefig(path, dpi=110)
     return Path(path)

@@ -56,7 +56,7 @@ class Run:
         path = self.folder / "result.json"
         if not path.exists():
             return None
-        return [Figure(**{**f, "value": _number(f["value"])}) for f in _read(path)["figures"]]
+        return [Figure(**{**f, "value": float(f["value"])}) for f in _read(path)["figures"]]
 
     def finish(self, figures: Sequence[Figure], seconds: float) -> None:
         """Write `result.json`: the run is done."""
@@ -92,8 +92,8 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
 
-def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Run:
-    """Make the directory, or continue in the one that is there.
+def check_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Run | None:
+    """The run in `folder`, or None where the directory is new; nothing is written.
 
     Args:
       folder: the run's directory.
@@ -104,24 +104,36 @@ def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> 
     Raises:
       ValueError: the directory belongs to another experiment or config (the fields that differ are named), or holds
         something that is not a run.
+    """
+    folder = Path(folder)
+    if (folder / "config.json").exists():
+        _compare(folder, _read(folder / "config.json"), _asked(experiment, variant, config))
+        return Run(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
+    return None
+
+
+def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Run:
+    """Make the run's directory, or continue in the one that is there; arguments as for `check_run`.
+
+    Raises:
+      ValueError: as `check_run`.
       OSError: it cannot be written.
     """
     folder = Path(folder)
-    asked = {"experiment": experiment, "variant": variant, "config": plain(config)}
-    path = folder / "config.json"
-    if path.exists():
-        _compare(folder, _read(path), asked)
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
+    known = check_run(folder, experiment, variant, config)
     try:
         (folder / "samples").mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_json(path, asked)
+        if known is None:
+            write_json(folder / "config.json", _asked(experiment, variant, config))
         probe = folder / ".writable"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(f"cannot write the run directory {folder} ({error.strerror}): choose another --run-dir") from error
+        raise OSError(
+            f"cannot write the run directory {folder} ({error.strerror}): choose another --run-dir"
+        ) from error
     return Run(folder)
 
 
@@ -161,19 +173,43 @@ def plain(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
+def restore_config(kind: type, fields: Mapping[str, Any]) -> Any:
+    """The dataclass that `plain` made JSON of; fields that the code does not know any more are an error.
+
+    Raises:
+      ValueError: a field is unknown, or one without a default is missing.
+    """
+    known = {field.name for field in dataclasses.fields(kind)}
+    if strange := sorted(set(fields) - known):
+        raise ValueError(
+            f"the run's config has the fields {strange}, which {kind.__name__} does not: it is of another version"
+        )
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     _write(path, json.dumps(value, indent=2) + "\n")
 
 
+def _asked(experiment: str, variant: str, config: Any) -> dict[str, Any]:
+    return {"experiment": experiment, "variant": variant, "config": plain(config)}
+
+
 def _compare(folder: Path, old: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     if old.get("experiment") != asked["experiment"]:
-        raise ValueError(f"{folder} holds a run of {old.get('experiment')}, not of {asked['experiment']}: choose another --run-dir")
+        raise ValueError(
+            f"{folder} holds a run of {old.get('experiment')}, not of {asked['experiment']}: choose another --run-dir"
+        )
     before, now = old["config"], asked["config"]
-    different = [name for name in sorted(before | now) if name not in NOT_COMPARED and before.get(name) != now.get(name)]
+    different = [
+        name for name in sorted(before | now) if name not in NOT_COMPARED and before.get(name) != now.get(name)
+    ]
     if different:
         fields = ", ".join(f"{name} is {before.get(name)!r} there and {now.get(name)!r} here" for name in different)
-        raise ValueError(f"{folder} holds a run with another config: {fields}. Choose another --run-dir, or repeat the old fields")
+        raise ValueError(
+            f"{folder} holds a run with another config: {fields}. Choose another --run-dir, or repeat the old fields"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -200,10 +236,6 @@ def _plain(value: float | None) -> float | str | None:
     return value if math.isfinite(value) else str(value)
 
 
-def _number(value: float | str) -> float:
-    return float(value)
-
-
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -216,7 +248,9 @@ def _commit() -> str | None:
     here = Path(__file__).parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")

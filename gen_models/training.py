@@ -1,7 +1,8 @@
 """`fit`: the host's loop around a training step.
 
 The device never waits for the host: many steps run in one program, the next program is dispatched before the last one's
-metrics are fetched, and saves are asynchronous. How steps are grouped into programs never changes a bit of the result.
+metrics are fetched, and saves are asynchronous. How many steps a call of the program takes varies with their speed, and
+never changes a bit of the result: it is a number that the program reads, not part of it.
 """
 
 import signal
@@ -10,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -89,6 +91,7 @@ def fit(
     done = int(np.max(jax.device_get(state.step)))
     if done >= steps:
         return Outcome("finished", state, done, _newest(checkpoints))
+    state = jax.tree.map(_strong, state)
     program, most = _compile(step, state, batches, key, done, steps_per_call, diverged_above)
     window = _Window(log, log_every)
     pending: deque[tuple[int, Any]] = deque()  # programs whose metrics are still on the device
@@ -145,26 +148,32 @@ def fit(
 
 
 def _compile(step, state, batches, key, start, most, limit):
-    """`(program, most)`: up to `most` steps as one compiled function, with the step's Python traced once."""
-    row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(start, 1))
-
-    def one(state, data, key, row, index):
-        batch = batches.make(data, row, jax.random.fold_in(key, index))
-        return step(state, batch)
-
-    jaxpr, (new_state, metrics) = jax.make_jaxpr(one, return_shape=True)(state, batches.data, key, row, np.int32(0))
-    _same_shape(state, new_state)
-    if most is None:
-        on_host = not jax.tree.leaves(batches.data)
-        slow_inside_loops = jax.default_backend() == "cpu" and _has_convolution(jaxpr.jaxpr)
-        most = 1 if on_host or slow_inside_loops else MAX_STEPS_PER_CALL
-    if most < 1:
+    """`(program, most)`: up to `most` steps as one compiled function."""
+    if most is not None and most < 1:
         raise ValueError(f"steps_per_call must be 1 or more, got {most}")
+    row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(start, 1))
+    leaves, tree = jax.tree.flatten((state, batches.data, key, row, np.int32(0)))
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    on_host = not jax.tree.leaves(batches.data)
+    return _program(step, batches.make, tree, shapes, 1 if on_host and most is None else most, limit)
+
+
+@lru_cache(maxsize=4)  # a second `fit` with the same step, as after a restore, traces and compiles nothing again
+def _program(step, make, tree, shapes, most, limit):
+    def one(state, data, key, row, index):
+        return step(state, make(data, row, jax.random.fold_in(key, index)))
+
+    arguments = jax.tree.unflatten(tree, shapes)
+    jaxpr, (new_state, metrics) = jax.make_jaxpr(one, return_shape=True)(*arguments)
+    _same_shape(arguments[0], new_state)
+    if most is None:
+        slow_inside_loops = jax.default_backend() == "cpu" and _has_convolution(jaxpr.jaxpr)
+        most = 1 if slow_inside_loops else MAX_STEPS_PER_CALL
     flat = jax_core.jaxpr_as_fun(jaxpr)
-    tree = jax.tree.structure((new_state, metrics))
+    out_tree = jax.tree.structure((new_state, metrics))
 
     def one_again(*args):  # the same step from its jaxpr: nothing of the user's is traced a second time
-        return jax.tree.unflatten(tree, flat(*jax.tree.leaves(args)))
+        return jax.tree.unflatten(out_tree, flat(*jax.tree.leaves(args)))
 
     def program(state, data, key, rows, start, count):
         def body(carry):
@@ -283,6 +292,11 @@ def _has_convolution(jaxpr) -> bool:
         if equation.primitive.name == "conv_general_dilated":
             return True
     return any(_has_convolution(inner) for inner in jax_core.subjaxprs(jaxpr))
+
+
+def _strong(leaf: jax.Array) -> jax.Array:
+    """Without JAX's weak type, which a restored state has lost: the program is the same for both."""
+    return jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
 
 def _newest(checkpoints: Checkpoints | None) -> Path | None:

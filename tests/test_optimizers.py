@@ -35,9 +35,9 @@ def gradient(p):
     return CURVATURE * p + 0.1 * p**3
 
 
-def run(tx, steps=STEPS, start=START, grad=gradient):
+def run(tx, steps=STEPS, start=START, grad=gradient, dtype=jnp.float32):
     """Parameters after each step, [steps, ...]; the leaf is a kernel, on which decay acts."""
-    params = {"kernel": jnp.asarray(start, jnp.float32)}
+    params = {"kernel": jnp.asarray(start, dtype)}
     state, out = tx.init(params), []
     update = jax.jit(tx.update)
     for _ in range(steps):
@@ -47,9 +47,12 @@ def run(tx, steps=STEPS, start=START, grad=gradient):
     return np.stack(out)
 
 
-def close(ours, paper):
-    np.testing.assert_allclose(ours, np.stack(paper), rtol=2e-5, atol=2e-6)
-    assert np.abs(np.diff(paper, axis=0)).max() > 1e-3  # the comparison is of steps that went somewhere
+def follows(make, paper, rtol=1e-9):
+    """In float64 the parameters after every step are the paper's; in float32 they are, but for its rounding."""
+    assert np.abs(np.diff(paper, axis=0)).max() > 1e-2  # the steps went somewhere
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(run(make(), dtype=jnp.float64), np.stack(paper), rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(run(make()), np.stack(paper), rtol=1e-4, atol=2e-5)
 
 
 def test_sgd():
@@ -57,7 +60,7 @@ def test_sgd():
     for _ in range(STEPS):
         p = p - RATE * gradient(p)
         paper.append(p)
-    close(run(sgd(RATE)), paper)
+    follows(lambda: sgd(RATE), paper)
 
 
 def test_momentum_is_polyaks_heavy_ball():
@@ -65,7 +68,7 @@ def test_momentum_is_polyaks_heavy_ball():
     for _ in range(STEPS):  # Polyak (1964): x_{k+1} = x_k - alpha f'(x_k) + beta (x_k - x_{k-1})
         p, previous = p - RATE * gradient(p) + 0.8 * (p - previous), p
         paper.append(p)
-    close(run(momentum(RATE, 0.8)), paper)
+    follows(lambda: momentum(RATE, 0.8), paper)
 
 
 def test_nesterov_is_sutskevers_form_seen_from_the_lookahead():
@@ -74,7 +77,7 @@ def test_nesterov_is_sutskevers_form_seen_from_the_lookahead():
         v = 0.8 * v - RATE * gradient(theta + 0.8 * v)
         theta = theta + v
         paper.append(theta + 0.8 * v)
-    close(run(nesterov(RATE, 0.8)), paper)
+    follows(lambda: nesterov(RATE, 0.8), paper)
     np.testing.assert_array_equal(run(nesterov(RATE, 0.8)), run(momentum(RATE, 0.8, nesterov=True)))
 
 
@@ -85,7 +88,7 @@ def test_adagrad():
         total = total + g**2
         p = p - RATE * g / np.sqrt(total)
         paper.append(p)
-    close(run(adagrad(RATE)), paper)
+    follows(lambda: adagrad(RATE, eps=1e-20), paper)
 
 
 def test_adagrad_epsilon_and_accumulator_are_under_the_root():
@@ -102,7 +105,8 @@ def test_rmsprop():
         mean_square = 0.9 * mean_square + 0.1 * g**2
         p = p - RATE * g / np.sqrt(mean_square)
         paper.append(p)
-    close(run(rmsprop(RATE)), paper)
+    follows(lambda: rmsprop(RATE, eps=1e-20), paper)
+    np.testing.assert_allclose(run(rmsprop(RATE)), np.stack(paper), rtol=1e-4, atol=2e-5)  # the default eps is small
 
 
 def test_rmsprop_centered_with_momentum_is_graves():
@@ -114,15 +118,22 @@ def test_rmsprop_centered_with_momentum_is_graves():
         step = 0.9 * step - 0.01 * g / np.sqrt(n - m**2 + 1e-4)
         p = p + step
         paper.append(p)
-    close(run(rmsprop(0.01, decay=0.95, eps=1e-4, momentum=0.9, centered=True)), paper)
+    follows(lambda: rmsprop(0.01, decay=0.95, eps=1e-4, momentum=0.9, centered=True), paper)
 
 
-def test_centered_rmsprop_survives_a_constant_gradient():
-    """Where optax's own gives NaN: float32 rounds the variance of large constant gradients below -eps."""
-    start = 1000 * np.random.default_rng(0).normal(size=(40, 25))
-    constant = jnp.asarray(start, jnp.float32)
-    assert np.isnan(run(optax.rmsprop(RATE, centered=True), 200, start, lambda p: constant)).any()
-    assert np.isfinite(run(rmsprop(RATE, centered=True), 200, start, lambda p: constant)).all()
+@pytest.mark.parametrize("compiled", [False, True])
+def test_centered_rmsprop_survives_a_constant_gradient(compiled):
+    """float32 rounds the variance of large constant gradients below -eps; optax's own then gives NaN."""
+    grads = jnp.asarray(1000 * np.random.default_rng(0).normal(size=(200, 50)), jnp.float32)
+
+    def last(tx):
+        state, update = tx.init(grads), jax.jit(tx.update) if compiled else tx.update
+        for _ in range(150):
+            updates, state = update(grads, state, grads)
+        return np.asarray(updates)
+
+    assert np.isnan(last(optax.rmsprop(RATE, centered=True))).any()
+    assert np.isfinite(last(rmsprop(RATE, centered=True))).all()
 
 
 def numpy_adam(weight_decay=0.0, b1=0.9, b2=0.999, eps=1e-8):
@@ -139,14 +150,14 @@ def numpy_adam(weight_decay=0.0, b1=0.9, b2=0.999, eps=1e-8):
 
 
 def test_adam():
-    close(run(adam(RATE)), numpy_adam())
-    close(run(adam(RATE, b1=0.5, b2=0.9, eps=0.3)), numpy_adam(b1=0.5, b2=0.9, eps=0.3))
+    follows(lambda: adam(RATE), numpy_adam())
+    follows(lambda: adam(RATE, b1=0.5, b2=0.9, eps=0.3), numpy_adam(b1=0.5, b2=0.9, eps=0.3))
 
 
 def test_adamw():
-    close(run(adamw(RATE, weight_decay=0.5)), numpy_adam(0.5))
-    close(run(adamw(RATE)), numpy_adam(0.01))
-    close(run(optimizer("adam", RATE, weight_decay=0.5)), numpy_adam(0.5))
+    follows(lambda: adamw(RATE, weight_decay=0.5), numpy_adam(0.5))
+    follows(lambda: adamw(RATE), numpy_adam(0.01))
+    follows(lambda: optimizer("adam", RATE, weight_decay=0.5), numpy_adam(0.5))
     assert np.abs(run(adamw(RATE, weight_decay=0.5)) - run(adam(RATE, l2=0.5))).max() > 0.1  # decoupled is not L2
 
 
@@ -167,16 +178,16 @@ def test_penalties_are_the_gradient_of_the_penalised_objective():
     )
 
 
-@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
 def test_clipping_bounds_the_whole_penalised_gradient(scale):
     params = {"a": {"kernel": jnp.asarray(START)}, "b": {"kernel": jnp.asarray(2 * START)}}
     grads = jax.tree.map(lambda p: scale * gradient(p), params)
-    tx = sgd(1.0, clip_norm=2.0, l2=0.5)
+    tx = sgd(1.0, clip_norm=6.0, l2=0.5)
     updates, _ = tx.update(grads, tx.init(params), params)
     whole = jax.tree.map(lambda g, p: np.asarray(g + 0.5 * p), grads, params)
     norm = math.sqrt(sum((g**2).sum() for g in jax.tree.leaves(whole)))
-    assert (norm > 2) == (scale > 0.1)
-    expected = jax.tree.map(lambda g: -g * min(1, 2 / norm), whole)
+    assert (norm > 6) == (scale > 0.1)
+    expected = jax.tree.map(lambda g: -g * min(1, 6 / norm), whole)
     chex.assert_trees_all_close(updates, expected, rtol=1e-5)
 
 
@@ -307,3 +318,11 @@ def test_vmap_over_rates_equals_sequential_runs(name):
         return train(tx, tx.init(params))
 
     np.testing.assert_allclose(jax.vmap(traced)(rates, jnp.full(3, 0.1)), sequential, rtol=1e-5)
+
+
+def test_a_traced_peak_reaches_the_schedule():
+    peaks = np.array([0.1, 0.2], np.float32)
+    both = jax.vmap(lambda peak: schedule("cosine", peak, 10, warmup_steps=2)(5))(peaks)
+    np.testing.assert_allclose(
+        both, [float(schedule("cosine", p, 10, warmup_steps=2)(5)) for p in (0.1, 0.2)], rtol=1e-6
+    )

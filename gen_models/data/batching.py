@@ -7,11 +7,11 @@ The host picks rows, the compiled program gathers and transforms them:
 
 so that a chunk of steps is one `lax.scan` over `rows(step, count)`, with the images on the device as uint8. Epoch e
 visits the rows in the permutation that `epoch_order(seed, e, n)` gives; what does not fill a batch at an epoch's end is
-dropped. A run that starts at step k therefore sees what an unbroken run sees from there on, in memory and streamed alike.
+dropped. So a run that starts at step k sees what an unbroken run sees from there on, in memory and streamed alike.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -120,9 +120,13 @@ def evaluation_batches(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    on_disk = isinstance(dataset, Dataset) and dataset.arrays is None
-    arrays, levels = ({}, dataset.levels) if on_disk else _arrays(dataset)  # type: ignore[union-attr]
-    total = len(dataset) if isinstance(dataset, Dataset) else len(next(iter(arrays.values())))  # a mapping counts keys
+    if isinstance(dataset, Dataset) and dataset.arrays is None:
+        total, levels = len(dataset), dataset.levels
+        read: Callable[[Any], dict[str, np.ndarray]] = partial(_read, dataset.source)
+    else:
+        arrays, levels = _arrays(dataset)
+        total = len(next(iter(arrays.values())))
+        read = partial(_gather, arrays)
     finish = jax.jit(lambda batch, key: _finish(batch, transform, key, levels))
     root = jax.random.key(seed)
 
@@ -131,8 +135,7 @@ def evaluation_batches(
             index = np.arange(start, start + batch_size, dtype=np.int32)
             weight = (index < total).astype(np.float32)
             index = np.minimum(index, total - 1)
-            batch = _read(dataset.source, index) if on_disk else {key: value[index] for key, value in arrays.items()}
-            batch = finish(batch | {"index": index}, jax.random.fold_in(root, number))
+            batch = finish(read(index) | {"index": index}, jax.random.fold_in(root, number))
             yield batch | {"weight": jnp.asarray(weight)}
 
     return generate()  # a generator of its own, so that bad input raises at the call and not at the first batch
@@ -194,6 +197,10 @@ class _Reader:
 
         steps = grain.MapDataset.range(step, 2**31 - 1).map(self.read)
         return iter(steps.to_iter_dataset(grain.ReadOptions(self.workers, self.prefetch)))
+
+
+def _gather(arrays, index) -> dict[str, np.ndarray]:
+    return {key: value[index] for key, value in arrays.items()}
 
 
 def _read(source, index) -> dict[str, np.ndarray]:

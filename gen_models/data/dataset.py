@@ -36,7 +36,7 @@ class Dataset:
     note: str  # licence and caveats in one line
 
     def __len__(self) -> int:
-        return len(self.source) if self.arrays is None else len(self.arrays["image"])
+        return len(self.arrays["image"]) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
 
 
 class Origin(NamedTuple):
@@ -140,7 +140,7 @@ def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int
 def hold_out_count(validation: int | float, total: int, name: str) -> int:
     """The number of examples to hold out, from a number or a fraction."""
     bad = isinstance(validation, bool) or not isinstance(validation, int | float)
-    if bad or validation < 0 or (isinstance(validation, float) and validation >= 1):
+    if bad or not validation >= 0 or (isinstance(validation, float) and validation >= 1):  # not >=: NaN is refused too
         raise ValueError(f"validation must be a count (int) or a fraction in [0, 1) (float), got {validation!r}")
     count = round(validation * total) if isinstance(validation, float) else validation
     if count >= total:
@@ -165,6 +165,8 @@ def _official(origin, name, word, validation):
         return data, range(_length(data))
     data = origin.splits["train"]()
     total = _length(data)
+    if word == "train+validation" and validation is None:
+        return data, range(total)
     count = hold_out_count(origin.hold_out if validation is None else validation, total, name)
     if word == "train+validation":
         return data, range(total)

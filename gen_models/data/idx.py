@@ -16,14 +16,14 @@ _FILES = {
 
 
 def read_idx(path: str | Path) -> np.ndarray:
-    """The uint8 array of an IDX file, gzipped if its name ends in `.gz`.
+    """The uint8 array of an IDX file, gzipped or not (its first bytes tell).
 
     Raises:
       ValueError: the file is truncated or corrupt, is not IDX, or holds something other than unsigned bytes.
     """
-    path = Path(path)
+    raw = Path(path).read_bytes()
     try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        raw = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") or str(path).endswith(".gz") else raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is a truncated or corrupt gzip file ({error}): get it again") from None
     if len(raw) < 4 or raw[0] or raw[1] or not 1 <= raw[3] <= 4:

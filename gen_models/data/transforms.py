@@ -1,7 +1,7 @@
 """Random and fixed changes of a batch of images, inside the compiled step.
 
 A transform is a pure function `(batch, key) -> batch` on `{"image": [B, H, W, C], ...}`; it may run under `jit`, `vmap`
-and `scan`. `compose(*transforms)` makes one of several, each with its own randomness. A wrong dtype raises at trace time.
+and `scan`. `compose(*transforms)` makes one of several, each with its own randomness. A wrong dtype raises when traced.
 
 Pixels are uint8, 0 to levels - 1, until `to_unit`, `to_symmetric`, `binarise_*` or `dequantise` makes them float32. The
 number of levels is `batch["levels"]` (256 where it is absent): `gen_models.data.batching` puts the data set's there, so

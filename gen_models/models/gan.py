@@ -5,12 +5,13 @@ With V = E log D(x) + E log(1 - D(G(z))), the best discriminator's V is -log 4 +
 Lin et al., PacGAN (2018): the discriminator judges `packing` samples at once, all from the data or all generated, which
 punishes a generator that misses modes. Maxout: Goodfellow et al. (2013). The defaults are PacGAN's networks for its
 grid of 25 Gaussians, as in the authors' code: batch norm (epsilon 1e-4, running averages with weight 0.95 of the past)
-before each ReLU of the generator and no biases there; none in the discriminator, which has biases; weights N(0, 0.02^2).
+before each ReLU of the generator, without biases but at its output; no batch norm in the discriminator, which has
+biases and sees packing at its input alone; weights N(0, 0.02^2).
 
-The authors' grid: batches of 100 packs (so 100 * packing examples, each pack drawn with replacement), Adam with rate 1e-4
-and beta1 0.8 for both players, samples drawn with the running averages. How we differ: they update both players at once
-from the same fakes, here the second player sees the first one updated and fresh fakes; they run the generator once for
-each member of the packs, so that batch norm sees 100 examples at a time, here it sees the whole batch.
+The authors' grid: batches of 100 packs (so 100 * packing examples, their members drawn with replacement), Adam with
+rate 1e-4 and beta1 0.8 for both players, samples drawn with the running averages. How we differ: they update both
+players at once from the same fakes, here the generator sees the discriminator updated, and fresh fakes; they run the
+generator once for each member of the packs, so that batch norm sees 100 examples at a time, here it sees all of them.
 """
 
 import math
@@ -49,7 +50,7 @@ def generator_loss(fake_logits: Float[Array, "b"], objective: str = "non_saturat
 
 
 def pack(x: Float[Array, "b *shape"], packing: int) -> Float[Array, "packs d"]:
-    """Flattened examples, each `packing` neighbours of the batch side by side: [B, *shape] -> [B / packing, packing * d].
+    """Flattened examples, `packing` neighbours of the batch side by side: [B, *shape] -> [B / packing, packing * d].
 
     Raises:
       ValueError: `packing` does not divide the batch.
@@ -122,17 +123,17 @@ def gan(
     def logits(params, x):
         return discriminator.apply({"params": params["discriminator"]}, pack(x, packing))
 
-    def apply(params, stats, x: Float[Array, "b *shape"]) -> Float[Array, "packs"]:
-        """The discriminator's logit of each pack of neighbours in x."""
+    def apply(params, stats, x):
+        """The discriminator's logit of each pack of neighbours in x [B, *shape]: [B / packing]."""
         del stats  # the discriminator has none
         return logits(params, images({"image": x}, shape))
 
-    def decode(params, stats, z: Float[Array, "b latent"]) -> Float[Array, "b *shape"]:
-        """G(z) with the running averages of batch norm."""
+    def decode(params, stats, z):
+        """G(z), [B, *shape], of z [B, latent] with the running averages of batch norm."""
         return generator.apply({"params": params["generator"], "batch_stats": stats["generator"]}, z, train=False)
 
-    def sample(params, stats, key, n: int) -> Float[Array, "n *shape"]:
-        """G(z) for n draws of z, each independent of the others."""
+    def sample(params, stats, key, n: int):
+        """G(z), [n, *shape], for n draws of z; each is independent of the others."""
         return decode(params, stats, jax.random.normal(key, (n, latent)))
 
     def fakes(params, stats, key, n, train):

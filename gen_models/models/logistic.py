@@ -1,4 +1,4 @@
-"""Multinomial logistic regression (softmax regression): Bishop, Pattern Recognition and Machine Learning (2006), 4.3.4."""
+"""Multinomial logistic regression: Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.4."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def logistic_regression(
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
 
     Raises:
-      ValueError: a size is not positive, `num_classes` is below 2, `l2` is negative, or `label_smoothing` outside [0, 1).
+      ValueError: a size is not positive, `num_classes` is below 2, or `l2` or `label_smoothing` is out of range.
     """
     if isinstance(l2, int | float) and l2 < 0:
         raise ValueError(f"l2 must be 0 or more, got {l2}")

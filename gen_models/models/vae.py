@@ -102,7 +102,9 @@ def vae(
 
         def draw(key):
             z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
-            joint = bernoulli_log_prob(x, decode(params, {}, z)) + normal_log_prob(z, jnp.zeros_like(z), jnp.zeros_like(z))
+            joint = bernoulli_log_prob(x, decode(params, {}, z)) + normal_log_prob(
+                z, jnp.zeros_like(z), jnp.zeros_like(z)
+            )
             return joint - normal_log_prob(z, mu, log_sigma)
 
         return draw

@@ -1,1 +1,1 @@
-
+"""Layers that two or more models use."""

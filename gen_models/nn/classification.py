@@ -55,8 +55,8 @@ def classifier(
         variables = network.init(key, jnp.zeros((1, *shape)), dropout, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def apply(params, stats, x: Float[Array, "b *shape"]) -> Float[Array, "b k"]:
-        """Logits in evaluation mode: no dropout, running averages in batch norm."""
+    def apply(params, stats, x):
+        """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm."""
         x = images({"image": x}, shape)
         return network.apply({"params": params, "batch_stats": stats}, x, dropout, train=False)
 

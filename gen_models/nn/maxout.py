@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 
 class Maxout(nn.Module):
-    """The largest of `pieces` affine maps for each of `width` units; one product [d, pieces * width] computes them all."""
+    """The largest of `pieces` affine maps for each of `width` units; one product with [d, pieces * width] makes all."""
 
     width: int
     pieces: int

@@ -1,0 +1,195 @@
+"""How far do a linear model, a multi-layer perceptron and a small convolutional network get on images of clothes?
+
+    python -m experiments.classifier                 # the CNN on the bundled part of Fashion-MNIST
+    python -m experiments.classifier logistic        # or mlp; see below for their fields
+    python -m experiments.classifier sweep --seeds 3
+
+Full Fashion-MNIST: add --data-dir DIR to the variants full_logistic, full_mlp and full_cnn.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gen_models import cli
+
+if TYPE_CHECKING:
+    from gen_models.experiment import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(cli.RunConfig):
+    """A classifier and its training."""
+
+    steps: int = 1500
+    evaluate_every: int = 250
+    train_split: str = "train"
+    """What to train on; train+validation for figures to compare with published ones."""
+    model: Literal["logistic", "mlp", "cnn"] = "cnn"
+    """Which classifier."""
+    hidden: tuple[int, ...] = (256, 128, 64)
+    """Widths of the MLP's layers."""
+    norm: Literal["none", "batch"] = "none"
+    """Normalisation in the MLP; the CNN always has batch norm."""
+    channels: tuple[int, ...] = (32, 32, 48, 64, 64)
+    """Of the CNN's convolutions."""
+    strides: tuple[int, ...] = (1, 2, 1, 2, 1)
+    """Of the same."""
+    dropout: float = 0.0
+    """Probability of dropping a unit (MLP: hidden layers; CNN: pooled features)."""
+    label_smoothing: float = 0.0
+    """Share of the target spread evenly over the classes."""
+    augmentation: tuple[Literal["flip", "shift", "cutout"], ...] = ()
+    """Random changes of training images: mirror left-right, move by up to 2 pixels, blank an 8x8 square."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = "adamw"
+    """Update rule."""
+    schedule: Literal["constant", "cosine", "linear", "exponential"] = "cosine"
+    """How the learning rate goes on from its peak."""
+    weight_decay: float = 0.0
+    """Decoupled decay of the kernels, per unit of learning rate."""
+    l2: float = 0.0
+    """Penalty l2 / 2 |kernels|^2 in the gradient."""
+    ema_decay: float = 0.0
+    """Average of the parameters that evaluation uses; 0: none."""
+
+
+base = Config(
+    model="cnn",
+    learning_rate=3e-3,
+    weight_decay=0.02,
+    dropout=0.2,
+    augmentation=("flip", "shift"),
+    checkpoint_every=500,
+)
+_logistic = replace(base, model="logistic", learning_rate=1e-3, weight_decay=0.0, dropout=0.0, augmentation=())
+_mlp = replace(base, model="mlp", learning_rate=1e-3, weight_decay=0.05, dropout=0.2, augmentation=("flip",))
+_full = {
+    "dataset": "fashion_mnist",
+    "train_split": "train+validation",
+    "evaluate_every": 1000,
+    "checkpoint_every": 1000,
+}
+variants: Mapping[str, Config] = {
+    "cnn": base,
+    "mlp": _mlp,
+    "logistic": _logistic,
+    "full_cnn": replace(base, steps=9_000, **_full),
+    "full_mlp": replace(_mlp, steps=25_000, hidden=(512, 256, 128), **_full),
+    "full_logistic": replace(_logistic, steps=20_000, **_full),
+}
+
+
+def build(config: Config) -> "Job":
+    """Model, data, training step and figures."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from gen_models import metrics, plots
+    from gen_models.core import init_state, make_train_step
+    from gen_models.data import batches, evaluation_batches, load
+    from gen_models.data.transforms import compose, cutout, random_flip, random_shift, to_unit
+    from gen_models.experiment import Job
+    from gen_models.models.cnn import cnn
+    from gen_models.models.logistic import logistic_regression
+    from gen_models.models.mlp import mlp
+    from gen_models.optimizers import optimizer, schedule
+    from gen_models.runs import Figure
+
+    train = load(config.dataset, config.train_split, config.data_dir)
+    test = load(config.dataset, "test", config.data_dir)
+    if train.num_classes is None:
+        raise ValueError(f"{train.name} has no labels to learn: choose another --dataset")
+    classes = train.num_classes
+    # What is trained on cannot validate: the curve is then the test split's, and says so.
+    held_out = test if config.train_split.startswith("train+") else load(config.dataset, "validation", config.data_dir)
+    word = "test" if held_out is test else "validation"
+    changes = {"flip": random_flip, "shift": random_shift(2), "cutout": cutout(8)}
+    transform = compose(to_unit, *(changes[name] for name in config.augmentation))
+    source = batches(train, config.batch_size, seed=config.seed, transform=transform)
+    make = {
+        "logistic": lambda: logistic_regression(train.shape, classes, label_smoothing=config.label_smoothing),
+        "mlp": lambda: mlp(
+            train.shape,
+            classes,
+            hidden=config.hidden,
+            norm=config.norm,
+            dropout=config.dropout,
+            label_smoothing=config.label_smoothing,
+        ),
+        "cnn": lambda: cnn(
+            train.shape,
+            classes,
+            channels=config.channels,
+            strides=config.strides,
+            dropout=config.dropout,
+            label_smoothing=config.label_smoothing,
+        ),
+    }
+    model = make[config.model]()
+    decay = {"weight_decay": config.weight_decay} if config.optimizer == "adamw" or config.weight_decay else {}
+    rate = schedule(config.schedule, config.learning_rate, config.steps)
+    tx = optimizer(config.optimizer, rate, l2=config.l2, **decay)
+    example = {"image": jnp.zeros((1, *train.shape)), "label": jnp.zeros(1, jnp.int32)}
+
+    def averaged(state):
+        return state.params if state.ema is None else state.ema
+
+    apply = jax.jit(model.apply)
+
+    def predict(state, dataset):
+        """Logits [N, K] and labels [N] of a whole split, in order."""
+        logits, labels = [], []
+        for batch in evaluation_batches(dataset, 500, transform=to_unit):
+            logits.append(apply(averaged(state), state.stats, batch["image"]))
+            labels.append(batch["label"])
+        return jnp.concatenate(logits)[: len(dataset)], jnp.concatenate(labels)[: len(dataset)]
+
+    def evaluate(state, key):
+        logits, labels = predict(state, held_out)
+        return {
+            f"{word}/accuracy": metrics.accuracy(logits, labels),
+            f"{word}/cross_entropy": metrics.negative_log_likelihood(logits, labels),
+        }
+
+    def figures(state, key):
+        logits, labels = predict(state, test)
+        where = f"{test.name}, test, {len(test):,} images"
+        accuracy = float(metrics.accuracy(logits, labels))
+        error = float(np.sqrt(accuracy * (1 - accuracy) / len(test)))
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        return [
+            Figure("accuracy", accuracy, "fraction", where, error, "the spread is over images"),
+            Figure("cross-entropy", float(metrics.negative_log_likelihood(logits, labels)), "nats/image", where),
+            Figure("calibration error", float(metrics.expected_calibration_error(logits, labels)), "fraction", where),
+            Figure("parameters", count, "", where),
+        ]
+
+    def pictures(state, key, folder: Path):
+        logits, labels = predict(state, test)
+        guess = logits.argmax(-1)
+        plots.matrix(np.asarray(metrics.confusion_matrix(guess, labels, classes)), folder / "confusion.png")
+        # The mistakes that the model is surest of: mislabelled images, or what it does not see.
+        surest = np.asarray(jnp.where(guess == labels, -1.0, jax.nn.softmax(logits).max(-1))).argsort()[::-1]
+        wrong = [index for index in surest[:40] if guess[index] != labels[index]]
+        if wrong:
+            images = np.concatenate([np.asarray(b["image"]) for b in evaluation_batches(test, 500, transform=to_unit)])
+            titles = [f"{int(labels[index])}, taken for {int(guess[index])}" for index in wrong]
+            plots.captioned(images[wrong], titles, folder / "surest_mistakes.png")
+
+    return Job(
+        model=model,
+        init=lambda key: init_state(model, tx, key, example, ema=config.ema_decay > 0),
+        step=make_train_step(model.loss, tx, ema_decay=config.ema_decay),
+        batches=source,
+        figures=figures,
+        evaluate=evaluate,
+        pictures=pictures,
+    )
+
+
+EXPERIMENT = cli.Experiment("experiments.classifier", __doc__, variants, build)
+
+if __name__ == "__main__":
+    cli.launch(EXPERIMENT)

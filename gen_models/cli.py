@@ -1,0 +1,210 @@
+"""The command line of every experiment: `python -m experiments.NAME [VARIANT | sweep] [--field value ...]`.
+
+Arguments are parsed before JAX is imported, so that `--help` and a mistyped option answer at once. What is wrong with the
+input is said in one line, before anything is compiled; exit statuses tell how a run ended.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gen_models.errors import unknown
+from gen_models.runs import Figure, check_run
+
+if TYPE_CHECKING:
+    from gen_models.experiment import Job
+
+FINISHED, BAD_INPUT, DIVERGED = 0, 2, 3
+INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and the same command goes on
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Fields that all experiments share, under one name each."""
+
+    dataset: str = "fashion_mnist_bundled"
+    """A data set's name, or folder:PATH, idx:PATH, npz:PATH."""
+    data_dir: str | None = None
+    """Folder of prepared or original data sets; the bundled one needs none."""
+    steps: int = 1000
+    """Updates in all."""
+    batch_size: int = 128
+    """Examples per update."""
+    learning_rate: float = 1e-3
+    """Peak step size of the optimizer."""
+    seed: int = 0
+    """Of initialisation, noise and the order of the data."""
+    run_dir: str | None = None
+    """Where the run is kept; by default runs/<experiment>/<variant>/<seed>."""
+    log_every: int = 100
+    """Steps between rows of metrics.jsonl, each a mean over them."""
+    evaluate_every: int = 1000
+    """Steps between evaluations on the validation split; 0: never."""
+    draw_every: int = 0
+    """Steps between pictures of samples; 0: only at the end."""
+    checkpoint_every: int = 1000
+    """Steps between checkpoints; 0: only at the end."""
+    tensorboard: bool = False
+    """Also write TensorBoard files (extra: tensorboard)."""
+
+
+class Experiment(NamedTuple):
+    """A question in one file: named configs, and what each means."""
+
+    name: str  # its module, such as "experiments.vae"
+    doc: str | None
+    variants: Mapping[str, Any]  # name -> frozen RunConfig; the first is the default
+    build: Callable[[Any], "Job"]  # raises ValueError, OSError or ImportError for bad input, before any compilation
+
+
+def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    sys.exit(main(experiment, sys.argv[1:] if arguments is None else arguments))
+
+
+def main(experiment: Experiment, arguments: Sequence[str]) -> int:
+    """What `launch` does; returns the exit status. tyro exits by itself after `--help` and for a mistyped option."""
+    words = list(arguments)
+    variant = words.pop(0) if words and not words[0].startswith("-") else next(iter(experiment.variants))
+    try:
+        if variant == "sweep":
+            return _sweep(experiment, words)
+        if variant not in experiment.variants:
+            raise InputError(unknown("variant", variant, [*experiment.variants, "sweep"]))
+        config = _parse(experiment, variant, words)
+        return run(experiment, variant, config)[0]
+    except InputError as error:
+        return complain(error)
+    except KeyboardInterrupt:
+        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+
+
+class InputError(Exception):
+    """Something is wrong with what the user gave; the message is all that need be shown."""
+
+
+def complain(error: Exception) -> int:
+    """Print an error about the input without a traceback; returns its exit status."""
+    print(f"error: {error}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def run(experiment: Experiment, variant: str, config: Any) -> tuple[int, list[Figure] | None]:
+    """One run, from wherever its directory is; returns the exit status and, where it finished, the figures.
+
+    Raises:
+      InputError: the config, the data or the run directory is wrong.
+    """
+    try:
+        _validate(config)
+        folder = Path(config.run_dir or run_directory(experiment, variant, config.seed))
+        found = check_run(folder, experiment.name, variant, config)
+        figures = None if found is None else found.result()
+    except (ValueError, OSError) as error:
+        raise InputError(str(error)) from error
+    if found is not None and figures is not None:
+        from gen_models.console import show_result
+
+        show_result(found, figures, finished_before=True)
+        return FINISHED, figures
+    from gen_models.experiment import run_job  # imports JAX
+
+    try:
+        job = experiment.build(config)
+    except (ValueError, OSError, ImportError) as error:
+        raise InputError(str(error)) from error
+    return run_job(job, experiment.name, variant, config, folder)
+
+
+def run_directory(experiment: Experiment, variant: str, seed: int, root: str | Path | None = None) -> Path:
+    """`runs/<experiment>/<variant>/<seed>`, or `<root>/<variant>/<seed>`."""
+    base = Path("runs") / experiment.name.rsplit(".", 1)[-1] if root is None else Path(root)
+    return base / variant / str(seed)
+
+
+def _parse(experiment: Experiment, variant: str, words: Sequence[str]) -> Any:
+    import tyro
+
+    first = next(iter(experiment.variants))
+    names = ", ".join(f"{name} (default)" if name == first else name for name in experiment.variants)
+    usage = f"Variants: {names}; or sweep --seeds N.\nDefaults below are those of '{variant}'."
+    default = experiment.variants[variant]
+    return tyro.cli(
+        type(default),
+        default=default,
+        args=list(words),
+        prog=f"python -m {experiment.name} [VARIANT]",
+        description=f"{(experiment.doc or '').strip()}\n\n{usage}",
+    )
+
+
+def _validate(config: Any) -> None:
+    """Ranges that no experiment may leave."""
+    at_least = {
+        "steps": 1,
+        "batch_size": 1,
+        "seed": 0,
+        "log_every": 0,
+        "evaluate_every": 0,
+        "draw_every": 0,
+        "checkpoint_every": 0,
+    }
+    for name, low in at_least.items():
+        value = getattr(config, name)
+        if value < low:
+            raise ValueError(f"--{name.replace('_', '-')} must be {low} or more, got {value}")
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{field.name.replace('_', '-')} must be finite, got {value}")
+    if config.learning_rate < 0:
+        raise ValueError(f"--learning-rate must not be negative, got {config.learning_rate}")
+
+
+def _sweep(experiment: Experiment, words: Sequence[str]) -> int:
+    """Every variant with every seed, one after another; a table of means and standard deviations."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {experiment.name} sweep",
+        description="All variants, seeds 0 to N-1 for each, one run after another. Other options override every variant's field.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
+    parser.add_argument("--variants", nargs="+", default=list(experiment.variants), help="default: all")
+    parser.add_argument("--run-dir", help="runs go to RUN_DIR/<variant>/<seed>; by default under runs/<experiment>")
+    options, rest = parser.parse_known_args(words)
+    if options.seeds < 1:
+        raise InputError(f"--seeds must be 1 or more, got {options.seeds}")
+    for name in options.variants:
+        if name not in experiment.variants:
+            raise InputError(unknown("variant", name, experiment.variants))
+    configs = {name: _parse(experiment, name, rest) for name in options.variants}  # typing errors before the first run
+    results: dict[str, list[list[Figure]]] = {}
+    worst = FINISHED
+    for name, config in configs.items():
+        for seed in range(options.seeds):
+            folder = run_directory(experiment, name, seed, options.run_dir)
+            status, figures = run(experiment, name, dataclasses.replace(config, seed=seed, run_dir=str(folder)))
+            if status == INTERRUPTED:
+                return status
+            worst = max(worst, status)
+            results.setdefault(name, [])
+            if figures is not None:
+                results[name].append(figures)
+    from gen_models.console import show_sweep
+
+    show_sweep(results, options.seeds)
+    return worst
+
+
+def guard(function: Callable[[], int | None]) -> None:
+    """Run a tool's main function; bad input becomes one line, and the exit status says so."""
+    try:
+        sys.exit(function() or 0)
+    except (InputError, ValueError, OSError, ImportError) as error:
+        sys.exit(complain(error))

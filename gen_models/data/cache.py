@@ -1,0 +1,53 @@
+"""Decoded arrays kept beside the data as .npy, so that a split is decoded once and not in every run."""
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+FOLDER = ".gen_models_cache"
+_KEYS = ("image", "label")
+
+
+def cached(
+    root: Path, name: str, stamp: Iterable[object], make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """`make()`'s image and label, from the cache in `root` where it has them, else made and put there.
+
+    `stamp` is all that the arrays depend on, such as the files' sizes and times: another stamp is another entry. Each
+    file appears whole or not at all (written aside, then renamed), so two processes may do this at once; a folder that
+    cannot be written is left alone, and an entry that cannot be read is made again.
+    """
+    digest = hashlib.sha256(repr(tuple(stamp)).encode()).hexdigest()[:16]
+    paths = {key: root / FOLDER / f"{name}-{digest}-{key}.npy" for key in _KEYS}
+    try:
+        return {key: np.load(path, allow_pickle=False) for key, path in paths.items()}
+    except (OSError, ValueError, EOFError):  # absent, or damaged by something other than us
+        pass
+    arrays = make()
+    with contextlib.suppress(OSError):
+        (root / FOLDER).mkdir(exist_ok=True)
+        for key, path in paths.items():
+            _write(path, arrays[key])
+    return arrays
+
+
+def file_stamp(path: Path) -> tuple[str, int, int]:
+    """What tells two states of a file apart without reading it."""
+    status = path.stat()
+    return str(path.name), status.st_size, status.st_mtime_ns
+
+
+def _write(path: Path, values: np.ndarray) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, values, allow_pickle=False)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,61 @@
+"""Decoding and resizing of single images with PIL."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+GREY = ("1", "L", "LA", "La")
+
+
+def decode(file: str | Path | bytes, mode: str, size: tuple[int, int] | None = None) -> np.ndarray:
+    """An image file, or its bytes, as uint8 [H, W, C] in PIL's `mode` ("L" or "RGB"), fitted to `size` where given.
+
+    Raises:
+      ValueError: it cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            pixels = fit(image.convert(mode), size)
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:  # PIL raises SyntaxError for some broken PNGs
+        where = "an image" if isinstance(file, bytes) else file
+        raise ValueError(f"{where} cannot be decoded ({error}): remove it or get it again") from None
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def fit(image: Any, size: tuple[int, int] | None) -> np.ndarray:
+    """Crops a PIL image at its centre to the aspect ratio of `size` (height, width), then resizes it (bicubic)."""
+    if size is None or (image.height, image.width) == size:
+        return np.asarray(image)
+    height, width = size
+    scale = min(image.height / height, image.width / width)
+    crop_height, crop_width = scale * height, scale * width
+    top, left = (image.height - crop_height) / 2, (image.width - crop_width) / 2
+    box = (left, top, left + crop_width, top + crop_height)
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+def fit_array(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """`fit` for uint8 [H, W, C]."""
+    if size is None or pixels.shape[:2] == size:
+        return pixels
+    out = fit(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), size)
+    return out[..., None] if out.ndim == 2 else out
+
+
+def header(path: Path) -> tuple[tuple[int, int], str]:
+    """((height, width), mode "L" or "RGB") of an image file, without decoding its pixels.
+
+    Raises:
+      ValueError: not an image, or one with more than 8 bits a channel.
+    """
+    try:
+        with Image.open(path) as image:
+            size, mode = (image.height, image.width), image.mode
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{path} cannot be decoded ({error}): remove it or get it again") from None
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{path} has more than 8 bits a channel (mode {mode}): convert it to 8 bits")
+    return size, "L" if mode in GREY else "RGB"

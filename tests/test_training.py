@@ -1,0 +1,204 @@
+"""`fit`: the same bits however it is cut, and a clean end whatever happens."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gen_models.checkpoint import Checkpoints
+from gen_models.core import Model, init_state, make_train_step
+from gen_models.data import Batches, in_memory
+from gen_models.training import fit
+
+DATA = {"image": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
+TX = optax.adam(1e-2)
+
+
+def _loss(params, stats, batch, key, *, step, train=True):
+    noise = 0.1 * jax.random.normal(key, batch["image"].shape)
+    error = batch["image"] + noise - jnp.tanh(params["kernel"] @ batch["image"].T).T
+    return (error**2).mean(), ({"seen": stats["seen"] + 1}, {"bias": error.mean()})
+
+
+MODEL = Model(
+    lambda key, batch: ({"kernel": jax.random.normal(key, (3, 3))}, {"seen": jnp.zeros([], jnp.int32)}), _loss
+)
+
+
+def _state(ema=True):
+    return init_state(MODEL, TX, jax.random.key(1), {"image": DATA["image"][:1]}, ema=ema)
+
+
+def _batches():
+    return in_memory(DATA, 8, seed=3)
+
+
+def _equal(a, b):
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+def _run(**options):
+    step = make_train_step(MODEL.loss, TX, ema_decay=0.9)
+    return fit(step, _state(), _batches(), **{"steps": 50, "key": jax.random.key(2), **options})
+
+
+def test_equals_a_plain_loop_of_steps():
+    batches, step = _batches(), jax.jit(make_train_step(MODEL.loss, TX, ema_decay=0.9))
+    state = _state()
+    for k in range(50):
+        row = jax.tree.map(lambda r: r[0], batches.rows(k, 1))
+        state, _ = step(state, batches.make(batches.data, row, jax.random.fold_in(jax.random.key(2), k)))
+    out = _run()
+    assert out.status == "finished" and out.step == 50
+    for a, b in zip(jax.tree.leaves(out.state.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    assert int(out.state.stats["seen"]) == 50
+
+
+@pytest.mark.parametrize("cut", [{"evaluate": lambda s: {}, "evaluate_every": 7}, {"checkpoint_every": 3}])
+def test_how_steps_are_grouped_changes_no_bit(cut):
+    _equal(_run(**cut).state, _run().state)
+
+
+def test_one_trace_for_1000_steps_and_none_on_resume(tmp_path):
+    traces = []
+
+    def counted(*args, **kwargs):
+        traces.append(1)
+        return _loss(*args, **kwargs)
+
+    step, batches = make_train_step(counted, TX, ema_decay=0.9), _batches()
+    with Checkpoints(tmp_path) as checkpoints:
+        options = {"key": jax.random.key(2), "checkpoints": checkpoints}
+        fit(step, _state(), batches, steps=1000, **options)
+        assert len(traces) == 1
+        state = checkpoints.restore(jax.eval_shape(_state))
+        out = fit(step, state, batches, steps=1100, **options)
+        assert out.step == 1100 and len(traces) == 1
+
+
+def test_resumed_run_is_bit_equal(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        _run(steps=23, checkpoints=checkpoints)
+        state = checkpoints.restore(jax.eval_shape(_state))
+    step = make_train_step(MODEL.loss, TX, ema_decay=0.9)
+    resumed = fit(step, state, _batches(), steps=50, key=jax.random.key(2))
+    _equal(resumed.state, _run().state)
+
+
+def test_vmapped_state_trains_like_each_alone():
+    step = make_train_step(MODEL.loss, TX, ema_decay=0.9)
+    joint = in_memory(DATA, 16, seed=3)
+
+    def make(data, row, key):
+        return jax.tree.map(lambda x: x.reshape(2, 8, *x.shape[1:]), joint.make(data, row, key))
+
+    def init(key):
+        return init_state(MODEL, TX, key, {"image": DATA["image"][:1]}, ema=True)
+
+    keys = jax.random.split(jax.random.key(5), 2)
+    options = {"steps": 20, "key": jax.random.key(2)}
+    logged = []
+    together = fit(
+        jax.vmap(step),
+        jax.vmap(init)(keys),
+        joint._replace(make=make),
+        log=lambda *a: logged.append(a),
+        log_every=10,
+        **options,
+    )
+    alone = fit(step, init(keys[1]), joint._replace(make=lambda *a: jax.tree.map(lambda x: x[1], make(*a))), **options)
+    np.testing.assert_allclose(together.state.params["kernel"][1], alone.state.params["kernel"], rtol=1e-5, atol=1e-6)
+    assert [step for step, _ in logged] == [10, 20]
+
+
+def test_logged_windows_are_means_of_the_steps():
+    losses, logged = {}, {}
+    _run(
+        report=lambda step, metrics: losses.__setitem__(step, metrics["loss"]),
+        steps_per_call=1,
+        log=logged.__setitem__,
+        log_every=10,
+    )
+    assert sorted(losses) == list(range(1, 51)) and sorted(logged) == [10, 20, 30, 40, 50]
+    for step, row in logged.items():
+        np.testing.assert_allclose(
+            row["train/loss"], np.mean([losses[s] for s in range(step - 9, step + 1)]), rtol=1e-12
+        )
+
+
+def _poisoned(at: int) -> Batches:
+    """Batches whose images are NaN in the step `at`."""
+    batches = _batches()
+
+    def make(data, row, key):
+        batch = batches.make(data, row["rows"], key)
+        return batch | {"image": jnp.where(row["bad"], jnp.nan, batch["image"])}
+
+    def rows(step, count):
+        return {"rows": batches.rows(step, count), "bad": np.arange(step, step + count) == at}
+
+    return batches._replace(make=make, rows=rows)
+
+
+def test_nan_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path):
+    step = make_train_step(MODEL.loss, TX)
+    with Checkpoints(tmp_path) as checkpoints:
+        out = fit(
+            step,
+            _state(False),
+            _poisoned(25),
+            steps=50,
+            key=jax.random.key(2),
+            checkpoints=checkpoints,
+            checkpoint_every=10,
+        )
+        assert (out.status, out.step, out.checkpoint) == ("diverged", 26, checkpoints.path(20))
+        assert checkpoints.latest() == 20
+        assert np.isfinite(checkpoints.restore(jax.eval_shape(lambda: _state(False))).params["kernel"]).all()
+
+
+def test_a_loss_that_explodes_is_divergence():
+    step = make_train_step(MODEL.loss, optax.sgd(1e6))
+    state = init_state(MODEL, optax.sgd(1e6), jax.random.key(1), {"image": DATA["image"][:1]})
+    loss = make_train_step(lambda *a, **k: (1e9 * _loss(*a, **k)[0], _loss(*a, **k)[1]), optax.sgd(1e6))
+    assert fit(loss, state, _batches(), steps=50, key=jax.random.key(2)).step == 1
+    state = init_state(MODEL, optax.sgd(1e6), jax.random.key(1), {"image": DATA["image"][:1]})
+    assert fit(step, state, _batches(), steps=5, key=jax.random.key(2), diverged_above=1e30).status == "finished"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_rest_is_bit_equal(tmp_path, number):
+    def kill(step, metrics):
+        if step == 5:
+            os.kill(os.getpid(), number)
+
+    with Checkpoints(tmp_path) as checkpoints:
+        out = _run(checkpoints=checkpoints, checkpoint_every=0, report=kill, steps_per_call=1)
+        assert out.status == "interrupted" and 5 <= out.step < 50 and checkpoints.latest() == out.step
+        state = checkpoints.restore(jax.eval_shape(_state))
+    step = make_train_step(MODEL.loss, TX, ema_decay=0.9)
+    _equal(
+        fit(step, state, _batches(), steps=50, key=jax.random.key(2), steps_per_call=1).state,
+        _run(steps_per_call=1).state,
+    )
+
+
+def test_a_step_that_changes_the_state_is_refused_before_compilation():
+    def loss(params, stats, batch, key, *, step, train=True):
+        return params["kernel"].sum(), ({"seen": jnp.zeros(2)}, {})
+
+    with pytest.raises(ValueError, match="seen"):
+        fit(make_train_step(loss, TX), _state(False), _batches(), steps=5, key=jax.random.key(2))
+
+
+def test_negative_intervals_are_refused():
+    with pytest.raises(ValueError, match="log_every"):
+        _run(log_every=-1)
