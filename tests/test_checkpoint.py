@@ -38,7 +38,7 @@ def test_round_trip_is_bit_equal(tmp_path):
     ("other", "named"),
     [
         (lambda: _state(width=5), r"params/a/kernel.*\[3, 4\].*\[3, 5\]"),
-        (lambda: _state(dtype=jnp.float16), "params/a/kernel.*float32.*float16"),
+        (lambda: _state(dtype=jnp.bfloat16), "a/kernel.*float32.*bfloat16"),
         (lambda: _state(tx=optax.sgd(1.0)), "opt_state"),
     ],
 )
