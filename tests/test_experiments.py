@@ -1,0 +1,241 @@
+"""Every experiment runs, resumes in the same bits, and answers bad input in one line."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import experiments
+from gen_models import cli
+
+ROOT = Path(__file__).parent.parent
+NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
+# Sizes at which a step takes no time; whatever is not named here keeps the experiment's own value.
+TINY = {
+    "vae": [
+        "--batch-size",
+        "16",
+        "--hidden",
+        "16",
+        "--latent",
+        "2",
+        "--importance-samples",
+        "2",
+        "--dataset",
+        "digits",
+    ],
+    "classifier": ["--batch-size", "16", "--channels", "4", "4", "--strides", "2", "2", "--dataset", "digits"],
+    "gan_grid": "--batch-size 4 --points 400 --trials 2 --samples 40 --generator-hidden 8 --discriminator-hidden 8".split(),
+}
+
+
+def _experiment(name) -> cli.Experiment:
+    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+
+
+def _main(name, *words):
+    return cli.main(_experiment(name), [*words])
+
+
+def _leaves(folder, name):
+    """Every leaf of the newest checkpoint, as bytes can be compared."""
+    from gen_models.experiment import load_run
+
+    _, _, _, state = load_run(folder)
+    keys = [jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(state)]
+    return [np.asarray(jax.random.key_data(x) if k else x) for x, k in zip(jax.tree.leaves(state), keys, strict=True)]
+
+
+def test_all_experiments_are_covered():
+    assert set(TINY) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
+    common = [
+        "--steps",
+        "6",
+        "--checkpoint-every",
+        "2",
+        "--log-every",
+        "2",
+        "--evaluate-every",
+        "2",
+        "--draw-every",
+        "4",
+    ]
+    words = [*TINY[name], *common]
+    assert _main(name, *words, "--run-dir", str(tmp_path / "whole")) == cli.FINISHED
+    whole = tmp_path / "whole"
+    for file in ("config.json", "environment.json", "metrics.jsonl", "curves.png", "result.json"):
+        assert (whole / file).stat().st_size > 0, file
+    assert list((whole / "samples").glob("*.png"))
+    result = json.loads((whole / "result.json").read_text())
+    for figure in result["figures"]:
+        assert set(figure) == {"name", "value", "unit", "measured_on", "spread", "note"}
+
+    # As a kill after step 4 leaves it: an older checkpoint, metrics that ran ahead, no result.
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    shutil.rmtree(cut / "checkpoints" / "6")
+    (cut / "result.json").unlink()
+    assert _main(name, *words, "--run-dir", str(cut)) == cli.FINISHED
+    for a, b in zip(_leaves(whole, name), _leaves(cut, name), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert json.loads((cut / "result.json").read_text())["figures"] == result["figures"]
+
+    def metrics(folder):
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+    assert metrics(cut) == metrics(whole)
+
+    capsys.readouterr()
+    before = (whole / "result.json").read_bytes()
+    assert _main(name, *words, "--run-dir", str(whole)) == cli.FINISHED
+    assert "finished before" in capsys.readouterr().out and (whole / "result.json").read_bytes() == before
+    assert _main(name, *words, "--run-dir", str(whole), "--seed", "5") == cli.BAD_INPUT
+    assert "seed is 0 there and 5 here" in capsys.readouterr().err
+
+    env = {"cwd": ROOT, "capture_output": True, "text": True}
+    again = subprocess.run([sys.executable, "-m", "tools.evaluate", str(whole)], **env, check=True)
+    assert result["figures"][0]["name"].split()[0] in again.stdout
+    sampled = subprocess.run([sys.executable, "-m", "tools.sample", str(whole), "--n", "5"], **env, check=False)
+    if name == "classifier":
+        assert sampled.returncode == cli.BAD_INPUT and "no samples" in sampled.stderr
+    else:
+        assert sampled.returncode == 0, sampled.stderr
+        assert np.isfinite(np.load(whole / "samples" / "n5_seed0.npy", allow_pickle=False)).all()
+
+
+@pytest.mark.parametrize(("name", "variant"), [(n, v) for n in NAMES for v in _experiment(n).variants])
+def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(name, variant, tmp_path, capsys):
+    config = _experiment(name).variants[variant]
+    small = [] if config.dataset in ("mnist", "fashion_mnist", "cifar10") else TINY[name]
+    status = _main(name, variant, *small, "--steps", "2", "--run-dir", str(tmp_path / "run"))
+    if small:
+        assert status == cli.FINISHED
+    else:
+        assert status == cli.BAD_INPUT and not (tmp_path / "run").exists()
+        assert f"python -m tools.prepare_data {config.dataset}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["bse"], "unknown variant 'bse': did you mean 'base'"),
+        (["--dataset", "mnst"], "did you mean 'mnist'"),
+        (["--steps", "0"], "--steps must be 1 or more, got 0"),
+        (["--learning-rate", "nan"], "--learning-rate must be finite"),
+        (["--batch-size", "20000"], "20000|20,000"),
+        (["--latent", "-1"], "latent=-1"),
+        (["--hidden", "0"], "hidden=\\(0,\\)"),
+        (["--dataset", "folder:no/such/folder"], "no/such/folder"),
+        (["sweep", "--seeds", "0"], "--seeds must be 1 or more"),
+        (["sweep", "--variants", "bas"], "did you mean 'base'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing_behind(words, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert _main("vae", *words) == cli.BAD_INPUT
+    error = capsys.readouterr().err
+    assert len(error.strip().splitlines()) == 1 and "Traceback" not in error
+    import re
+
+    assert re.search(message, error), error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_mistyped_option_suggests_the_nearest_without_importing_jax():
+    code = (
+        "import sys\nfrom gen_models import cli\nfrom experiments.vae import EXPERIMENT\n"
+        "for words in (['--stepz', '5'], ['--help']):\n"
+        "    try: cli.main(EXPERIMENT, words)\n"
+        "    except SystemExit as stop: print(stop.code)\n"
+        "assert not {'jax', 'flax', 'orbax', 'tensorflow_datasets'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--steps" in done.stderr + done.stdout and done.stdout.splitlines()[0] == "2"
+
+
+def test_importing_the_library_does_not_import_tfds():
+    code = (
+        "import sys, gen_models.data, gen_models.experiment, gen_models.training\n"
+        "assert not {'tensorflow_datasets', 'tensorflow', 'grain', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_help_lists_every_field_with_its_default(capsys):
+    for name in NAMES:
+        experiment = _experiment(name)
+        with pytest.raises(SystemExit):
+            cli.main(experiment, ["--help"])
+        text = capsys.readouterr().out
+        for field in dataclasses.fields(next(iter(experiment.variants.values()))):
+            assert f"--{field.name.replace('_', '-')}" in text, field.name
+
+
+def test_sweep_is_a_table_of_every_variant_over_seeds(tmp_path, capsys):
+    words = [
+        "sweep",
+        "--seeds",
+        "2",
+        "--variants",
+        "base",
+        "beta4",
+        *TINY["vae"],
+        "--steps",
+        "2",
+        "--run-dir",
+        str(tmp_path),
+    ]
+    assert _main("vae", *words) == cli.FINISHED
+    out = capsys.readouterr().out
+    values = {}
+    for variant in ("base", "beta4"):
+        figures = [json.loads((tmp_path / variant / str(s) / "result.json").read_text())["figures"] for s in range(2)]
+        values[variant] = [next(f["value"] for f in fs if f["name"] == "ELBO") for fs in figures]
+    assert len({*values["base"], *values["beta4"]}) == 4
+    table = out[out.rindex("standard deviation") :]
+    for variant, pair in values.items():
+        row = next(line for line in table.splitlines() if variant in line)
+        assert f"{np.mean(pair):.0f}"[:4] in row and "+-" in row
+
+
+def test_sigterm_saves_and_says_so_with_its_own_status(tmp_path):
+    words = [
+        sys.executable,
+        "-m",
+        "experiments.vae",
+        *TINY["vae"],
+        "--steps",
+        "1000000",
+        "--run-dir",
+        str(tmp_path / "r"),
+    ]
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step "):
+            break
+    process.terminate()
+    rest = process.stdout.read()
+    assert process.wait() == cli.INTERRUPTED, rest
+    assert "interrupted and saved at step" in rest
+    assert list((tmp_path / "r" / "checkpoints").iterdir())
+
+
+def test_divergence_is_said_with_its_own_status(tmp_path, capsys):
+    words = [*TINY["vae"], "--optimizer", "sgd", "--learning-rate", "1e12", "--steps", "50"]
+    assert _main("vae", *words, "--run-dir", str(tmp_path / "r")) == cli.DIVERGED
+    assert "diverged at step" in capsys.readouterr().out

@@ -1,0 +1,106 @@
+"""Run directories: refused when they are another's, whole when they are written."""
+
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gen_models import plots
+from gen_models.runs import Figure, check_run, existing_run, experiment_module, open_run, plain, restore_config
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 5
+    hidden: tuple[int, ...] = (3, 4)
+    run_dir: str | None = None
+    data_dir: str | None = None
+
+
+def test_same_config_continues_and_another_names_the_fields(tmp_path):
+    folder = tmp_path / "a" / "b"
+    assert check_run(folder, "experiments.x", "base", Config()) is None and not folder.exists()
+    open_run(folder, "experiments.x", "base", Config())
+    moved = Config(run_dir=str(folder), data_dir="elsewhere")
+    assert check_run(folder, "experiments.x", "base", moved) is not None
+    with pytest.raises(ValueError, match=r"hidden is \[3, 4\] there and \[3\] here, steps is 5 there and 6 here"):
+        check_run(folder, "experiments.x", "base", replace(moved, steps=6, hidden=(3,)))
+    with pytest.raises(ValueError, match=r"experiments\.x, not of experiments\.y"):
+        open_run(folder, "experiments.y", "base", Config())
+
+
+def test_a_folder_that_is_not_a_run_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="not empty and holds no run"):
+        open_run(tmp_path, "experiments.x", "base", Config())
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        existing_run(tmp_path)
+
+
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises((ValueError, OSError), match="file"):
+        open_run(tmp_path / "file" / "run", "experiments.x", "base", Config())
+
+
+def test_config_survives_json():
+    config = Config(hidden=(7, 8, 9))
+    assert restore_config(Config, json.loads(json.dumps(plain(config)))) == config
+    with pytest.raises(ValueError, match="colour"):
+        restore_config(Config, {"colour": 1})
+
+
+def test_damaged_config_is_named_and_kept(tmp_path):
+    run = open_run(tmp_path / "r", "experiments.x", "base", Config())
+    (run.folder / "config.json").write_text('{"experiment": ')
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        check_run(run.folder, "experiments.x", "base", Config())
+
+
+@pytest.mark.parametrize("name", ["os; import sys", "../evil", "", "a..b"])
+def test_a_config_cannot_name_what_is_no_module(tmp_path, name):
+    run = open_run(tmp_path / "r", name, "base", Config())
+    with pytest.raises(ValueError, match="names no experiment"):
+        experiment_module(run)
+
+
+def test_metrics_rewind_to_a_step_and_drop_a_torn_line(tmp_path):
+    run = open_run(tmp_path / "r", "experiments.x", "base", Config())
+    for step in (10, 20, 30):
+        run.log(step, step / 2, {"train/loss": float("nan") if step == 10 else step})
+    with run.metrics.open("a") as file:
+        file.write('{"step": 40, "sec')
+    assert run.rewind(20) == 10.0
+    assert [row["step"] for row in run.history()] == [10, 20]
+    assert np.isnan(float(run.history()[0]["train/loss"]))
+
+
+def test_result_round_trip_with_what_json_cannot_hold(tmp_path):
+    run = open_run(tmp_path / "r", "experiments.x", "base", Config())
+    assert run.result() is None
+    figures = [Figure("a", 1.5, "nats", "here", 0.1, "note"), Figure("b", float("inf"), "", "there")]
+    run.finish(figures, 3.0)
+    assert run.result() == figures
+    json.loads((run.folder / "result.json").read_text(), parse_constant=lambda word: pytest.fail(f"not JSON: {word}"))
+
+
+def test_image_grid_puts_each_image_in_its_place(tmp_path):
+    images = np.linspace(0, 1, 5)[:, None, None, None] * np.ones((5, 4, 3, 1))
+    pixels = np.asarray(Image.open(plots.image_grid(images, tmp_path / "g.png", columns=2, scale=3, gap=1)))
+    assert pixels.shape == (3 * 13 + 1, 2 * 10 + 1)
+    for index in range(5):
+        row, column = divmod(index, 2)
+        block = pixels[1 + 13 * row : 13 + 13 * row, 1 + 10 * column : 10 + 10 * column]
+        assert (block == round(255 * index / 4)).all() or abs(int(block[0, 0]) - 255 * index / 4) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [(np.zeros((2, 3, 3)), "must be"), (np.full((1, 2, 2, 1), np.nan), "NaN"), (np.zeros((1, 2, 2, 2)), "must be")],
+)
+def test_image_grid_refuses_what_it_cannot_show(tmp_path, images, message):
+    with pytest.raises(ValueError, match=message):
+        plots.image_grid(images, tmp_path / "g.png")
