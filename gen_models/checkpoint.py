@@ -1,7 +1,7 @@
 """Save and restore a training state with Orbax: asynchronous, complete or not there at all.
 
-A checkpoint holds the whole `TrainState`, so that a resumed run takes the very step that it would have taken: the key is
-never replaced and the data order is a function of the step, hence nothing else is needed.
+A checkpoint holds the whole `TrainState`, so that a resumed run takes the very step that it would have taken: the key
+is never replaced and the data order is a function of the step, hence nothing else is needed.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ class Checkpoints:
         return self.folder / str(step)
 
     def save(self, step: int, state: Any) -> None:
-        """Start saving; returns once the state is copied, so that its buffers may be donated. Known steps are skipped."""
+        """Start saving; returns once the state is copied, so that its buffers may be donated. A known step is kept."""
         if step not in self._manager.all_steps():
             self._manager.save(step, args=ocp.args.StandardSave(state))
 

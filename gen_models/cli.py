@@ -1,7 +1,7 @@
 """The command line of every experiment: `python -m experiments.NAME [VARIANT | sweep] [--field value ...]`.
 
-Arguments are parsed before JAX is imported, so that `--help` and a mistyped option answer at once. What is wrong with the
-input is said in one line, before anything is compiled; exit statuses tell how a run ended.
+Arguments are parsed before JAX is imported, so that `--help` and a mistyped option answer at once. What is wrong with
+the input is said in one line, before anything is compiled; exit statuses tell how a run ended.
 """
 
 import argparse
@@ -171,7 +171,8 @@ def _sweep(experiment: Experiment, words: Sequence[str]) -> int:
     """Every variant with every seed, one after another; a table of means and standard deviations."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {experiment.name} sweep",
-        description="All variants, seeds 0 to N-1 for each, one run after another. Other options override every variant's field.",
+        description="All variants, seeds 0 to N-1 for each, one run after another. Other options override that field "
+        "of every variant.",
         allow_abbrev=False,
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")

@@ -65,11 +65,11 @@ def show_result(
     run: Run, figures: Sequence[Figure], *, seconds: float | None = None, finished_before: bool = False
 ) -> None:
     """The table of a run's figures, and where its pictures are."""
-    title = f"{run.folder} finished before" if finished_before else str(run.folder)
+    console.print(f"{run.folder} finished before" if finished_before else str(run.folder), highlight=False, soft_wrap=True)
     places = list(dict.fromkeys(figure.measured_on for figure in figures))
     shared = len(places) == 1  # then it is said once, under the table
     caption = f"measured on {places[0]}" if shared else None
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(caption=caption, caption_justify="left")
     for name in ("figure", "value", "unit", *(() if shared else ("measured on",)), "note"):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     for figure in figures:

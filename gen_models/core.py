@@ -21,15 +21,15 @@ Stats: TypeAlias = Any
 Batch: TypeAlias = Any
 Metrics = dict[str, Array]
 Loss = Callable[..., tuple[Array, tuple[Stats, Metrics]]]
-Optimizer = optax.GradientTransformation
+Optimizer: TypeAlias = optax.GradientTransformation
 Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
 
 class Model(NamedTuple):
     """A model as pure functions; `None` where its family has no such operation.
 
-    A loss is `loss(params, stats, batch, key, *, step, train=True) -> (scalar, (stats, metrics))`: a mean over the batch,
-    in nats per example where it is a likelihood. A mapping of losses makes players, updated in the mapping's order.
+    A loss is `loss(params, stats, batch, key, *, step, train=True) -> (scalar, (stats, metrics))`: a mean over the
+    batch, in nats per example where it is a likelihood. A mapping of losses makes players, updated in its order.
     """
 
     init: Callable[[Key, Batch], tuple[Params, Stats]]
@@ -97,14 +97,14 @@ def make_train_step(
       loss: a model's `loss`: one function, or a mapping from players to functions.
       tx: an optax transformation, or a mapping with the same players.
       ema_decay: weight of the past in `state.ema`, where the state has one; may be traced.
-      accumulate: number of equal parts into which the batch is cut; each player's gradient is the mean over them, so that
-        a batch that does not fit in memory trains as a whole. Batch norm's statistics are those of a part.
+      accumulate: number of equal parts into which the batch is cut; each player's gradient is the mean over them, so
+        that a batch that does not fit in memory trains as a whole. Batch norm's statistics are those of a part.
       axis_name: average gradients, stats and metrics over this axis of a surrounding `pmap`, `vmap` or
         `shard_map(check_vma=False)`, each member of which draws its own randomness.
 
     Returns:
-      A pure `(state, batch) -> (state, metrics)`. Metrics are scalars: each player's own, and its `loss` and `grad_norm`,
-      all behind `player/` where there are several.
+      A pure `(state, batch) -> (state, metrics)`. Metrics are scalars: each player's own, and its `loss` and
+      `grad_norm`, all behind `player/` where there are several.
 
     Raises:
       ValueError: the players differ, `accumulate` is below 1, or (when traced) it does not divide the batch.
@@ -121,7 +121,8 @@ def make_train_step(
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
         params, stats = state.params, state.stats
-        opt_state, metrics = {}, {}
+        opt_state: dict[str, optax.OptState] = {}
+        metrics: Metrics = {}
         for index, (name, (player_loss, player_tx)) in enumerate(players.items()):
 
             def objective(own, stats, batch, key, params=params, name=name, player_loss=player_loss):

@@ -7,6 +7,7 @@ import importlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def run_job(
                 checkpoint_every=config.checkpoint_every,
                 log=lambda step, values: write(step, seconds(), values),
                 log_every=config.log_every,
-                evaluate=None if job.evaluate is None else lambda state: job.evaluate(state, evaluation_key),  # type: ignore[misc]
+                evaluate=None if job.evaluate is None else partial(_evaluate, job.evaluate, evaluation_key),
                 evaluate_every=config.evaluate_every,
                 draw=draw,
                 draw_every=config.draw_every,
@@ -104,7 +105,7 @@ def run_job(
 
 def keys(seed: int) -> tuple[Key, Key, Key, Key, Key]:
     """A run's keys: for the state, the data's transforms, evaluation, final figures, and samples."""
-    return tuple(jax.random.split(jax.random.key(seed), 5))  # type: ignore[return-value]
+    return tuple(jax.random.split(jax.random.key(seed), 5))
 
 
 def initial_or_saved(job: Job, seed: int, checkpoints: Checkpoints) -> TrainState:
@@ -131,6 +132,10 @@ def load_run(folder: str | Path, *, data_dir: str | None = None) -> tuple[Run, A
     with Checkpoints(run.checkpoints) as checkpoints:
         state = checkpoints.restore(jax.eval_shape(job.init, keys(config.seed)[0]))
     return run, config, job, state
+
+
+def _evaluate(evaluate, key: Key, state: TrainState) -> Mapping[str, float]:
+    return evaluate(state, key)
 
 
 def _unfinished(outcome: Outcome, run: Run) -> int:

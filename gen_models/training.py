@@ -278,9 +278,10 @@ def _pad(rows: Any, most: int) -> Any:
 
 def _same_shape(state: TrainState, new: TrainState) -> None:
     """A step that changes its state's form would be compiled again and again, and could not be resumed."""
-    old_leaves, old_tree = jax.tree_util.tree_flatten_with_path(state)
-    if old_tree != jax.tree.structure(new):
-        raise ValueError(f"the step changes the state's structure from {old_tree} to {jax.tree.structure(new)}")
+    old_leaves = jax.tree_util.tree_leaves_with_path(state)
+    old_tree, new_tree = str(jax.tree.structure(state)), str(jax.tree.structure(new))
+    if old_tree != new_tree:
+        raise ValueError(f"the step changes the state's structure from {old_tree} to {new_tree}")
     for (path, a), b in zip(old_leaves, jax.tree.leaves(new), strict=True):
         if a.shape != b.shape or a.dtype != b.dtype:
             where = jax.tree_util.keystr(path)

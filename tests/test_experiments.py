@@ -33,8 +33,11 @@ TINY = {
         "digits",
     ],
     "classifier": ["--batch-size", "16", "--channels", "4", "4", "--strides", "2", "2", "--dataset", "digits"],
-    "gan_grid": "--batch-size 4 --points 400 --trials 2 --samples 40 --generator-hidden 8 --discriminator-hidden 8".split(),
+    "gan_grid": ["--batch-size", "4", "--points", "400", "--trials", "2", "--samples", "40"],
 }
+
+
+TINY["gan_grid"] += ["--generator-hidden", "8", "--discriminator-hidden", "8"]
 
 
 def _experiment(name) -> cli.Experiment:

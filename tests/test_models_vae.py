@@ -38,7 +38,11 @@ def test_bounds_rise_with_particles_to_the_exact_log_likelihood():
     exact = _exact(model, params, x)
     means = []
     for particles, repeats in ((1, 400), (10, 100), (20_000, 1)):
-        bound = jax.jit(jax.vmap(lambda key, k=particles: model.log_prob(params, stats, x, key, particles=k, chunk=min(k, 1000))))
+
+        def bound(key, k=particles):
+            return model.log_prob(params, stats, x, key, particles=k, chunk=min(k, 1000))
+
+        bound = jax.jit(jax.vmap(bound))
         means.append(float(bound(jax.random.split(jax.random.key(particles), repeats)).mean()))
     assert means[0] < means[1] < means[2] + 0.02
     assert means[1] < float(exact.mean())
