@@ -56,10 +56,12 @@ variants: Mapping[str, Config] = {"gan": base} | {f"packing{m}": replace(base, p
 
 def build(config: Config) -> "Job":
     """Model, data, training step and figures."""
+    import os
+
     import jax
     import numpy as np
 
-    from gen_models import plots
+    from gen_models import parallel, plots
     from gen_models.core import init_state, make_train_step
     from gen_models.data import in_memory
     from gen_models.data.synthetic import gaussian_grid
@@ -70,6 +72,7 @@ def build(config: Config) -> "Job":
     from gen_models.optimizers import adam
     from gen_models.runs import Figure
 
+    parallel.host_devices(os.cpu_count() or 1)
     if config.dataset != "gaussian_grid":
         raise unknown("data set for this experiment", config.dataset, ["gaussian_grid"])
     for name in ("trials", "packing", "points", "samples"):
@@ -96,6 +99,7 @@ def build(config: Config) -> "Job":
     def init(key):
         return jax.vmap(lambda key: init_state(model, tx, key, example))(jax.random.split(key, trials))
 
+    step, place = parallel.train_many(make_train_step(model.loss, tx), trials)
     centres = grid_centres()
 
     @jax.jit
@@ -129,13 +133,14 @@ def build(config: Config) -> "Job":
     return Job(
         model=model,
         init=init,
-        step=jax.vmap(make_train_step(model.loss, tx)),
+        step=step,
         batches=joint._replace(make=make),
         figures=figures,
         evaluate=evaluate,
         sample=lambda state, key, n: np.asarray(draw(state.params, state.stats, key)[:, :n]),
         show=show,
         shown=config.samples,
+        place=place,
     )
 
 

@@ -35,6 +35,7 @@ class Job(NamedTuple):
     show: Callable[[np.ndarray, Path], Any] | None = None  # draws samples into a PNG file
     pictures: Callable[[TrainState, Key, Path], Any] | None = None  # more pictures into a folder, at the end
     shown: int = 64  # samples in a picture
+    place: Callable[[TrainState], TrainState] | None = None  # puts a fresh or restored state on its devices
 
 
 def run_job(
@@ -111,9 +112,9 @@ def keys(seed: int) -> tuple[Key, Key, Key, Key, Key]:
 def initial_or_saved(job: Job, seed: int, checkpoints: Checkpoints) -> TrainState:
     """The newest checkpoint's state, or a fresh one where there is none."""
     key = keys(seed)[0]
-    if checkpoints.latest() is None:
-        return job.init(key)
-    return checkpoints.restore(jax.eval_shape(job.init, key))
+    fresh = checkpoints.latest() is None
+    state = job.init(key) if fresh else checkpoints.restore(jax.eval_shape(job.init, key))
+    return state if job.place is None else job.place(state)
 
 
 def load_run(folder: str | Path, *, data_dir: str | None = None) -> tuple[Run, Any, Job, TrainState]:

@@ -1,11 +1,18 @@
-"""Eight host devices for every test, so that one process can show what pmap and shard_map do."""
+"""Eight host devices, so that one process can show what pmap and shard_map do, and quick compilation.
+
+XLA reads its flags once a process, when a device is first asked for. They are put back at once: the programs that tests
+start are users' programs and inherit nothing.
+"""
 
 import os
 
-# Before JAX is imported: programs compile several times faster, and here most run once.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
-
 import jax
 
-# Before anything asks for a device; not by an environment variable, which the programs that tests start would inherit.
+_flags = os.environ.get("XLA_FLAGS")
+os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_flags or ''}"
 jax.config.update("jax_num_cpu_devices", 8)
+jax.devices()
+if _flags is None:
+    del os.environ["XLA_FLAGS"]
+else:
+    os.environ["XLA_FLAGS"] = _flags
