@@ -34,7 +34,8 @@ class Checkpoints:
         self._manager.close()
 
     def latest(self) -> int | None:
-        """The newest complete checkpoint's step, or None."""
+        """The newest checkpoint's step, once the save under way is complete, or None."""
+        self.wait()
         return self._manager.latest_step()
 
     def path(self, step: int) -> Path:
@@ -57,7 +58,8 @@ class Checkpoints:
           FileNotFoundError: there is no such checkpoint.
           ValueError: the saved state has another structure, other shapes or dtypes.
         """
-        step = self.latest() if step is None else step
+        newest = self.latest()
+        step = newest if step is None else step
         if step is None or step not in self._manager.all_steps():
             raise FileNotFoundError(
                 f"no complete checkpoint {'' if step is None else f'of step {step} '}in {self.folder}"

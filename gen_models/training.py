@@ -301,10 +301,8 @@ def _strong(leaf: jax.Array) -> jax.Array:
 
 
 def _newest(checkpoints: Checkpoints | None) -> Path | None:
-    """The newest checkpoint, once the save under way is complete."""
     if checkpoints is None:
         return None
-    checkpoints.wait()
     latest = checkpoints.latest()
     return None if latest is None else checkpoints.path(latest)
 

@@ -17,6 +17,7 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from zoo import ZOO
 
+from gen_models.checkpoint import Checkpoints
 from gen_models.core import init_state, make_train_step
 
 SIZE = 16  # eight devices with two examples each: one pack of the GAN
@@ -153,3 +154,13 @@ def test_eight_devices_under_any_wrapper_are_one(name):
     _assert_close(sharded(_state(name), batch), once)
     if entry.deterministic:  # and then nothing tells the devices from one that has the whole batch
         _assert_close(_step(name)(_state(name), batch), once)
+
+
+def test_a_step_after_save_and_restore_is_the_same_bit_for_bit(name, tmp_path):
+    state, _ = _step(name)(_state(name), _entry(name).batch(0, SIZE))
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+        restored = checkpoints.restore(jax.eval_shape(lambda: _state(name)))
+    batch = _entry(name).batch(1, SIZE)
+    after, again = (_step(name)(s, batch) for s in (state, restored))
+    chex.assert_trees_all_equal(*jax.device_get((_numbers(after), _numbers(again))))

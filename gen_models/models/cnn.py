@@ -25,7 +25,7 @@ def cnn(
     momentum: float = 0.99,
     axis_name: str | None = None,
 ) -> Model:
-    """A classifier for images [B, H, W, C]; the default has 88,906 parameters for 28x28x1 and ten classes.
+    """A classifier for images [B, H, W, C]; the default has 88,970 parameters for 28x28x1 and ten classes.
 
     Args:
       shape: (height, width, channels) of one image.
