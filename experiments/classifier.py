@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from gen_models import cli
+from gen_models.config import Experiment, RunConfig
+from gen_models.runs import Figure
 
 if TYPE_CHECKING:
     from gen_models.experiment import Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(cli.RunConfig):
+class Config(RunConfig):
     """A classifier and its training."""
 
     steps: int = 1500
@@ -84,7 +88,6 @@ def build(config: Config) -> "Job":
     """Model, data, training step and figures."""
     import jax
     import jax.numpy as jnp
-    import numpy as np
 
     from gen_models import metrics, plots
     from gen_models.core import init_state, make_train_step
@@ -95,7 +98,6 @@ def build(config: Config) -> "Job":
     from gen_models.models.logistic import logistic_regression
     from gen_models.models.mlp import mlp
     from gen_models.optimizers import optimizer, schedule
-    from gen_models.runs import Figure
 
     train = load(config.dataset, config.train_split, config.data_dir)
     test = load(config.dataset, "test", config.data_dir)
@@ -189,7 +191,7 @@ def build(config: Config) -> "Job":
     )
 
 
-EXPERIMENT = cli.Experiment("experiments.classifier", __doc__, variants, build)
+EXPERIMENT = Experiment("experiments.classifier", __doc__, variants, build)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

@@ -13,19 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from gen_models import cli
+from gen_models.config import Experiment, RunConfig
+from gen_models.runs import Figure
 
 if TYPE_CHECKING:
     from gen_models.experiment import Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(cli.RunConfig):
+class Config(RunConfig):
     """A packed GAN on the grid."""
 
     dataset: str = "gaussian_grid"
     """Only gaussian_grid, which needs no --data-dir."""
-    steps: int = 5000
+    steps: int = 3000
     """Updates of both players; the published schedule is 400,000."""
     batch_size: int = 100
     """Packs per update and trial, each of as many points as --packing says."""
@@ -59,7 +63,6 @@ def build(config: Config) -> "Job":
     import os
 
     import jax
-    import numpy as np
 
     from gen_models import parallel, plots
     from gen_models.core import init_state, make_train_step
@@ -70,7 +73,6 @@ def build(config: Config) -> "Job":
     from gen_models.experiment import Job
     from gen_models.models.gan import gan
     from gen_models.optimizers import adam
-    from gen_models.runs import Figure
 
     parallel.host_devices(os.cpu_count() or 1)
     if config.dataset != "gaussian_grid":
@@ -123,7 +125,7 @@ def build(config: Config) -> "Job":
             "high-quality samples": (100 * found.high_quality, "%"),
             "reverse KL": (found.reverse_kl, "nats"),
         }
-        return [_figure(Figure, name, np.asarray(values), unit, where, note) for name, (values, unit) in named.items()]
+        return [_figure(name, np.asarray(values), unit, where, note) for name, (values, unit) in named.items()]
 
     def show(samples: np.ndarray, path: Path):
         found = statistics(samples)
@@ -144,18 +146,16 @@ def build(config: Config) -> "Job":
     )
 
 
-def _figure(make, name, values, unit, where, note):
+def _figure(name, values, unit, where, note) -> Figure:
     """Mean and standard error over the trials that can be measured; the others are counted."""
-    import numpy as np
-
     good = values[np.isfinite(values)]
     if len(good) < len(values):
         note += f"; {len(values) - len(good)} of {len(values)} trials have no such value and are left out"
     error = float(good.std(ddof=1) / np.sqrt(len(good))) if len(good) > 1 else None
-    return make(name, float(good.mean()) if len(good) else float("nan"), unit, where, error, note)
+    return Figure(name, float(good.mean()) if len(good) else float("nan"), unit, where, error, note)
 
 
-EXPERIMENT = cli.Experiment("experiments.gan_grid", __doc__, variants, build)
+EXPERIMENT = Experiment("experiments.gan_grid", __doc__, variants, build)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from gen_models import cli
+from gen_models.config import Experiment, RunConfig
+from gen_models.runs import Figure
 
 if TYPE_CHECKING:
     from gen_models.experiment import Job
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(cli.RunConfig):
+class Config(RunConfig):
     """A VAE and its training."""
 
     steps: int = 5000
@@ -82,7 +86,6 @@ def build(config: Config) -> "Job":
     """Model, data, training step and figures."""
     import jax
     import jax.numpy as jnp
-    import numpy as np
     from flax import linen as nn
 
     from gen_models import plots
@@ -94,7 +97,6 @@ def build(config: Config) -> "Job":
     from gen_models.experiment import Job
     from gen_models.models.vae import vae
     from gen_models.optimizers import optimizer, schedule
-    from gen_models.runs import Figure
 
     train = load(config.dataset, config.train_split, config.data_dir)
     test = load(config.dataset, "test", config.data_dir)
@@ -197,7 +199,7 @@ def build(config: Config) -> "Job":
     )
 
 
-EXPERIMENT = cli.Experiment("experiments.vae", __doc__, variants, build)
+EXPERIMENT = Experiment("experiments.vae", __doc__, variants, build)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

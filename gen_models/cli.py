@@ -8,58 +8,13 @@ import argparse
 import dataclasses
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
+from gen_models.config import BAD_INPUT, FINISHED, INTERRUPTED, Experiment, InputError
 from gen_models.errors import unknown
 from gen_models.runs import Figure, check_run
-
-if TYPE_CHECKING:
-    from gen_models.experiment import Job
-
-FINISHED, BAD_INPUT, DIVERGED = 0, 2, 3
-INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and the same command goes on
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Fields that all experiments share, under one name each."""
-
-    dataset: str = "fashion_mnist_bundled"
-    """A data set's name, or folder:PATH, idx:PATH, npz:PATH."""
-    data_dir: str | None = None
-    """Folder of prepared or original data sets; the bundled one needs none."""
-    steps: int = 1000
-    """Updates in all."""
-    batch_size: int = 128
-    """Examples per update."""
-    learning_rate: float = 1e-3
-    """Peak step size of the optimizer."""
-    seed: int = 0
-    """Of initialisation, noise and the order of the data."""
-    run_dir: str | None = None
-    """Where the run is kept; by default runs/<experiment>/<variant>/<seed>."""
-    log_every: int = 100
-    """Steps between rows of metrics.jsonl, each a mean over them."""
-    evaluate_every: int = 1000
-    """Steps between evaluations on the validation split; 0: never."""
-    draw_every: int = 0
-    """Steps between pictures of samples; 0: only at the end."""
-    checkpoint_every: int = 1000
-    """Steps between checkpoints; 0: only at the end."""
-    tensorboard: bool = False
-    """Also write TensorBoard files (extra: tensorboard)."""
-
-
-class Experiment(NamedTuple):
-    """A question in one file: named configs, and what each means."""
-
-    name: str  # its module, such as "experiments.vae"
-    doc: str | None
-    variants: Mapping[str, Any]  # name -> frozen RunConfig; the first is the default
-    build: Callable[[Any], "Job"]  # raises ValueError, OSError or ImportError for bad input, before any compilation
 
 
 def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -83,10 +38,6 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED
-
-
-class InputError(Exception):
-    """Something is wrong with what the user gave; the message is all that need be shown."""
 
 
 def complain(error: Exception) -> int:

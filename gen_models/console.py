@@ -40,7 +40,7 @@ class Report:
             self._progress.update(self._task, completed=step, loss=text, speed=speed)
         elif now - self._last_line > 10 or step == self._steps:
             self._last_line = now
-            console.print(f"step {step:,} of {self._steps:,}  {text}  {speed}", highlight=False)
+            say(f"step {step:,} of {self._steps:,}  {text}  {speed}")
 
 
 @contextmanager
@@ -65,7 +65,9 @@ def show_result(
     run: Run, figures: Sequence[Figure], *, seconds: float | None = None, finished_before: bool = False
 ) -> None:
     """The table of a run's figures, and where its pictures are."""
-    console.print(f"{run.folder} finished before" if finished_before else str(run.folder), highlight=False, soft_wrap=True)
+    console.print(
+        f"{run.folder} finished before" if finished_before else str(run.folder), highlight=False, soft_wrap=True
+    )
     places = list(dict.fromkeys(figure.measured_on for figure in figures))
     shared = len(places) == 1  # then it is said once, under the table
     caption = f"measured on {places[0]}" if shared else None

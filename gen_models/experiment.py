@@ -1,6 +1,6 @@
 """`Job`: what an experiment's config means; and `run_job`: train it in a run directory, then measure and draw.
 
-Imports JAX: `gen_models.cli` comes here only once the arguments are known to be good.
+Imports JAX: the command line comes here only once its arguments are known to be good.
 """
 
 import importlib
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gen_models import cli, console, plots, runs
+from gen_models import config as configs
+from gen_models import console, plots, runs
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import Key, Model, Step, TrainState
 from gen_models.data import Batches
@@ -39,12 +40,12 @@ class Job(NamedTuple):
 
 
 def run_job(
-    job: Job, experiment: str, variant: str, config: cli.RunConfig, folder: Path
+    job: Job, experiment: str, variant: str, config: configs.RunConfig, folder: Path
 ) -> tuple[int, list[Figure] | None]:
     """Train from wherever the directory is; then figures, pictures and `result.json`.
 
     Returns:
-      The exit status of `gen_models.cli`, and the figures where the run finished.
+      The exit status (see `gen_models/config.py`), and the figures where the run finished.
 
     Raises:
       InputError: the directory cannot be written, or its checkpoint is of another model.
@@ -58,7 +59,7 @@ def run_job(
             state = initial_or_saved(job, config.seed, checkpoints)
             write = stack.enter_context(_Writer(run, config.tensorboard))
         except (ValueError, OSError, ImportError) as error:
-            raise cli.InputError(str(error)) from error
+            raise configs.InputError(str(error)) from error
         start = int(np.max(jax.device_get(state.step)))
         before = run.rewind(start)
         runs.record_environment(run)
@@ -101,7 +102,7 @@ def run_job(
         plots.curves(run.history(), run.curves, title=f"{experiment.rsplit('.', 1)[-1]}, {variant}, seed {config.seed}")
         run.finish(figures, trained)
         console.show_result(run, figures, seconds=trained)
-    return cli.FINISHED, figures
+    return configs.FINISHED, figures
 
 
 def keys(seed: int) -> tuple[Key, Key, Key, Key, Key]:
@@ -148,9 +149,9 @@ def _unfinished(outcome: Outcome, run: Run) -> int:
     )
     if outcome.status == "diverged":
         console.say(f"diverged at step {outcome.step:,}: a loss or gradient is not finite, or too large; {kept}")
-        return cli.DIVERGED
+        return configs.DIVERGED
     console.say(f"interrupted and saved at step {outcome.step:,}; the same command goes on: {kept}")
-    return cli.INTERRUPTED
+    return configs.INTERRUPTED
 
 
 class _Writer:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import experiments
-from gen_models import cli
+from gen_models import cli, config
 
 ROOT = Path(__file__).parent.parent
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -41,7 +41,7 @@ TINY = {
 TINY["gan_grid"] += ["--generator-hidden", "8", "--discriminator-hidden", "8"]
 
 
-def _experiment(name) -> cli.Experiment:
+def _experiment(name) -> config.Experiment:
     return importlib.import_module(f"experiments.{name}").EXPERIMENT
 
 
@@ -77,7 +77,7 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
         "4",
     ]
     words = [*TINY[name], *common]
-    assert _main(name, *words, "--run-dir", str(tmp_path / "whole")) == cli.FINISHED
+    assert _main(name, *words, "--run-dir", str(tmp_path / "whole")) == config.FINISHED
     whole = tmp_path / "whole"
     for file in ("config.json", "environment.json", "metrics.jsonl", "curves.png", "result.json"):
         assert (whole / file).stat().st_size > 0, file
@@ -91,7 +91,7 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "checkpoints" / "6")
     (cut / "result.json").unlink()
-    assert _main(name, *words, "--run-dir", str(cut)) == cli.FINISHED
+    assert _main(name, *words, "--run-dir", str(cut)) == config.FINISHED
     for a, b in zip(_leaves(whole, name), _leaves(cut, name), strict=True):
         np.testing.assert_array_equal(a, b)
     assert json.loads((cut / "result.json").read_text())["figures"] == result["figures"]
@@ -104,9 +104,9 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
 
     capsys.readouterr()
     before = (whole / "result.json").read_bytes()
-    assert _main(name, *words, "--run-dir", str(whole)) == cli.FINISHED
+    assert _main(name, *words, "--run-dir", str(whole)) == config.FINISHED
     assert "finished before" in capsys.readouterr().out and (whole / "result.json").read_bytes() == before
-    assert _main(name, *words, "--run-dir", str(whole), "--seed", "5") == cli.BAD_INPUT
+    assert _main(name, *words, "--run-dir", str(whole), "--seed", "5") == config.BAD_INPUT
     assert "seed is 0 there and 5 here" in capsys.readouterr().err
 
     env = {"cwd": ROOT, "capture_output": True, "text": True}
@@ -114,7 +114,7 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
     assert result["figures"][0]["name"].split()[0] in again.stdout
     sampled = subprocess.run([sys.executable, "-m", "tools.sample", str(whole), "--n", "5"], **env, check=False)
     if name == "classifier":
-        assert sampled.returncode == cli.BAD_INPUT and "no samples" in sampled.stderr
+        assert sampled.returncode == config.BAD_INPUT and "no samples" in sampled.stderr
     else:
         assert sampled.returncode == 0, sampled.stderr
         assert np.isfinite(np.load(whole / "samples" / "n5_seed0.npy", allow_pickle=False)).all()
@@ -122,14 +122,14 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
 
 @pytest.mark.parametrize(("name", "variant"), [(n, v) for n in NAMES for v in _experiment(n).variants])
 def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(name, variant, tmp_path, capsys):
-    config = _experiment(name).variants[variant]
-    small = [] if config.dataset in ("mnist", "fashion_mnist", "cifar10") else TINY[name]
+    dataset = _experiment(name).variants[variant].dataset
+    small = [] if dataset in ("mnist", "fashion_mnist", "cifar10") else TINY[name]
     status = _main(name, variant, *small, "--steps", "2", "--run-dir", str(tmp_path / "run"))
     if small:
-        assert status == cli.FINISHED
+        assert status == config.FINISHED
     else:
-        assert status == cli.BAD_INPUT and not (tmp_path / "run").exists()
-        assert f"python -m tools.prepare_data {config.dataset}" in capsys.readouterr().err
+        assert status == config.BAD_INPUT and not (tmp_path / "run").exists()
+        assert f"python -m tools.prepare_data {dataset}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(na
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert _main("vae", *words) == cli.BAD_INPUT
+    assert _main("vae", *words) == config.BAD_INPUT
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1 and "Traceback" not in error
     assert re.search(message, error), error
@@ -201,7 +201,7 @@ def test_sweep_is_a_table_of_every_variant_over_seeds(tmp_path, capsys):
         "--run-dir",
         str(tmp_path),
     ]
-    assert _main("vae", *words) == cli.FINISHED
+    assert _main("vae", *words) == config.FINISHED
     out = capsys.readouterr().out
     values = {}
     for variant in ("base", "beta4"):
@@ -233,12 +233,12 @@ def test_sigterm_saves_and_says_so_with_its_own_status(tmp_path):
                 break
         process.terminate()
         rest = process.stdout.read()
-        assert process.wait() == cli.INTERRUPTED, rest
+        assert process.wait() == config.INTERRUPTED, rest
     assert "interrupted and saved at step" in rest
     assert list((tmp_path / "r" / "checkpoints").iterdir())
 
 
 def test_divergence_is_said_with_its_own_status(tmp_path, capsys):
     words = [*TINY["vae"], "--optimizer", "sgd", "--learning-rate", "1e12", "--steps", "50"]
-    assert _main("vae", *words, "--run-dir", str(tmp_path / "r")) == cli.DIVERGED
+    assert _main("vae", *words, "--run-dir", str(tmp_path / "r")) == config.DIVERGED
     assert "diverged at step" in capsys.readouterr().out

@@ -12,6 +12,7 @@ A reader (IDX, `.npz`, folder, TFDS) says which *official* splits it has. What i
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from gen_models.errors import unknown
 
 SPLITS = ("train", "validation", "test", "train+validation")
+IN_MEMORY_BYTES = 2 * 10**9  # decoded splits above this stay on disk
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -240,3 +242,10 @@ def _parse(split: str) -> tuple[str, Callable[[int], tuple[int, int]]]:
         return start, stop
 
     return word, cut
+
+
+def missing(name: str, data_dir: str | Path | None) -> ValueError:
+    """The error for a data set that is not there, with the command that gets it; the caller raises it."""
+    where = "needs data_dir, the folder of prepared data sets" if data_dir is None else f"is not in {data_dir}"
+    command = f"python -m tools.prepare_data {name} --raw-dir RAW --data-dir {data_dir or 'DIR'}"
+    return ValueError(f"data set {name!r} {where}: get it with `{command}` (without --raw-dir it downloads)")

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen_models.data.dataset import Dataset, Origin, take_split
+from gen_models.data.dataset import IN_MEMORY_BYTES, Dataset, Origin, missing, take_split
 from gen_models.data.idx import find_idx, read_idx_split
 from gen_models.errors import unknown
 
@@ -29,7 +29,6 @@ TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "celeb_a", "lsun"
 NAMES = ("fashion_mnist_bundled", "digits", *TFDS_NAMES)
 PATHS = ("folder", "idx", "npz")
 BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
-IN_MEMORY_BYTES = 2 * 10**9  # decoded splits above this stay on disk
 
 
 def load(
@@ -79,13 +78,6 @@ def _origin(name: str, data_dir, size) -> Origin:
     from gen_models.data.tfds_sources import tfds_origin
 
     return tfds_origin(name, root, size)
-
-
-def missing(name: str, data_dir: str | Path | None) -> ValueError:
-    """The error for a data set that is not there, with the command that gets it; the caller raises it."""
-    where = "needs data_dir, the folder of prepared data sets" if data_dir is None else f"is not in {data_dir}"
-    command = f"python -m tools.prepare_data {name} --raw-dir RAW --data-dir {data_dir or 'DIR'}"
-    return ValueError(f"data set {name!r} {where}: get it with `{command}` (without --raw-dir it downloads)")
 
 
 def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_classes: int | None = None) -> Origin:

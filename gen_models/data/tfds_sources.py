@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gen_models.data.cache import cached, file_stamp
-from gen_models.data.dataset import Origin
+from gen_models.data.dataset import IN_MEMORY_BYTES, Origin, missing
 
 CHUNK = 1024  # examples read at once
 
@@ -81,8 +81,6 @@ def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:
     Raises:
       ValueError: it is not there (with the command that gets it), is not array_record, or images vary in size.
     """
-    from gen_models.data.sources import IN_MEMORY_BYTES, missing
-
     entry = ENTRIES[name]
     versions = sorted((root / entry.path).glob("*/dataset_info.json"), key=_version)
     if not versions:
