@@ -2,10 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from gen_models.experiment import Job
+from typing import Any, NamedTuple
 
 FINISHED, BAD_INPUT, DIVERGED = 0, 2, 3
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and the same command goes on
@@ -47,7 +44,8 @@ class Experiment(NamedTuple):
     name: str  # its module, such as "experiments.vae"
     doc: str | None
     variants: Mapping[str, Any]  # name -> frozen RunConfig; the first is the default
-    build: Callable[[Any], "Job"]  # raises ValueError, OSError or ImportError for bad input, before any compilation
+    # config -> `gen_models.experiment.Job`; raises ValueError, OSError or ImportError for bad input, before it compiles
+    build: Callable[[Any], Any]
 
 
 class InputError(Exception):

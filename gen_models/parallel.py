@@ -1,5 +1,6 @@
 """Several independent trainings in one compiled program, spread over the devices."""
 
+import contextlib
 from collections.abc import Callable
 
 import jax
@@ -10,10 +11,8 @@ from gen_models.core import Step, TrainState
 
 def host_devices(count: int) -> int:
     """Ask for `count` CPU devices; returns how many devices there are, which stays as it was once JAX has started."""
-    try:
+    with contextlib.suppress(RuntimeError):  # JAX is running: a program before this one has used a device
         jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError:  # the backends are running: some program before this one has used a device
-        pass
     return len(jax.devices())
 
 
@@ -21,9 +20,10 @@ def train_many(step: Step, members: int) -> tuple[Step, Callable[[TrainState], T
     """A step for `members` stacked states with a batch each, and a function that puts such a state on its devices.
 
     The members are shared out over as many devices as divide their number. A device takes its members by `vmap` on an
-    accelerator, and one after another on a CPU, where a product of stacked matrices is slower than one at a time: ten
-    packed GANs on 2 cores took 273 ms a step on two host devices one after another, 465 to 497 on one, and 521 to 569 by
-    `vmap` (other programs were running; not measured with convolutions, whose gradients are slow inside loops there).
+    accelerator, and one after another on a CPU, where products of stacked matrices are slower than one at a time: for
+    ten GANs of `experiments/gan_grid.py` on 2 cores, one after another on two host devices took about half the time of
+    `vmap` on one, and on one device 0.85 of it (two rounds each, while other programs ran: rough). Not measured with
+    convolutions, whose gradients are slow inside loops there.
 
     Args:
       step: of one member, from `make_train_step`.

@@ -63,13 +63,12 @@ def test_stock_readers_answer_through_load(name, tmp_path, mocked):
 
 
 def test_large_splits_stay_on_disk_with_the_same_rows(tmp_path, monkeypatch, mocked):
-    from gen_models.data import sources
 
     for folder in ("cifar10/3.0.2", "celeb_a/2.1.0"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "dataset_info.json").write_text("{}")
     memory = load("cifar10", "train[2:6]", tmp_path, validation=3)
-    monkeypatch.setattr(sources, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(tfds_sources, "IN_MEMORY_BYTES", 1000)
     disk = load("cifar10", "train[2:6]", tmp_path, validation=3)
     assert disk.arrays is None and len(disk) == len(memory) == 4 and disk.shape == (32, 32, 3)
     many = disk.source.__getitems__([3, 1])
@@ -151,10 +150,9 @@ def test_prepare_cifar_from_its_binary_archive(name, raw, tmp_path, capsys, monk
 
 def check_streaming(name, data_dir, monkeypatch):
     """From array_record through grain, the batches are those that memory gives; damaged files are named."""
-    from gen_models.data import sources
 
     memory = load(name, "train+validation", data_dir)
-    monkeypatch.setattr(sources, "IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(tfds_sources, "IN_MEMORY_BYTES", 1000)
     disk = load(name, "train+validation", data_dir)
     assert disk.arrays is None
     stream, rows = streamed(disk, 6, seed=2), in_memory(memory, 6, seed=2).rows(0, 12)
