@@ -36,9 +36,9 @@ class Config(RunConfig):
     """Widths of the MLP's layers."""
     norm: Literal["none", "batch"] = "none"
     """Normalisation in the MLP; the CNN always has batch norm."""
-    channels: tuple[int, ...] = (32, 32, 48, 64, 64)
+    channels: tuple[int, ...] = (32, 48, 64, 64)
     """Of the CNN's convolutions."""
-    strides: tuple[int, ...] = (1, 2, 1, 2, 1)
+    strides: tuple[int, ...] = (2, 1, 2, 1)
     """Of the same."""
     dropout: float = 0.0
     """Probability of dropping a unit (MLP: hidden layers; CNN: pooled features)."""
@@ -50,10 +50,14 @@ class Config(RunConfig):
     """Update rule."""
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "cosine"
     """How the learning rate goes on from its peak."""
+    warmup_steps: int = 0
+    """Steps in which it rises to that peak."""
     weight_decay: float = 0.0
     """Decoupled decay of the kernels, per unit of learning rate."""
     l2: float = 0.0
     """Penalty l2 / 2 |kernels|^2 in the gradient."""
+    accumulate: int = 1
+    """Parts into which each batch is cut to save memory; gradients are averaged over them."""
     ema_decay: float = 0.0
     """Average of the parameters that evaluation uses; 0: none."""
 
@@ -78,7 +82,7 @@ variants: Mapping[str, Config] = {
     "cnn": base,
     "mlp": _mlp,
     "logistic": _logistic,
-    "full_cnn": replace(base, steps=9_000, **_full),
+    "full_cnn": replace(base, steps=6_000, learning_rate=5e-3, warmup_steps=500, **_full),
     "full_mlp": replace(_mlp, steps=25_000, hidden=(512, 256, 128), **_full),
     "full_logistic": replace(_logistic, steps=20_000, **_full),
 }
@@ -104,6 +108,8 @@ def build(config: Config) -> "Job":
     if train.num_classes is None:
         raise ValueError(f"{train.name} has no labels to learn: choose another --dataset")
     classes = train.num_classes
+    if config.accumulate < 1 or config.batch_size % config.accumulate:
+        raise ValueError(f"--accumulate must divide --batch-size {config.batch_size}, got {config.accumulate}")
     # What is trained on cannot validate: the curve is then the test split's, and says so.
     held_out = test if config.train_split.startswith("train+") else load(config.dataset, "validation", config.data_dir)
     word = "test" if held_out is test else "validation"
@@ -131,7 +137,7 @@ def build(config: Config) -> "Job":
     }
     model = make[config.model]()
     decay = {"weight_decay": config.weight_decay} if config.optimizer == "adamw" or config.weight_decay else {}
-    rate = schedule(config.schedule, config.learning_rate, config.steps)
+    rate = schedule(config.schedule, config.learning_rate, config.steps, warmup_steps=config.warmup_steps)
     tx = optimizer(config.optimizer, rate, l2=config.l2, **decay)
     example = {"image": jnp.zeros((1, *train.shape)), "label": jnp.zeros(1, jnp.int32)}
 
@@ -183,7 +189,7 @@ def build(config: Config) -> "Job":
     return Job(
         model=model,
         init=lambda key: init_state(model, tx, key, example, ema=config.ema_decay > 0),
-        step=make_train_step(model.loss, tx, ema_decay=config.ema_decay),
+        step=make_train_step(model.loss, tx, ema_decay=config.ema_decay, accumulate=config.accumulate),
         batches=source,
         figures=figures,
         evaluate=evaluate,

@@ -49,6 +49,8 @@ class Config(RunConfig):
     """How the learning rate goes on from its peak."""
     weight_decay: float = 0.0
     """Decoupled weight decay (adamw)."""
+    accumulate: int = 1
+    """Parts into which each batch is cut to save memory; gradients are averaged over them."""
     ema_decay: float = 0.0
     """Average of the parameters that evaluation uses; 0: none."""
     importance_samples: int = 100
@@ -100,6 +102,8 @@ def build(config: Config) -> "Job":
 
     train = load(config.dataset, config.train_split, config.data_dir)
     test = load(config.dataset, "test", config.data_dir)
+    if config.accumulate < 1 or config.batch_size % config.accumulate:
+        raise ValueError(f"--accumulate must divide --batch-size {config.batch_size}, got {config.accumulate}")
     # What is trained on cannot validate: the curve is then the test split's, and says so.
     held_out = test if config.train_split.startswith("train+") else load(config.dataset, "validation", config.data_dir)
     word = "test" if held_out is test else "validation"
@@ -189,7 +193,7 @@ def build(config: Config) -> "Job":
     return Job(
         model=model,
         init=lambda key: init_state(model, tx, key, example, ema=config.ema_decay > 0),
-        step=make_train_step(model.loss, tx, ema_decay=config.ema_decay),
+        step=make_train_step(model.loss, tx, ema_decay=config.ema_decay, accumulate=config.accumulate),
         batches=source,
         figures=figures,
         evaluate=evaluate,

@@ -107,7 +107,7 @@ def check_run(folder: str | Path, experiment: str, variant: str, config: Any) ->
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
-        _compare(folder, _read(folder / "config.json"), _asked(experiment, variant, config))
+        _compare(folder, _read(folder / "config.json"), experiment, variant, config)
         return Run(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
@@ -196,12 +196,14 @@ def _asked(experiment: str, variant: str, config: Any) -> dict[str, Any]:
     return {"experiment": experiment, "variant": variant, "config": plain(config)}
 
 
-def _compare(folder: Path, old: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def _compare(folder: Path, old: Mapping[str, Any], experiment: str, variant: str, config: Any) -> None:
+    asked = _asked(experiment, variant, config)
     if old.get("experiment") != asked["experiment"]:
         raise ValueError(
             f"{folder} holds a run of {old.get('experiment')}, not of {asked['experiment']}: choose another --run-dir"
         )
-    before, now = old["config"], asked["config"]
+    # A field that the code has got since the run began stands at its default.
+    before, now = plain(type(config)()) | dict(old["config"]), asked["config"]
     different = [
         name for name in sorted(before | now) if name not in NOT_COMPARED and before.get(name) != now.get(name)
     ]

@@ -200,6 +200,13 @@ def test_the_average_of_parameters_is_exponential():
     assert _equal(without.params, state.params)  # it only looks on
 
 
+def test_the_average_starts_as_a_copy():
+    """Buffers that are donated must not be shared."""
+    state = init_state(REGRESSION, optax.sgd(0.1), jax.random.key(0), BATCH, ema=True)
+    assert _equal(state.ema, state.params)
+    assert state.ema["w"].unsafe_buffer_pointer() != state.params["w"].unsafe_buffer_pointer()
+
+
 def test_a_learning_rate_may_be_traced():
     def final(rate):
         tx = optax.sgd(rate)

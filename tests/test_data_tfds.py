@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gen_models.data import evaluation_batches, in_memory, load, streamed
+from gen_models.data import evaluation_batches, in_memory, load, streamed, tfds_sources
 from gen_models.data.tfds_sources import ENTRIES
 from tools import prepare_data
 

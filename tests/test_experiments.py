@@ -77,11 +77,12 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
         "4",
     ]
     words = [*TINY[name], *common]
-    assert _main(name, *words, "--run-dir", str(tmp_path / "whole")) == config.FINISHED
+    assert _main(name, *words, "--tensorboard", "--run-dir", str(tmp_path / "whole")) == config.FINISHED
     whole = tmp_path / "whole"
     for file in ("config.json", "environment.json", "metrics.jsonl", "curves.png", "result.json"):
         assert (whole / file).stat().st_size > 0, file
     assert list((whole / "samples").glob("*.png"))
+    assert list((whole / "tensorboard").glob("events.*"))
     result = json.loads((whole / "result.json").read_text())
     for figure in result["figures"]:
         assert set(figure) == {"name", "value", "unit", "measured_on", "spread", "note"}
@@ -142,6 +143,7 @@ def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(na
         (["--batch-size", "20000"], "20000|20,000"),
         (["--latent", "-1"], "latent=-1"),
         (["--hidden", "0"], "hidden=\\(0,\\)"),
+        (["--accumulate", "3"], "--accumulate must divide --batch-size 128, got 3"),
         (["--dataset", "folder:no/such/folder"], "no/such/folder"),
         (["sweep", "--seeds", "0"], "--seeds must be 1 or more"),
         (["sweep", "--variants", "bas"], "did you mean 'base'"),

@@ -127,6 +127,35 @@ def test_the_losses_are_numpys(variables):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), after["generator"], expected)
 
 
+def test_batch_norm_sees_the_fakes_of_all_devices(variables):
+    """Three devices with four examples each: the statistics are those of the twelve."""
+    params, stats = variables
+    model = gan((2, 2), 3, (5, 4), (6, 7), pieces=3, packing=2, momentum=0.8, axis_name="devices")
+    keys = jax.random.split(KEY, 3)
+    z = np.concatenate([jax.random.normal(key, (4, 3)) for key in keys])
+    fake, seen = _generator(params, None, z)
+    cut = {"image": BATCH["image"].reshape(3, 4, 2, 2)}
+
+    def loss(player):
+        def call(batch, key):
+            return model.loss[player](params, stats, batch, key, **CALL)
+
+        return jax.vmap(call, axis_name="devices")(cut, keys)
+
+    values, (after, _) = loss("generator")
+    np.testing.assert_allclose(values.mean(), np.logaddexp(0, -_discriminator(params, fake)).mean(), rtol=1e-4)
+    expected = jax.tree.map(lambda old, new: 0.8 * old + 0.2 * new, stats["generator"], seen)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, np.stack([b] * 3), rtol=1e-4, atol=1e-5),
+        after["generator"],
+        expected,
+    )
+    values, _ = loss("discriminator")
+    on_real, on_fake = _discriminator(params, BATCH["image"]), _discriminator(params, fake)
+    expected = np.logaddexp(0, -on_real).mean() + np.logaddexp(0, on_fake).mean()
+    np.testing.assert_allclose(values.mean(), expected, rtol=1e-4)
+
+
 def test_samples_do_not_depend_on_their_neighbours(variables):
     params, stats = variables
     z = jnp.asarray(RNG.normal(size=(10, 3)), jnp.float32)

@@ -31,6 +31,16 @@ def test_same_config_continues_and_another_names_the_fields(tmp_path):
         open_run(folder, "experiments.y", "base", Config())
 
 
+def test_a_field_that_is_newer_than_the_run_stands_at_its_default(tmp_path):
+    run = open_run(tmp_path / "r", "experiments.x", "base", Config())
+    saved = json.loads((run.folder / "config.json").read_text())
+    del saved["config"]["steps"]
+    (run.folder / "config.json").write_text(json.dumps(saved))
+    assert check_run(run.folder, "experiments.x", "base", Config()) is not None
+    with pytest.raises(ValueError, match="steps is 5 there and 6 here"):
+        check_run(run.folder, "experiments.x", "base", Config(steps=6))
+
+
 def test_a_folder_that_is_not_a_run_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="not empty and holds no run"):

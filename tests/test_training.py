@@ -11,7 +11,8 @@ import pytest
 
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import Model, init_state, make_train_step
-from gen_models.data import Batches, in_memory
+from gen_models.data import Batches, in_memory, load, streamed
+from gen_models.models.logistic import logistic_regression
 from gen_models.training import fit
 
 DATA = {"image": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
@@ -91,6 +92,22 @@ def test_resumed_run_is_bit_equal(tmp_path):
     step = make_train_step(MODEL.loss, TX, ema_decay=0.9)
     resumed = fit(step, state, _batches(), steps=50, key=jax.random.key(2))
     _equal(resumed.state, _run().state)
+
+
+def test_batches_from_disk_train_as_those_in_memory_and_resume_in_the_middle_of_an_epoch():
+    dataset = load("digits", "train[:40]")
+    model = logistic_regression(dataset.shape, 10)
+    step = make_train_step(model.loss, TX)
+
+    def start():
+        return init_state(model, TX, jax.random.key(1), {"image": np.zeros((1, *dataset.shape), np.float32)})
+
+    def run(source, state, steps):
+        return fit(step, state, source, steps=steps, key=jax.random.key(2), steps_per_call=1).state
+
+    whole = run(in_memory(dataset, 8, seed=3), start(), 13)
+    _equal(run(streamed(dataset, 8, seed=3), start(), 13), whole)
+    _equal(run(streamed(dataset, 8, seed=3), run(streamed(dataset, 8, seed=3), start(), 7), 13), whole)
 
 
 def test_vmapped_state_trains_like_each_alone():

@@ -57,7 +57,10 @@ ZOO: dict[str, Callable[..., Entry]] = {
         mlp(**CLASSES, hidden=(8, 5), norm="batch", axis_name=axis_name), labelled, SGD, deterministic=True
     ),
     "cnn": lambda axis_name=None: Entry(
-        cnn(**CLASSES, channels=(4, 5), strides=(1, 2), axis_name=axis_name), labelled, SGD
+        cnn(**CLASSES, channels=(4, 5), strides=(1, 2), dropout=0.0, axis_name=axis_name),
+        labelled,
+        SGD,
+        deterministic=True,
     ),
     "vae": lambda: Entry(vae(SHAPE, latent=2, hidden=(8,)), binary, optax.sgd(0.01, momentum=0.9)),
     "gan": lambda axis_name=None: Entry(
