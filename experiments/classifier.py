@@ -36,9 +36,9 @@ class Config(RunConfig):
     """Widths of the MLP's layers."""
     norm: Literal["none", "batch"] = "none"
     """Normalisation in the MLP; the CNN always has batch norm."""
-    channels: tuple[int, ...] = (32, 48, 64, 64)
+    channels: tuple[int, ...] = (16, 32, 64, 64, 64)
     """Of the CNN's convolutions."""
-    strides: tuple[int, ...] = (2, 1, 2, 1)
+    strides: tuple[int, ...] = (1, 2, 2, 1, 1)
     """Of the same."""
     dropout: float = 0.0
     """Probability of dropping a unit (MLP: hidden layers; CNN: pooled features)."""
@@ -67,7 +67,7 @@ base = Config(
     learning_rate=3e-3,
     weight_decay=0.02,
     dropout=0.2,
-    augmentation=("flip", "shift"),
+    augmentation=("flip",),
     checkpoint_every=500,
 )
 _logistic = replace(base, model="logistic", learning_rate=1e-3, weight_decay=0.0, dropout=0.0, augmentation=())
@@ -82,7 +82,7 @@ variants: Mapping[str, Config] = {
     "cnn": base,
     "mlp": _mlp,
     "logistic": _logistic,
-    "full_cnn": replace(base, steps=6_000, learning_rate=5e-3, warmup_steps=500, **_full),
+    "full_cnn": replace(base, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
     "full_mlp": replace(_mlp, steps=25_000, hidden=(512, 256, 128), **_full),
     "full_logistic": replace(_logistic, steps=20_000, **_full),
 }
