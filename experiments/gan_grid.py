@@ -4,10 +4,10 @@
     python -m experiments.gan_grid packing2          # packing3, packing4
     python -m experiments.gan_grid packing2 --steps 400000   # the published schedule: 400 epochs
 
-Lin et al., PacGAN (2018), section 4.1 and table 1; the 3,000 steps of the default are 3 of its 400 epochs. Measured then
-(ten trials, +- standard error): gan 10.1 +- 1.2 modes, 2.2 +- 0.4 % of high quality; packing2 9.9 +- 0.9 and 1.4 +- 0.2 %:
-no difference yet. Published, after 400: 17.3 and 94.8 %, 23.8 and 91.3 %. All trials of a run train in one compiled program, each with its own
-initialisation, noise and order of the data.
+Lin et al., PacGAN (2018), section 4.1 and table 1. All trials of a run train in one compiled program, each with its own
+initialisation, noise and order of the data. The 3,000 steps of the default are 3 of the paper's 400 epochs. Measured
+after them, on 2 CPU cores (ten trials, +- standard error): gan 10.1 +- 1.2 modes and 2.2 +- 0.4 % of high quality,
+packing2 9.9 +- 0.9 and 1.4 +- 0.2 %: no difference yet. Published, after 400: 17.3 and 94.8 %, 23.8 and 91.3 %.
 """
 
 from collections.abc import Mapping
