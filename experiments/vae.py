@@ -124,7 +124,7 @@ def build(config: Config) -> "Job":
         beta=config.beta,
         warmup_steps=config.warmup_steps,
         particles=config.particles,
-        activation=getattr(nn, config.activation),
+        activation={"relu": nn.relu, "gelu": nn.gelu, "tanh": nn.tanh, "leaky_relu": nn.leaky_relu}[config.activation],
     )
     rate = schedule(config.schedule, config.learning_rate, config.steps)
     decay = {"weight_decay": config.weight_decay} if config.weight_decay else {}

@@ -65,9 +65,7 @@ def show_result(
     run: Run, figures: Sequence[Figure], *, seconds: float | None = None, finished_before: bool = False
 ) -> None:
     """The table of a run's figures, and where its pictures are."""
-    console.print(
-        f"{run.folder} finished before" if finished_before else str(run.folder), highlight=False, soft_wrap=True
-    )
+    say(f"{run.folder} finished before" if finished_before else str(run.folder))
     places = list(dict.fromkeys(figure.measured_on for figure in figures))
     shared = len(places) == 1  # then it is said once, under the table
     caption = f"measured on {places[0]}" if shared else None
