@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from jax import lax
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import AxisType
 
 from gen_models.nn.conv import Conv, ConvTranspose, conv, conv_transpose, over_devices, plain
 
@@ -84,7 +84,7 @@ def _value_and_gradients(f, x, kernel):
     @jax.jit
     def run(x, kernel):
         y, pull = jax.vjp(f, x, kernel)
-        weights = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+        weights = jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
         return y, pull(weights)
 
     return jax.device_get(run(x, kernel))
@@ -112,3 +112,125 @@ def test_transposed_value_and_gradients_are_those_of_xla(case):
     want = _value_and_gradients(lambda x, w: _reference_transposed(x, w, **arguments), x, kernel)
     assert got[0].shape == want[0].shape
     _assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+def test_strided_with_many_channels_goes_by_patches():
+    x, kernel = _arrays((3, 9, 8, 20), (4, 3, 20, 6))
+    got = _value_and_gradients(lambda x, w: conv(x, w, strides=2, dilation=(1, 2)), x, kernel)
+    want = _value_and_gradients(lambda x, w: _reference(x, w, strides=(2, 2), dilation=(1, 2)), x, kernel)
+    _assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_rounds_once(dtype):
+    """Computed in float32 and rounded at the end: nearer to the exact value than a sum in half precision."""
+    x, kernel = _arrays((3, 6, 6, 8), (3, 3, 8, 4), dtype)
+    got = _value_and_gradients(conv, x, kernel)
+    want = _value_and_gradients(_reference, *(a.astype(jnp.float32) for a in (x, kernel)))
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(got))
+    precision = 2 * float(jnp.finfo(dtype).eps)
+    _assert_close(got, want, rtol=precision, atol=30 * precision)
+
+
+def _inner(f, x, kernel):
+    """Gradients of f as a training step would take them."""
+    return jax.grad(lambda x, w: jnp.sin(f(x, w)).sum(), (0, 1))(x, kernel)
+
+
+@pytest.mark.parametrize("f", [conv, lambda x, w: conv_transpose(x, w, strides=2)], ids=["conv", "transposed"])
+def test_gradients_inside_scan_vmap_and_checkpoint(f):
+    x, kernel = _arrays((4, 5, 6, 3), (3, 3, 3, 2))
+    want = _inner(f, x, kernel)
+
+    @jax.jit
+    def run(x, kernel):
+        scanned = jax.lax.scan(lambda carry, _: (carry, _inner(f, x, carry)), kernel, None, length=2)[1]
+        mapped = jax.vmap(lambda x: _inner(f, x, kernel))(jnp.stack([x, 2 * x]))
+        return scanned, mapped, _inner(jax.checkpoint(f), x, kernel)
+
+    scanned, mapped, recomputed = run(x, kernel)
+    for i in range(2):
+        _assert_close(jax.tree.map(lambda g, i=i: g[i], scanned), want, rtol=1e-4, atol=1e-4)
+    _assert_close(jax.tree.map(lambda g: g[0], mapped), want, rtol=1e-4, atol=1e-4)
+    _assert_close(recomputed, want, rtol=1e-4, atol=1e-4)
+
+
+def test_forward_mode_inside_plain():
+    x, kernel = _arrays((2, 5, 5, 2), (3, 3, 2, 3))
+    f = jax.jit(conv)  # traced before and again inside: the context is part of the cache's key
+    f(x, kernel)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(f, (x, kernel), (x, kernel))
+    with plain():
+        y, tangent = jax.jvp(f, (x, kernel), (x, kernel))
+    _assert_close(tangent, 2 * y, rtol=1e-5, atol=1e-5)  # bilinear: along itself it grows twice
+
+
+@pytest.mark.parametrize("size", [16, 6])  # what the eight devices divide, and what they do not
+def test_cut_over_devices_is_whole(size):
+    x, kernel = _arrays((size, 6, 6, 3), (3, 3, 3, 4))
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    def cut(x, w):
+        with over_devices(mesh):
+            return conv(x, w, strides=2)
+
+    got = _value_and_gradients(cut, x, kernel)
+    _assert_close(got, _value_and_gradients(lambda x, w: conv(x, w, strides=2), x, kernel), rtol=1e-4, atol=1e-4)
+    if size == 16:
+        assert jax.jit(cut)(x, kernel).sharding.spec[0] == "data"
+
+
+def test_no_gradient_is_a_convolution_with_a_batch_of_channels():
+    """The form that XLA:CPU makes slow inside loops: images whose first axis is not the batch."""
+    x, kernel = _arrays((4, 5, 6, 3), (3, 3, 3, 2))
+    text = jax.jit(lambda x, w: _inner(lambda x, w: conv(x, w, strides=2), x, w)).lower(x, kernel).as_text()
+    assert "convolution" in text
+    for line in text.splitlines():
+        if "stablehlo.convolution" in line:
+            assert "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in line
+
+
+@pytest.mark.parametrize("arguments", [{}, {"strides": 2, "padding": "VALID"}, {"use_bias": False}])
+def test_modules_are_linens(arguments):
+    x = _arrays((2, 7, 7, 4), (1,))[0]
+    for mine, linen in (
+        (Conv(6, (3, 3), **arguments), nn.Conv),
+        (ConvTranspose(6, (3, 3), **arguments), nn.ConvTranspose),
+    ):
+        theirs = linen(6, (3, 3), **{**arguments, "strides": (arguments.get("strides", 1),) * 2})
+        variables = theirs.init(jax.random.key(0), x)
+        assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, mine.init(jax.random.key(0), x))
+        np.testing.assert_allclose(mine.apply(variables, x), theirs.apply(variables, x), rtol=1e-4, atol=1e-5)
+
+
+def test_mask_makes_a_convolution_causal():
+    mask = np.ones((3, 3, 1, 1))
+    mask[1, 1:] = mask[2] = 0  # raster order: what is above, and to the left
+    layer = Conv(2, (3, 3), mask=mask)
+    x = _arrays((1, 5, 5, 1), (1,))[0]
+    variables = layer.init(jax.random.key(0), x)
+    jacobian = jax.jit(jax.jacrev(lambda x: layer.apply(variables, x)[..., 0].ravel()))(x).reshape(25, 25)
+    assert (jnp.triu(jacobian) == 0).all() and (jacobian != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"strides": 0}, "strides.*0"),
+        ({"strides": (1, 2, 3)}, "strides"),
+        ({"dilation": -1}, "dilation"),
+        ({"groups": 3}, "3 groups"),
+        ({"padding": "SAEM"}, "SAME"),
+        ({"padding": ((0, 0),)}, "padding"),
+        ({"padding": -4}, "does not fit"),
+    ],
+)
+def test_what_does_not_fit_is_named(arguments, named):
+    x, kernel = _arrays((2, 6, 6, 4), (3, 3, 4, 6))
+    with pytest.raises(ValueError, match=named):
+        conv(x, kernel, **arguments)
+    with pytest.raises(ValueError, match="kernel"):
+        conv(x, kernel[0])
+    with pytest.raises(ValueError, match="kernel"):
+        conv_transpose(x[..., :3], kernel)

@@ -12,6 +12,7 @@ from jaxtyping import Array
 
 from gen_models.core import Model
 from gen_models.nn.classification import classifier
+from gen_models.nn.conv import Conv
 from gen_models.nn.dropout import Dropout
 
 
@@ -63,7 +64,7 @@ class _CNN(nn.Module):
     def __call__(self, x, dropout, train):  # [B, H, W, C] -> [B, K]
         h = x
         for width, stride in zip(self.channels, self.strides, strict=True):
-            h = nn.Conv(width, (3, 3), stride, use_bias=False, kernel_init=nn.initializers.he_normal())(h)
+            h = Conv(width, (3, 3), stride, use_bias=False, kernel_init=nn.initializers.he_normal())(h)
             h = nn.BatchNorm(use_running_average=not train, momentum=self.momentum, axis_name=self.axis_name)(h)
             h = nn.relu(h)
         h = Dropout()(h.mean((1, 2)), dropout, train)  # [B, C of the last]
