@@ -62,8 +62,6 @@ variants: Mapping[str, Config] = {"gan": base} | {f"packing{m}": replace(base, p
 
 def build(config: Config) -> "Job":
     """Model, data, training step and figures."""
-    import os
-
     import jax
 
     from gen_models import parallel, plots
@@ -76,7 +74,6 @@ def build(config: Config) -> "Job":
     from gen_models.models.gan import gan
     from gen_models.optimizers import adam
 
-    parallel.host_devices(os.cpu_count() or 1)
     if config.dataset != "gaussian_grid":
         raise unknown("data set for this experiment", config.dataset, ["gaussian_grid"])
     for name in ("trials", "packing", "points", "samples"):

@@ -1,19 +1,170 @@
-"""Several independent trainings in one compiled program, spread over the devices."""
+"""One step on many devices: a batch cut over them, parameters too where asked, or several independent trainings."""
 
-import contextlib
 from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gen_models.core import Step, TrainState
+from gen_models.core import Batch, Metrics, Step, TrainState
+from gen_models.errors import unknown
+from gen_models.nn.conv import DATA_AXIS, over_devices
+
+HOW = ("jit", "pmap", "shard_map")
+SMALLEST_CUT = 2**10  # elements: a smaller leaf is kept whole, as it costs more to gather than to hold
 
 
-def host_devices(count: int) -> int:
-    """Ask for `count` CPU devices; returns how many devices there are, which stays as it was once JAX has started."""
-    with contextlib.suppress(RuntimeError):  # JAX is running: a program before this one has used a device
-        jax.config.update("jax_num_cpu_devices", count)
-    return len(jax.devices())
+def data_mesh(count: int | None = None) -> Mesh:
+    """`count` devices of all hosts, by default all of them, in one axis "data".
+
+    Raises:
+      ValueError: there are not so many.
+    """
+    devices = jax.devices()
+    count = len(devices) if count is None else count
+    if not 1 <= count <= len(devices):
+        raise ValueError(f"a mesh of {count} devices was asked for, but there are {len(devices)}")
+    return Mesh(devices[:count], (DATA_AXIS,), axis_types=(AxisType.Auto,))
+
+
+def shardings(state: Any, mesh: Mesh, *, shard_parameters: bool = False) -> Any:
+    """Where each leaf of a state (or of its `jax.eval_shape`) belongs: on every device, or in equal parts on each.
+
+    With `shard_parameters`, leaves of 1,024 elements or more are cut along their longest axis that the devices divide:
+    parameters, their average and the optimizer's moments alike, so that a device holds its part of them alone (Zhao et
+    al., PyTorch FSDP, 2023; Rajbhandari et al., ZeRO, 2020). XLA gathers a parameter where it is used.
+    """
+
+    def one(leaf):
+        spec = PartitionSpec()
+        fits = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
+        if shard_parameters and fits and leaf.size >= SMALLEST_CUT:
+            longest = max(fits, key=lambda axis: leaf.shape[axis])
+            spec = PartitionSpec(*(DATA_AXIS if axis == longest else None for axis in range(leaf.ndim)))
+        return NamedSharding(mesh, spec)
+
+    return jax.tree.map(one, state)
+
+
+def compile_step(
+    step: Step,
+    how: Literal["jit", "pmap", "shard_map"] = "jit",
+    *,
+    mesh: Mesh | None = None,
+    shard_parameters: bool = False,
+    donate: bool = True,
+) -> Step:
+    """The step as one compiled program over the devices of a mesh: `(state, batch) -> (state, metrics)`.
+
+    The batch is the whole one, which every host gives in full; each device computes on its equal part.
+
+    Args:
+      step: from `make_train_step`; for "pmap" and "shard_map" made with `axis_name="data"`, and of a model whose batch
+        norm has that `axis_name`; for "jit" without.
+      how: "jit" leaves the cutting to XLA, and then the step is that of one device up to rounding, noise and batch
+        norm included. "pmap" and "shard_map" run one copy of the step on each device: each draws its own noise.
+      mesh: by default all devices of all hosts.
+      shard_parameters: cut the state as well (`shardings`), so that a model larger than a device trains; "jit" only.
+      donate: the state's buffers are re-used for the new state.
+
+    Raises:
+      ValueError: `how` is unknown or cannot shard parameters, or (when called) the devices do not divide the batch.
+    """
+    if how not in HOW:
+        raise unknown("way to compile a step", how, HOW)
+    if shard_parameters and how != "jit":
+        raise ValueError(f'shard_parameters needs how="jit", got {how!r}')
+    mesh = data_mesh() if mesh is None else mesh
+    donated = (0,) if donate else ()
+    whole, part = PartitionSpec(), PartitionSpec(DATA_AXIS)
+
+    def cut_jit(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = on_mesh(step, mesh)(state, batch)
+        return constrain(state, shardings(state, mesh, shard_parameters=shard_parameters)), metrics
+
+    def parts(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        batch = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
+        return mapped(state, batch)
+
+    if how == "pmap":
+        devices = list(mesh.devices.flat)
+        mapped = jax.pmap(step, DATA_AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=donated)
+        program: Step = parts
+    elif how == "shard_map":
+        sharded = jax.shard_map(step, mesh=mesh, in_specs=(whole, part), out_specs=whole, check_vma=False)
+        program = jax.jit(sharded, donate_argnums=donated)
+    else:
+        program = jax.jit(cut_jit, donate_argnums=donated)
+
+    def compiled(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        size = jax.tree.leaves(batch)[0].shape[0]
+        if size % mesh.size:
+            raise ValueError(f"{mesh.size} devices do not divide the batch of {size} examples")
+        if how == "jit":  # a fresh state is on one device
+            state = put(state, shardings(state, mesh, shard_parameters=shard_parameters))
+        return program(state, batch)
+
+    return compiled
+
+
+def on_mesh(step: Step, mesh: Mesh) -> Step:
+    """The step with its batch cut over the mesh, to be called inside `jit`."""
+
+    def cut_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        with over_devices(mesh):
+            return step(state, cut(batch, mesh))
+
+    return cut_step
+
+
+def cut(batch: Batch, mesh: Mesh) -> Batch:
+    """The batch, each leaf's first axis cut over the mesh, inside `jit`; one that it does not divide stays whole."""
+
+    def one(x):
+        divides = x.ndim > 0 and x.shape[0] % mesh.size == 0
+        spec = PartitionSpec(DATA_AXIS) if divides else PartitionSpec()
+        return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
+
+    return jax.tree.map(one, batch)
+
+
+def put(tree: Any, places: Any) -> Any:
+    """The tree in its places, also on devices of other hosts, each of which gives the same tree.
+
+    A leaf that is in its place already is returned as it is.
+    """
+
+    def one(leaf, place):
+        if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(place, leaf.ndim):
+            return leaf
+        if place.is_fully_addressable:
+            return jax.device_put(leaf, place)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            words = one(jax.random.key_data(leaf), NamedSharding(place.mesh, PartitionSpec()))
+            return jax.jit(partial(jax.random.wrap_key_data, impl=jax.random.key_impl(leaf)))(words)
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, place, lambda index: host[index])
+
+    return jax.tree.map(one, tree, places)
+
+
+def constrain(state: Any, places: Any) -> Any:
+    """The state in its places, inside `jit`."""
+    return jax.tree.map(jax.lax.with_sharding_constraint, state, places)
+
+
+def local(state: Any) -> Any:
+    """A whole state on this process's first device, for evaluation and sampling; no copy where it is there."""
+
+    def gather(leaf):
+        if len(leaf.sharding.device_set) > 1 and not leaf.is_fully_replicated:
+            leaf = jax.jit(lambda x: x, out_shardings=NamedSharding(leaf.sharding.mesh, PartitionSpec()))(leaf)
+        return leaf.addressable_data(0)
+
+    return jax.tree.map(gather, state)
 
 
 def train_many(step: Step, members: int) -> tuple[Step, Callable[[TrainState], TrainState]]:
@@ -22,8 +173,7 @@ def train_many(step: Step, members: int) -> tuple[Step, Callable[[TrainState], T
     The members are shared out over as many devices as divide their number. A device takes its members by `vmap` on an
     accelerator, and one after another on a CPU, where products of stacked matrices are slower than one at a time: for
     ten GANs of `experiments/gan_grid.py` on 2 cores, one after another on two host devices took about half the time of
-    `vmap` on one, and on one device 0.85 of it (two rounds each, while other programs ran: rough). Not measured with
-    convolutions, whose gradients are slow inside loops there.
+    `vmap` on one, and on one device 0.85 of it (two rounds each, while other programs ran: rough).
 
     Args:
       step: of one member, from `make_train_step`.

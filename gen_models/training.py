@@ -18,14 +18,20 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.extend import core as jax_core
+from jax.sharding import Mesh
 
+from gen_models import parallel
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
+from gen_models.nn.conv import contexts, over_devices
+from gen_models.startup import cores
 
 MAX_STEPS_PER_CALL = 64
 SECONDS_PER_CALL = 0.5  # so that a signal or a progress bar never waits long for a program of many steps
+CALLS_PER_AGREEMENT = 16  # of several hosts whose calls take one step each, about a signal that one of them got
 
 
 class Outcome(NamedTuple):
@@ -55,6 +61,8 @@ def fit(
     report: Callable[[int, dict[str, float]], None] | None = None,
     steps_per_call: int | None = None,
     diverged_above: float = 1e8,
+    mesh: Mesh | None = None,
+    shard_parameters: bool = False,
 ) -> Outcome:
     """Train until `state.step` is `steps`, from wherever `state` is.
 
@@ -70,14 +78,20 @@ def fit(
       draw: `(state, step)`, every `draw_every` steps (0: never).
       report: called with (step, newest metrics) after each program, for a progress bar.
       steps_per_call: how many steps at most one program runs; None chooses: 1 where batches come from the host, and
-        where the step holds a convolution on a CPU (XLA:CPU's convolution gradients are slow in control flow).
+        on a CPU where the step holds convolutions that XLA:CPU makes slow in loops (those not of `nn/conv.py`).
       diverged_above: a loss of greater magnitude counts as diverged, as does a non-finite loss or gradient norm.
+      mesh: devices over which each batch is cut (`parallel.data_mesh`), the result being that of one device up to
+        rounding. None: on a CPU with several devices, a step with convolutions of `nn/conv.py` is cut over as many as
+        there are cores and divide the batch, as that is faster; else all is done where the state is.
+      shard_parameters: with a mesh, cut the state as well (`parallel.shardings`).
 
     Returns:
-      The outcome. A first SIGINT or SIGTERM saves and returns with status "interrupted"; a second SIGINT raises.
+      The outcome. A first SIGINT or SIGTERM, on any host, saves and returns with status "interrupted"; a second SIGINT
+      raises.
 
     Raises:
-      ValueError: an interval is negative, or the step changes the structure, shapes or dtypes of the state.
+      ValueError: an interval is negative, the mesh does not divide the batch, or the step changes the structure, shapes
+        or dtypes of the state.
     """
     for name, value in {
         "steps": steps,
@@ -91,12 +105,20 @@ def fit(
     done = int(np.max(jax.device_get(state.step)))
     if done >= steps:
         return Outcome("finished", state, done, _newest(checkpoints))
+    if shard_parameters and mesh is None:
+        raise ValueError("shard_parameters needs a mesh: parallel.data_mesh() has all devices")
     state = jax.tree.map(_strong, state)
-    program, most = _compile(step, state, batches, key, done, steps_per_call, diverged_above)
+    program, most, mesh = _compile(
+        step, state, batches, key, done, steps_per_call, diverged_above, mesh, shard_parameters
+    )
+    data = batches.data
+    if mesh is not None:
+        state = parallel.put(state, parallel.shardings(state, mesh, shard_parameters=shard_parameters))
+        data, key = parallel.put((data, key), parallel.shardings((data, key), mesh))
     window = _Window(log, log_every)
     pending: deque[tuple[int, Any]] = deque()  # programs whose metrics are still on the device
     pace = _Pace(most)
-
+    calls = 0
     failed: int | None = None
 
     def settle(keep: int) -> bool:
@@ -118,12 +140,17 @@ def fit(
     with _signals() as interrupted:
         while True:
             due = _due(done, steps, (checkpoint_every, evaluate_every, draw_every))
-            count = min(pace.count, due - done)
+            count, stop = pace.count, interrupted()
+            if jax.process_count() > 1:
+                agreed = most > 1 or calls % CALLS_PER_AGREEMENT == 0
+                count, stop = _agreed(count, stop) if agreed else (count, False)
+            count, calls = min(count, due - done), calls + 1
             rows = _pad(batches.rows(done, count), most)
-            state, *outputs = program(state, batches.data, key, rows, np.int32(done), np.int32(count))
+            state, *outputs = program(state, data, key, rows, np.int32(done), np.int32(count))
             pending.append((done, outputs))
             done += count
-            at_end, stop = done == steps, interrupted()
+            at_end = done == steps
+            stop = stop or (jax.process_count() == 1 and interrupted())
             evaluates = evaluate_every > 0 and (at_end or done % evaluate_every == 0) and not stop
             draws = draw_every > 0 and done % draw_every == 0 and not stop
             saves = at_end or stop or (checkpoint_every > 0 and done % checkpoint_every == 0)
@@ -147,33 +174,56 @@ def fit(
                 pace.restart()
 
 
-def _compile(step, state, batches, key, start, most, limit):
-    """`(program, most)`: up to `most` steps as one compiled function."""
+def _compile(step, state, batches, key, start, most, limit, mesh, shard_parameters):
+    """`(program, most, mesh)`: up to `most` steps as one compiled function, over the mesh where there is one."""
     if most is not None and most < 1:
         raise ValueError(f"steps_per_call must be 1 or more, got {most}")
     row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(start, 1))
     leaves, tree = jax.tree.flatten((state, batches.data, key, row, np.int32(0)))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     on_host = not jax.tree.leaves(batches.data)
-    return _program(step, batches.make, tree, shapes, 1 if on_host and most is None else most, limit)
+    most = 1 if on_host and most is None else most
+    # One training on one device: a stacked state (several trainings) has its own way to use the others.
+    automatic = mesh is None and jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
+    automatic = automatic and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
+    return _program(step, batches.make, tree, shapes, most, limit, mesh, automatic, shard_parameters, contexts())
 
 
 @lru_cache(maxsize=4)  # a second `fit` with the same step, as after a restore, traces and compiles nothing again
-def _program(step, make, tree, shapes, most, limit):
-    def one(state, data, key, row, index):
-        return step(state, make(data, row, jax.random.fold_in(key, index)))
+def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_parameters, _contexts):
+    state, data, key, row, index = jax.tree.unflatten(tree, shapes)
 
-    arguments = jax.tree.unflatten(tree, shapes)
-    jaxpr, (new_state, metrics) = jax.make_jaxpr(one, return_shape=True)(*arguments)
-    _same_shape(arguments[0], new_state)
+    def made(data, row, key, index):
+        return make(data, row, jax.random.fold_in(key, index))
+
+    make_jaxpr, batch = jax.make_jaxpr(made, return_shape=True)(data, row, key, index)
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if mesh is not None and size % mesh.size:
+        raise ValueError(f"{mesh.size} devices do not divide the batch of {size} examples")
+    wanted = mesh
+    if automatic:
+        wanted = parallel.data_mesh(_divisor(size, min(cores(), jax.device_count())))
+    with over_devices(wanted if wanted is not None and wanted.size > 1 else contexts()[0]):
+        jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
+    if automatic and wanted.size > 1 and _holds(jaxpr.jaxpr, lambda equation: equation.primitive.name == "shard_map"):
+        mesh = wanted
+    _same_shape(state, new_state)
     if most is None:
-        slow_inside_loops = jax.default_backend() == "cpu" and _has_convolution(jaxpr.jaxpr)
+        slow_inside_loops = jax.default_backend() == "cpu" and _holds(jaxpr.jaxpr, _is_slow_convolution)
         most = 1 if slow_inside_loops else MAX_STEPS_PER_CALL
-    flat = jax_core.jaxpr_as_fun(jaxpr)
-    out_tree = jax.tree.structure((new_state, metrics))
+    flat_make, flat_step = jax_core.jaxpr_as_fun(make_jaxpr), jax_core.jaxpr_as_fun(jaxpr)
+    places = None if mesh is None else parallel.shardings(state, mesh, shard_parameters=shard_parameters)
+    batch_tree, out_tree = jax.tree.structure(batch), jax.tree.structure((new_state, metrics))
 
-    def one_again(*args):  # the same step from its jaxpr: nothing of the user's is traced a second time
-        return jax.tree.unflatten(out_tree, flat(*jax.tree.leaves(args)))
+    def one_again(state, data, key, row, index):  # from the jaxprs: nothing of the user's is traced a second time
+        batch = jax.tree.unflatten(batch_tree, flat_make(*jax.tree.leaves((data, row, key, index))))
+        if mesh is not None:
+            batch = parallel.cut(batch, mesh)
+        state, metrics = jax.tree.unflatten(out_tree, flat_step(*jax.tree.leaves((state, batch))))
+        if mesh is not None:
+            state = parallel.constrain(state, places)
+            metrics = parallel.constrain(metrics, parallel.shardings(metrics, mesh))
+        return state, metrics
 
     def program(state, data, key, rows, start, count):
         def body(carry):
@@ -192,7 +242,7 @@ def _program(step, make, tree, shapes, most, limit):
         index, state, buffers, ok = jax.lax.while_loop(proceed, body, carry) if most > 1 else body(carry)
         return state, buffers, index, ok
 
-    return jax.jit(program, donate_argnums=0), most
+    return jax.jit(program, donate_argnums=0), most, mesh
 
 
 def _good(metrics: Metrics, limit: float) -> jax.Array:
@@ -288,11 +338,33 @@ def _same_shape(state: TrainState, new: TrainState) -> None:
             raise ValueError(f"the step changes {where} from {a.dtype}{list(a.shape)} to {b.dtype}{list(b.shape)}")
 
 
-def _has_convolution(jaxpr) -> bool:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            return True
-    return any(_has_convolution(inner) for inner in jax_core.subjaxprs(jaxpr))
+def _holds(jaxpr, matches: Callable[[Any], bool]) -> bool:
+    """Whether an equation of the jaxpr, or of one inside it, matches."""
+    if any(matches(equation) for equation in jaxpr.eqns):
+        return True
+    return any(_holds(inner, matches) for inner in jax_core.subjaxprs(jaxpr))
+
+
+def _is_slow_convolution(equation) -> bool:
+    """XLA:CPU's fast form has images [B, ..., C] and kernels [..., C, C']; other forms are slow inside loops."""
+    if equation.primitive.name != "conv_general_dilated":
+        return False
+    order = equation.params["dimension_numbers"]
+    rank = len(order.lhs_spec)
+    images = (0, rank - 1, *range(1, rank - 1))
+    fast = (images, (rank - 1, rank - 2, *range(rank - 2)), images)
+    return tuple(map(tuple, order)) != fast or equation.params["batch_group_count"] > 1
+
+
+def _divisor(number: int, at_most: int) -> int:
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)
+
+
+def _agreed(count: int, stop: bool) -> tuple[int, bool]:
+    """One number of steps for all hosts, as their programs wait for each other, and whether any was asked to stop."""
+    both = np.asarray(multihost_utils.process_allgather(np.array([count, -int(stop)])))
+    count, stopped = both.min(0)
+    return int(count), bool(stopped)
 
 
 def _strong(leaf: jax.Array) -> jax.Array:

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 from zoo import ZOO
 
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import init_state, make_train_step
+from gen_models.nn.conv import DATA_AXIS
+from gen_models.parallel import compile_step
 
 SIZE = 16  # eight devices with two examples each: one pack of the GAN
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
@@ -138,22 +138,20 @@ def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
         _assert_close(jax.tree.map(lambda x, seed=seed: x[seed], together), state)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in SYNCHRONISED else pytest.mark.slow) for n in ZOO])
-def test_eight_devices_under_any_wrapper_are_one(name):
-    """Without batch norm this is the core's doing, which `test_core` shows once for all; such models are slow tests."""
-    entry = ZOO[name](axis_name="devices") if name in SYNCHRONISED else ZOO[name]()
-    step = make_train_step(entry.model.loss, entry.tx, ema_decay=0.9, axis_name="devices")
-    mesh = jax.make_mesh((8,), ("devices",), axis_types=(AxisType.Auto,))
+def test_eight_devices_however_compiled_are_one(name):
+    """pmap and shard_map: eight members with noise of their own, as under vmap. jit: one device, the whole batch."""
+    entry = ZOO[name](axis_name=DATA_AXIS) if name in SYNCHRONISED else ZOO[name]()
+    step = make_train_step(entry.model.loss, entry.tx, ema_decay=0.9, axis_name=DATA_AXIS)
     batch = entry.batch(0, SIZE)
     cut = jax.tree.map(lambda x: x.reshape(8, -1, *x.shape[1:]), batch)
-    vmapped = jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="devices"))
-    pmapped = jax.pmap(step, "devices", in_axes=(None, 0), out_axes=None)
-    sharded = jax.jit(jax.shard_map(step, mesh=mesh, in_specs=(P(), P("devices")), out_specs=P(), check_vma=False))
-    once = vmapped(_state(name), cut)
-    _assert_close(pmapped(_state(name), cut), once)
-    _assert_close(sharded(_state(name), batch), once)
-    if entry.deterministic:  # and then nothing tells the devices from one that has the whole batch
-        _assert_close(_step(name)(_state(name), batch), once)
+    members = jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=DATA_AXIS))(_state(name), cut)
+    _assert_close(compile_step(step, "pmap")(_state(name), batch), members)
+    _assert_close(compile_step(step, "shard_map")(_state(name), batch), members)
+    one = _step(name)(_state(name), batch)
+    whole = make_train_step(_entry(name).model.loss, entry.tx, ema_decay=0.9)
+    _assert_close(compile_step(whole)(_state(name), batch), one)
+    if entry.deterministic:  # and then nothing tells the eight members from one device
+        _assert_close(members, one)
 
 
 def test_a_step_after_save_and_restore_is_the_same_bit_for_bit(name, tmp_path):

@@ -1,13 +1,62 @@
-"""Many trainings in one program are the trainings one by one."""
+"""One step over many devices is the step on one; many trainings in one program are the trainings one by one."""
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from gen_models.core import init_state, make_train_step
 from gen_models.models.gan import gan
-from gen_models.parallel import train_many
+from gen_models.models.mlp import mlp
+from gen_models.parallel import compile_step, data_mesh, local, shardings, train_many
+
+SGD = optax.sgd(0.1, momentum=0.9)
+
+
+def _numbers(tree):
+    """The tree on the host, its typed keys as integers."""
+    return jax.device_get(
+        jax.tree.map(lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x, tree)
+    )
+
+
+def test_a_state_cut_over_devices_trains_as_a_whole_one():
+    """Parameters, moments and average: each device holds an eighth of every leaf that is not small."""
+    model = mlp((8, 8, 1), 10, hidden=(64, 64), norm="batch")
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.normal(size=(16, 8, 8, 1)).astype(np.float32), "label": rng.integers(10, size=16)}
+    step = make_train_step(model.loss, SGD, ema_decay=0.9)
+    mesh = data_mesh()
+
+    def init():
+        return init_state(model, SGD, jax.random.key(0), batch, ema=True)
+
+    whole, one = init(), jax.jit(step)
+    # Made in pieces: no device ever holds it whole.
+    cut = jax.jit(init, out_shardings=shardings(jax.eval_shape(init), mesh, shard_parameters=True))()
+    program = compile_step(step, shard_parameters=True)
+    for _ in range(3):
+        whole, metrics = one(whole, batch)
+        cut, its_metrics = program(cut, batch)
+    large = [x for x in jax.tree.leaves((cut.params, cut.opt_state, cut.ema)) if x.size >= 2**10]
+    assert len(large) == 2 * 3 and all(x.addressable_data(0).size == x.size // 8 for x in large)
+    gathered = local(cut)
+    assert all(len(x.devices()) == 1 for x in jax.tree.leaves(gathered))
+    chex.assert_trees_all_close(_numbers((gathered, its_metrics)), _numbers((whole, metrics)), rtol=1e-4, atol=1e-5)
+
+
+def test_compiling_refuses_what_cannot_be():
+    step = make_train_step(lambda *a, **k: None, SGD)
+    with pytest.raises(ValueError, match="unknown way to compile a step 'shardmap': did you mean 'shard_map'"):
+        compile_step(step, "shardmap")
+    with pytest.raises(ValueError, match="shard_parameters needs how=\"jit\", got 'pmap'"):
+        compile_step(step, "pmap", shard_parameters=True)
+    with pytest.raises(ValueError, match="8 devices do not divide the batch of 12 examples"):
+        compile_step(step)(None, {"image": np.zeros((12, 2))})
+    with pytest.raises(ValueError, match="a mesh of 9 devices was asked for, but there are 8"):
+        data_mesh(9)
 
 
 @pytest.mark.parametrize("members", [1, 3, 16])  # on one device, on three, and two a device on eight

@@ -12,7 +12,10 @@ import pytest
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import Model, init_state, make_train_step
 from gen_models.data import Batches, in_memory, load, streamed
+from gen_models.models.cnn import cnn
 from gen_models.models.logistic import logistic_regression
+from gen_models.nn.conv import plain
+from gen_models.parallel import data_mesh
 from gen_models.training import fit
 
 DATA = {"image": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
@@ -134,6 +137,41 @@ def test_vmapped_state_trains_like_each_alone():
     alone = fit(step, init(keys[1]), joint._replace(make=lambda *a: jax.tree.map(lambda x: x[1], make(*a))), **options)
     np.testing.assert_allclose(together.state.params["kernel"][1], alone.state.params["kernel"], rtol=1e-5, atol=1e-6)
     assert [step for step, _ in logged] == [10, 20]
+
+
+@pytest.mark.parametrize("how", ["automatic", "mesh", "shard_parameters"])
+def test_a_batch_cut_over_devices_trains_as_on_one(how, monkeypatch):
+    """Convolutions choose two of the eight devices by themselves: as many as there are cores, here said to be two."""
+    monkeypatch.setattr("gen_models.training.cores", lambda: 2)
+    rng = np.random.default_rng(0)
+    data = {"image": rng.normal(size=(64, 8, 8, 1)).astype(np.float32), "label": rng.integers(3, size=64)}
+    model, tx = cnn((8, 8, 1), 3, channels=(16, 32), strides=(1, 2), dropout=0.0), optax.sgd(0.05, momentum=0.9)
+    step, batches = make_train_step(model.loss, tx), in_memory(data, 8, seed=3)
+    row = jax.tree.map(lambda x: x[0], batches.rows(0, 1))
+    state = jax.jit(lambda key: init_state(model, tx, key, batches.make(batches.data, row, key)))(jax.random.key(0))
+    key = jax.random.key(2)
+
+    with plain():  # and then nothing is cut
+        alone = fit(step, jax.tree.map(jnp.copy, state), batches, steps=6, key=key)
+    options = {
+        "automatic": {},
+        "mesh": {"mesh": data_mesh(4)},
+        "shard_parameters": {"mesh": data_mesh(), "shard_parameters": True},
+    }[how]
+    together = fit(step, state, batches, steps=6, key=key, **options)
+    devices = {"automatic": 2, "mesh": 4, "shard_parameters": 8}[how]
+    kernel = together.state.params["Conv_1"]["kernel"]
+    assert len(alone.state.params["Conv_1"]["kernel"].devices()) == 1 and len(kernel.devices()) == devices
+    assert kernel.addressable_data(0).size == kernel.size // (8 if how == "shard_parameters" else 1)
+    for a, b in zip(*(jax.tree.leaves((s.state.params, s.state.stats)) for s in (alone, together)), strict=True):
+        np.testing.assert_allclose(jax.device_get(a), jax.device_get(b), rtol=2e-3, atol=1e-4)
+
+
+def test_devices_that_do_not_divide_the_batch_are_refused():
+    with pytest.raises(ValueError, match="3 devices do not divide the batch of 8 examples"):
+        _run(mesh=data_mesh(3))
+    with pytest.raises(ValueError, match="shard_parameters needs a mesh"):
+        _run(shard_parameters=True)
 
 
 def test_logged_windows_are_means_of_the_steps():

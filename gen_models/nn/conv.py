@@ -55,6 +55,11 @@ def plain() -> AbstractContextManager:
     return _plain(True)
 
 
+def contexts() -> tuple[Mesh | None, bool]:
+    """What `over_devices` and `plain` say here: part of the key of whatever keeps traced programs, as `jit` does."""
+    return _mesh.value, _plain.value
+
+
 def conv(
     x: Float[Array, "b *space c"],
     kernel: Float[Array, "*window c_in c_out"],

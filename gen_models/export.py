@@ -1,0 +1,132 @@
+"""A sampler as one file of serialised StableHLO, with its parameters and its randomness inside.
+
+The program runs with jax, numpy and flatbuffers, in a process that has neither Flax nor this package:
+
+    program = jax.export.deserialize(bytearray(open("sampler.stablehlo", "rb").read()))
+    x = program.call(np.uint32(seed), np.zeros(n, np.uint32))  # [n, ...]
+
+It is `model.sample` with the key `jax.random.key(seed)`. Of its second argument only the length counts: StableHLO takes
+a number that shapes depend on from an argument's shape. Its random bits are Threefry's on every platform, so that
+samples of one seed differ between platforms by rounding alone; a TPU rounds most, as it multiplies float32 matrices in
+bfloat16 unless told otherwise.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+from gen_models.core import Model, Params, Stats, TrainState
+from gen_models.errors import unknown
+from gen_models.nn.conv import plain
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # what JAX can compile for, from any of them
+DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export_sampler(
+    model: Model,
+    params: Params,
+    stats: Stats,
+    *,
+    platforms: Sequence[str] = DEFAULT_PLATFORMS,
+    count: int | None = None,
+) -> bytes:
+    """The program `(seed: uint32[], rows: uint32[n]) -> x [n, ...]`, serialised; n may be any number above 0.
+
+    Only what sampling reads of the parameters is in it. JAX's checks of what may be serialised are all on: a model
+    whose operations JAX does not promise to keep stable is refused by them.
+
+    Args:
+      model: what to sample from.
+      params: for `model.sample`; see `trained_parameters`.
+      stats: likewise.
+      platforms: of "cpu", "cuda", "rocm" and "tpu", those on which the program can run.
+      count: number of samples, for a sampler that cannot be traced without knowing it; the program is then
+        `(seed: uint32[]) -> x [count, ...]`.
+
+    Raises:
+      ValueError: the arguments are wrong (see `check`), the model has no sampler, or it needs a `count`.
+      ImportError: flatbuffers is missing.
+    """
+    check(platforms, count)
+    if model.sample is None:
+        raise ValueError("the model has no samples: its `sample` is None")
+    draw = model.sample
+    # On the host: an array that lies on several devices would make a program for as many.
+    params, stats = jax.device_get((params, stats))
+
+    def sample(seed, rows=None):
+        key = jax.random.key(seed, impl="threefry2x32")
+        n = count if rows is None else rows.shape[0]
+        return draw(*jax.tree.map(jnp.asarray, (params, stats)), key, n)
+
+    arguments = [jax.ShapeDtypeStruct((), np.uint32)]
+    if count is None:
+        arguments.append(jax.ShapeDtypeStruct(jax_export.symbolic_shape("n"), np.uint32))
+    try:
+        with plain():  # convolutions as this machine's CPU likes them would be slow elsewhere
+            exported = jax_export.export(jax.jit(sample), platforms=list(dict.fromkeys(platforms)))(*arguments)
+    except (jax.errors.InconclusiveDimensionOperation, TypeError) as error:
+        if count is not None:
+            raise
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the sampler needs to know the number of samples ({reason}): give a count") from error
+    return bytes(exported.serialize())
+
+
+def check(platforms: Sequence[str], count: int | None = None) -> None:
+    """Refuse what `export_sampler` cannot do, before anything is restored or compiled.
+
+    Raises:
+      ValueError: no platform, an unknown one, or a `count` below 1.
+      ImportError: flatbuffers is missing.
+    """
+    if not platforms:
+        raise ValueError(f"no platform to export for: name some of {', '.join(PLATFORMS)}")
+    for name in platforms:
+        if name not in PLATFORMS:
+            raise unknown("platform", name, PLATFORMS)
+    if count is not None and count < 1:
+        raise ValueError(f"count must be 1 or more, got {count}")
+    try:
+        import flatbuffers  # noqa: F401
+    except ImportError as error:
+        raise ImportError("exporting needs flatbuffers: pip install 'gen_models[export]'") from error
+
+
+def trained_parameters(state: TrainState, member: int | None = None) -> tuple[Params, Stats]:
+    """What evaluation uses of a state: its averaged parameters, or its parameters where it has none, and its stats.
+
+    Args:
+      state: of one training, or stacked over several.
+      member: which of several; None: the first.
+
+    Raises:
+      ValueError: there is no such member, or the state is of one training and has none.
+    """
+    chosen: Any = (state.params if state.ema is None else state.ema, state.stats)
+    if np.ndim(state.step) == 0:
+        if member is not None:
+            raise ValueError(f"the state is of a single training and has no member {member}")
+        return chosen
+    index, members = member or 0, len(state.step)
+    if not 0 <= index < members:
+        raise ValueError(f"member must be from 0 to {members - 1}, got {member}")
+    return jax.tree.map(lambda x: x[index], chosen)
+
+
+def write(path: str | Path, program: bytes) -> None:
+    """Write a program's file whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(program)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,80 @@
+"""What a process settles before JAX first uses a device: host devices, other hosts, compiled programs kept on disk."""
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+
+def start(*, coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
+    """Settle all of it; the command line of experiments does so before it builds anything.
+
+    - On a CPU as many devices as cores, so that a batch can be cut over them (`JAX_NUM_CPU_DEVICES` overrides that).
+    - Compiled programs are kept in the user's cache directory, or where `JAX_COMPILATION_CACHE_DIR` says.
+    - Several hosts: with `coordinator` the address host:port of process 0, which each process names together with the
+      number of `processes` and its own `process_id`; or "auto", where the cluster's environment tells (Slurm, Open MPI,
+      Kubernetes, Cloud TPU).
+
+    Raises:
+      ValueError: `processes` or `process_id` without a coordinator, or what `jax.distributed` cannot start from.
+    """
+    keep_compiled()
+    if coordinator is None:
+        if processes is not None or process_id is not None:
+            raise ValueError("--processes and --process-id need --coordinator HOST:PORT, the address of process 0")
+    elif not jax.distributed.is_initialized():
+        address = None if coordinator == "auto" else coordinator
+        try:
+            jax.distributed.initialize(address, processes, process_id)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(f"cannot start with --coordinator {coordinator}: {error}") from error
+    host_devices(cores())
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def host_devices(count: int) -> int:
+    """Ask for `count` CPU devices; returns how many devices there are.
+
+    What the user's environment asked for stays as it is, and so does everything once JAX has used a device.
+    """
+    named = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not named:
+        with contextlib.suppress(RuntimeError):  # JAX is running: a program before this one has used a device
+            jax.config.update("jax_num_cpu_devices", count)
+    return len(jax.devices())
+
+
+def keep_compiled() -> None:
+    """Keep compiled programs on disk, those of small steps too, and use those of earlier processes.
+
+    A folder for each kind of processor: a program for another one might use instructions that this one lacks. What
+    cannot be written or read is compiled anew.
+    """
+    if jax.config.values["jax_compilation_cache_dir"] is None:
+        jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _cache_folder() -> Path:
+    system = platform.system()
+    if system == "Darwin":
+        root = Path.home() / "Library" / "Caches"
+    elif system == "Windows":
+        root = Path(os.environ.get("LOCALAPPDATA", str(Path.home())))
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line for line in lines if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        processor = platform.processor()
+    kind = hashlib.sha256(processor.encode()).hexdigest()[:8]
+    return root / "gen_models" / f"xla-{platform.machine()}-{kind}"

@@ -1,0 +1,319 @@
+"""An exported sampler gives the model's own samples, in a process that has neither Flax nor this package."""
+
+import dataclasses
+import functools
+import importlib
+import json
+import re
+import subprocess
+import sys
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from zoo import ZOO
+
+from gen_models import cli, runs
+from gen_models.checkpoint import Checkpoints
+from gen_models.config import BAD_INPUT, FINISHED
+from gen_models.core import Model, init_state, make_train_step
+from gen_models.experiment import keys, load_run
+from gen_models.export import DEFAULT_PLATFORMS, check, export_sampler, trained_parameters, write
+from gen_models.nn.conv import conv_transpose
+from tools import export as tool
+
+CALLS = [(0, 5), (0, 5), (1, 5), (2**32 - 1, 3)]  # (seed, number of samples)
+
+# What a user runs, after a finder that refuses the libraries which made the file.
+ELSEWHERE = """
+import json, sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("flax", "gen_models", "optax", "orbax", "jaxtyping", "zoo"):
+            raise ImportError(f"{name} is not to be had here")
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+from jax import export
+
+for folder, fixed in json.loads(sys.argv[1]).items():
+    program = export.deserialize(bytearray(open(f"{folder}/sampler.stablehlo", "rb").read()))
+    for i, (seed, n) in enumerate(json.loads(sys.argv[2])):
+        rows = () if fixed else (np.zeros(n, np.uint32),)
+        np.save(f"{folder}/{i}.npy", program.call(np.uint32(seed), *rows))
+for name in ("flax", "gen_models"):
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    raise SystemExit(f"{name} was there")
+"""
+
+
+def _convolutional():
+    """A sampler with a strided transposed convolution, whose form depends on where it is traced."""
+    kernel = np.random.default_rng(0).normal(size=(3, 3, 2, 1)).astype(np.float32)
+
+    def sample(params, stats, key, n):
+        return jnp.tanh(conv_transpose(jax.random.normal(key, (n, 4, 4, 2)), params["kernel"], strides=2))
+
+    return _model(sample), {"kernel": kernel}, {}
+
+
+def _model(sample):
+    return Model(init=lambda key, batch: ({}, {}), loss=lambda *_, **__: None, sample=sample)
+
+
+@functools.cache
+def _case(name):
+    """A model, parameters and stats; those of the GAN after two steps, in which batch norm's averages move."""
+    if name == "convolutional":
+        return _convolutional()
+    entry = ZOO[name]()
+    state = init_state(entry.model, entry.tx, jax.random.key(0), entry.batch(0, 16))
+    step = jax.jit(make_train_step(entry.model.loss, entry.tx))
+    for i in range(2):
+        state, _ = step(state, entry.batch(i, 16))
+    return entry.model, state.params, state.stats
+
+
+@functools.cache
+def _exported(name):
+    if name == "fixed":
+        return export_sampler(*_case("vae"), platforms=["cpu"], count=5)
+    return export_sampler(*_case(name))
+
+
+def _program(name):
+    return jax.export.deserialize(bytearray(_exported(name)))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """name -> the samples of each of `CALLS`, drawn in another process."""
+    root = tmp_path_factory.mktemp("elsewhere")
+    names = ["vae", "gan", "convolutional", "fixed"]
+    for name in names:
+        (root / name).mkdir()
+        write(root / name / "sampler.stablehlo", _exported(name))
+    fixed = {name: name == "fixed" for name in names}
+    words = [sys.executable, "-c", ELSEWHERE, json.dumps(fixed), json.dumps(CALLS)]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name: [np.load(root / name / f"{i}.npy") for i in range(len(CALLS))] for name in names}
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "convolutional"])
+def test_elsewhere_the_samples_are_those_of_the_model(name, elsewhere):
+    model, params, stats = _case(name)
+    sample = jax.jit(model.sample, static_argnums=3)
+    for (seed, n), x in zip(CALLS, elsewhere[name], strict=True):
+        expected = np.asarray(sample(params, stats, jax.random.key(seed), n))
+        assert x.dtype == expected.dtype
+        np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-5)
+    first, again, other, _ = elsewhere[name]
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-2
+    assert len(np.unique(first.reshape(len(first), -1), axis=0)) == len(first)
+
+
+def test_a_fixed_number_of_samples_is_the_same_program(elsewhere):
+    for (_, n), x, free in zip(CALLS, elsewhere["fixed"], elsewhere["vae"], strict=True):
+        assert len(x) == 5
+        if n == 5:
+            np.testing.assert_allclose(x, free, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vae", "gan", "convolutional"])
+def test_one_file_is_for_all_platforms_and_needs_nothing_unstable(name):
+    program = _program(name)
+    assert program.platforms == DEFAULT_PLATFORMS == ("cpu", "cuda", "tpu")
+    assert program.disabled_safety_checks == () and program.nr_devices == 1
+    text = program.mlir_module()
+    assert set(re.findall(r"custom_call @([\w.$]+)", text)) <= {"shape_assertion"}
+    if name == "convolutional":  # one convolution, not the CPU's by sub-pixels
+        assert re.findall(r"lhs_dilate = (\[.*?\])", text) == ["[2, 2]"]
+
+
+def test_the_file_holds_what_sampling_reads_and_no_more():
+    _, params, _ = _case("vae")
+    wide = jax.tree.map(lambda x: jnp.zeros((1000, 1000)), params["encoder"])
+    model, _, stats = _case("vae")
+    assert len(export_sampler(model, params | {"encoder": wide}, stats)) < 100_000
+
+
+def test_parameters_that_lie_on_several_devices_make_a_program_for_one():
+    model, params, stats = _case("gan")
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    everywhere = jax.device_put((params, stats), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    program = jax.export.deserialize(bytearray(export_sampler(model, *everywhere)))
+    assert program.nr_devices == 1
+    call = (np.uint32(4), np.zeros(6, np.uint32))
+    np.testing.assert_array_equal(program.call(*call), _program("gan").call(*call))
+
+
+def test_a_sampler_that_must_know_the_number_of_samples_says_so():
+    def loop(params, stats, key, n):
+        return jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (2,)) for i in range(n)])
+
+    def branch(params, stats, key, n):
+        return jax.random.normal(key, (n,)) * (2 if n > 4 else 1)
+
+    for sample in (loop, branch):
+        with pytest.raises(ValueError, match="needs to know the number of samples .*: give a count"):
+            export_sampler(_model(sample), {}, {}, platforms=["cpu"])
+        program = jax.export.deserialize(bytearray(export_sampler(_model(sample), {}, {}, platforms=["cpu"], count=3)))
+        expected = sample({}, {}, jax.random.key(1), 3)
+        np.testing.assert_allclose(program.call(np.uint32(1)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_operation_that_is_not_kept_stable_is_refused():
+    def sample(params, stats, key, n):
+        x = jax.random.normal(key, (n, 2))
+        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    with pytest.raises((ValueError, NotImplementedError), match="callback"):
+        export_sampler(_model(sample), {}, {}, platforms=["cpu"], count=3)
+
+
+def test_bad_arguments_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="unknown platform 'cude': did you mean 'cuda'"):
+        check(["cpu", "cude"])
+    with pytest.raises(ValueError, match="no platform to export for"):
+        check([])
+    with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
+        check(["cpu"], 0)
+    with pytest.raises(ValueError, match="the model has no samples"):
+        export_sampler(_model(None), {}, {})
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ImportError, match=r"pip install 'gen_models\[export\]'"):
+        export_sampler(*_case("vae"))
+
+
+def test_which_parameters_of_a_state():
+    entry = ZOO["gan"]()
+
+    def init(key, ema):
+        return init_state(entry.model, entry.tx, key, entry.batch(0, 16), ema=ema)
+
+    state = init(jax.random.key(0), True)._replace(ema="averaged", stats="stats")
+    assert trained_parameters(state) == ("averaged", "stats")
+    assert trained_parameters(state._replace(ema=None)) == (state.params, "stats")
+    with pytest.raises(ValueError, match="single training and has no member 1"):
+        trained_parameters(state, 1)
+
+    seeds = jax.random.split(jax.random.key(0), 3)
+    stacked = jax.vmap(lambda key: init(key, False))(seeds)
+    for member in (None, 0, 2):
+        params, stats = trained_parameters(stacked, member)
+        alone = init(seeds[member or 0], False)
+        for a, b in zip(jax.tree.leaves((params, stats)), jax.tree.leaves((alone.params, alone.stats)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+    for member in (3, -1):
+        with pytest.raises(ValueError, match=f"member must be from 0 to 2, got {member}"):
+            trained_parameters(stacked, member)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "sampler.stablehlo"
+    write(path, b"first")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write(path, b"second, longer")
+    assert path.read_bytes() == b"first"
+
+
+def _tool(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["tools.export", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.guard(tool.main)
+    return stopped.value.code
+
+
+def _fresh_run(name, folder, **fields):
+    """A run's directory with its initial state, as if it had been stopped before its first step."""
+    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
+    variant, default = next(iter(experiment.variants.items()))
+    config = dataclasses.replace(default, **fields)
+    run, job = runs.open_run(folder, experiment.name, variant, config), experiment.build(config)
+    with Checkpoints(run.checkpoints) as checkpoints:
+        checkpoints.save(0, jax.jit(job.init)(keys(config.seed)[0]))
+    return folder
+
+
+def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeypatch, capsys):
+    experiment = importlib.import_module("experiments.vae").EXPERIMENT
+    tiny = "--dataset digits --batch-size 16 --hidden 8 --latent 2 --importance-samples 2 --steps 4 --learning-rate 0.1"
+    folder = tmp_path / "run"
+    assert cli.main(experiment, [*tiny.split(), "--ema-decay", "0.9", "--run-dir", str(folder)]) == FINISHED
+    capsys.readouterr()
+    assert _tool(monkeypatch, folder) == 0
+    out = capsys.readouterr().out
+    file = folder / "sampler.stablehlo"
+    assert f"{file.stat().st_size / 1e6:.2f} MB for cpu, cuda, tpu; samples are float32 [n, 8, 8, 1]" in out
+    assert "the averaged parameters of step 4" in out
+    # The lines that it prints are a program, and the samples those of tools.sample.
+    lines = out[out.index("    import numpy") :].replace("    ", "")
+    names: dict = {}
+    exec(lines, names)
+    _, _, job, state = load_run(folder)
+    np.testing.assert_allclose(names["x"], job.sample(state, jax.random.key(0), 64), rtol=1e-5, atol=1e-5)
+    assert np.abs(names["x"] - job.sample(state._replace(ema=None), jax.random.key(0), 64)).max() > 1e-2
+
+    chosen = tmp_path / "other.stablehlo"
+    assert _tool(monkeypatch, folder, "--out", chosen, "--platforms", "tpu", "--count", 3) == 0
+    assert "samples are float32 [3, 8, 8, 1]" in capsys.readouterr().out
+    assert jax.export.deserialize(bytearray(chosen.read_bytes())).platforms == ("tpu",)
+    assert _tool(monkeypatch, folder, "--member", 1) == BAD_INPUT
+    assert "has no member 1" in capsys.readouterr().err
+
+
+def test_the_tool_exports_one_of_several_trainings(tmp_path, monkeypatch, capsys):
+    sizes = {"points": 400, "batch_size": 4, "trials": 2, "generator_hidden": (8,), "discriminator_hidden": (8,)}
+    folder = _fresh_run("gan_grid", tmp_path / "run", **sizes)
+    _, _, job, state = load_run(folder)
+    samples = []
+    for words, said in (([], "training 0 of 2"), (["--member", "1"], "training 1 of 2")):
+        assert _tool(monkeypatch, folder, *words) == 0
+        assert said in capsys.readouterr().out
+        program = jax.export.deserialize(bytearray((folder / "sampler.stablehlo").read_bytes()))
+        samples.append(np.asarray(program.call(np.uint32(9), np.zeros(4, np.uint32))))
+        own = jax.tree.map(lambda x, i=len(samples) - 1: x[i], (state.params, state.stats))
+        expected = job.model.sample(*own, jax.random.key(9), 4)
+        np.testing.assert_allclose(samples[-1], expected, rtol=1e-5, atol=1e-7)
+    assert np.abs(samples[0] - samples[1]).max() > 1e-4
+
+
+def test_the_tool_names_a_run_without_samples(tmp_path, monkeypatch, capsys):
+    folder = _fresh_run("classifier", tmp_path / "run", dataset="digits", channels=(4,), strides=(2,))
+    assert _tool(monkeypatch, folder) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert f"{folder} is a run of experiments.classifier, whose model has no samples" in error
+    assert len(error.strip().splitlines()) == 1 and not (folder / "sampler.stablehlo").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--platforms", "cude"], "unknown platform 'cude'"),
+        (["--count", "0"], "count must be 1 or more"),
+        (["--out", "no/such/folder/x"], "the folder no/such/folder does not exist"),
+        (["--out", "."], "is a folder"),
+        ([], "holds no run"),
+    ],
+)
+def test_the_tool_refuses_bad_input_before_it_looks_for_the_run(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert _tool(monkeypatch, "absent", *words) == BAD_INPUT
+    error = capsys.readouterr().err
+    assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_the_tool_names_the_extra_that_is_missing(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    assert _tool(monkeypatch, "absent") == BAD_INPUT
+    error = capsys.readouterr().err
+    assert "pip install 'gen_models[export]'" in error and len(error.strip().splitlines()) == 1
