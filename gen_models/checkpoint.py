@@ -1,15 +1,31 @@
-"""Save and restore a training state with Orbax: asynchronous, complete or not there at all.
+"""Save and restore a training state with Orbax: asynchronous, complete or not there at all, and never in wrong values.
 
 A checkpoint holds the whole `TrainState`, so that a resumed run takes the very step that it would have taken: the key
-is never replaced and the data order is a function of the step, hence nothing else is needed.
+is never replaced and the data order is a function of the step, hence nothing else is needed. Beside it, in the same
+atomic save, stand each leaf's shape, dtype and checksum (`gen_models/checksums.py`), for Orbax restores a flipped bit
+as a wrong value. A checkpoint that does not match them is named, the one before it is used, and nothing is deleted: its
+folder is put aside once training saves again.
 """
 
+import gc
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from gen_models import checksums
+
+
+class Damaged(UserWarning):
+    """A checkpoint on disk is not what was saved."""
 
 
 class Checkpoints:
@@ -22,85 +38,208 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
         self.folder = Path(folder).absolute()
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        # The handler is named, so that metadata can be read in a process that has saved nothing.
-        handler = ocp.StandardCheckpointHandler()
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handler)
+        # Orbax measures its patience by the clock on the wall: one that is set forward in the middle of a save would
+        # fail it. Hosts do wait for each other in vain where one of them died.
+        patience = ocp.AsyncOptions() if jax.process_count() > 1 else ocp.AsyncOptions(timeout_secs=10**9)
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, async_options=patience)
+        handlers = {"state": ocp.StandardCheckpointHandler(), "leaves": ocp.JsonCheckpointHandler()}
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        self._damaged: set[int] = set()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.wait()
+        except OSError:
+            if kind is None:  # else the first error is the one to show
+                raise
+        finally:
+            self._manager.close()
 
     def latest(self) -> int | None:
-        """The newest checkpoint's step, once the save under way is complete, or None."""
+        """The newest step whose checkpoint is not known to be damaged, once the save under way is complete, or None."""
         self.wait()
-        return self._manager.latest_step()
+        return max(self._steps(), default=None)
 
     def path(self, step: int) -> Path:
         """The folder of the checkpoint of `step`."""
         return self.folder / str(step)
 
     def save(self, step: int, state: Any) -> None:
-        """Start saving; returns once the state is copied, so that its buffers may be donated. A known step is kept."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+        """Start saving; returns once the state is copied, so that its buffers may be donated. A known step is kept.
+
+        Damaged checkpoints that `restore` passed over are put aside first: renamed, with "damaged-" before the step.
+
+        Raises:
+          OSError: this save or the one before cannot be written; checkpoints before them are as they were.
+        """
+        self._put_aside()
+        if step in self._manager.all_steps():
+            return
+        leaves = checksums.describe(state)
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), leaves=ocp.args.JsonSave(leaves))
+        with self._writing():
+            self._manager.save(step, args=args)
 
     def restore(self, like: Any, step: int | None = None) -> Any:
-        """The state saved at `step`, by default the newest, on the devices that JAX uses now.
+        """The state saved at `step`, by default the newest that is undamaged, on the devices that JAX uses now.
+
+        A damaged one is named in a warning (`Damaged`) before the one before it is tried.
 
         Args:
-          like: a state, or its `jax.eval_shape`: structure, shapes and dtypes that the saved one must have.
-          step: which checkpoint.
+          like: a state, or its `jax.eval_shape`: structure, shapes and dtypes that the saved one must have. Leaves with
+            a sharding are restored to it, others to the first device; the devices need not be those that saved.
+          step: which checkpoint; then no other is tried.
 
         Raises:
           FileNotFoundError: there is no such checkpoint.
-          ValueError: the saved state has another structure, other shapes or dtypes.
+          ValueError: the saved state has another structure, other shapes or dtypes; or every checkpoint is damaged.
         """
-        newest = self.latest()
-        step = newest if step is None else step
-        if step is None or step not in self._manager.all_steps():
-            raise FileNotFoundError(
-                f"no complete checkpoint {'' if step is None else f'of step {step} '}in {self.folder}"
+        self.wait()
+        steps = self._manager.all_steps()
+        if step not in steps if step is not None else not steps:
+            which = "" if step is None else f"of step {step} "
+            raise FileNotFoundError(f"no complete checkpoint {which}in {self.folder}")
+        for candidate in sorted(steps, reverse=True) if step is None else [step]:
+            state, problem = None, ""
+            try:
+                state = self._restore(candidate, like)
+            except _NotAsSaved as error:
+                problem = str(error)
+            if _on_every_host(not problem):
+                return state
+            self._damaged.add(candidate)
+            problem = problem or "another host cannot read it"
+            warnings.warn(
+                f"the checkpoint {self.path(candidate)} is damaged and is not used: {problem}", Damaged, stacklevel=2
             )
-        self._check(step, like)
-        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-
-        def abstract(leaf):
-            sharding = leaf.sharding if isinstance(leaf, jax.Array) else device
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-        return self._manager.restore(step, args=ocp.args.StandardRestore(jax.tree.map(abstract, like)))
-
-    def _check(self, step, like) -> None:
-        """Compare the saved leaves' shapes and dtypes with what is wanted: Orbax would cast a dtype silently."""
-        saved = self._manager.item_metadata(step)
-        saved = _leaves(getattr(saved, "tree", saved))
-        wanted = _leaves(like)
-        for name in sorted(saved.keys() ^ wanted.keys()):
-            where = "the checkpoint alone" if name in saved else "the model alone"
-            raise ValueError(f"checkpoint {self.path(step)} is of another model: {name!r} is in {where}")
-        for name, leaf in wanted.items():
-            if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-                continue  # its metadata describes the key's words
-            found = saved[name]
-            if tuple(found.shape) != tuple(leaf.shape) or str(found.dtype) != str(leaf.dtype):
-                raise ValueError(
-                    f"checkpoint {self.path(step)} is of another model: {name!r} is {found.dtype}{list(found.shape)} "
-                    f"there and {leaf.dtype}{list(leaf.shape)} here"
-                )
+        named = ", ".join(str(self.path(s)) for s in sorted(steps if step is None else [step]))
+        raise ValueError(
+            f"every checkpoint is damaged: {named}. Put a copy in place; or, to train from the start, move them away"
+        )
 
     def wait(self) -> None:
-        """Wait until the save under way is complete on disk."""
-        self._manager.wait_until_finished()
+        """Wait until the save under way is complete on disk.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    def _steps(self) -> list[int]:
+        return sorted(set(self._manager.all_steps()) - self._damaged)
+
+    def _restore(self, step: int, like: Any) -> Any:
+        unverified = not (self.path(step) / "leaves").is_dir() and (self.path(step) / "default").is_dir()
+        if unverified:  # as gen_models 0.1.0 of before 2026-11-23 saved it
+            recorded: Mapping[str, Any] = _described_by_orbax(self.path(step) / "default")
+        else:
+            recorded = self._recorded(step)
+        checksums.same_form(recorded, like, self.path(step))
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+        def abstract(leaf):
+            sharding = getattr(leaf, "sharding", None) or device
+            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+        wanted = jax.tree.map(abstract, like)
+        if unverified:
+            warnings.warn(f"{self.path(step)} was saved without checksums: it cannot be verified", stacklevel=4)
+            with ocp.StandardCheckpointer() as checkpointer:
+                return checkpointer.restore(self.path(step) / "default", wanted)
+        with _quiet():
+            try:
+                state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))
+                state = state["state"]
+            except (MemoryError, PermissionError):
+                raise
+            except Exception as error:
+                raise _NotAsSaved(f"it cannot be read ({_first_line(error)})") from None
+        if wrong := checksums.changed(recorded, state):
+            raise _NotAsSaved(f"{wrong} has other values than were saved")
+        return state
+
+    def _recorded(self, step: int) -> Mapping[str, Any]:
+        """What `checksums.describe` said of the state when it was saved."""
+        with _quiet():
+            try:
+                recorded = self._manager.restore(step, args=ocp.args.Composite(leaves=ocp.args.JsonRestore()))["leaves"]
+            except PermissionError:
+                raise
+            except Exception as error:
+                raise _NotAsSaved(f"the list of its leaves cannot be read ({_first_line(error)})") from None
+        if not checksums.intact(recorded):
+            raise _NotAsSaved("the list of its leaves is not as it was saved")
+        return recorded
+
+    def _put_aside(self) -> None:
+        if not self._damaged:
+            return
+        if jax.process_index() == 0:
+            for step in self._damaged:
+                target, number = self.folder / f"damaged-{step}", 1
+                while target.exists():
+                    number += 1
+                    target = self.folder / f"damaged-{step}-{number}"
+                self.path(step).rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints are put aside")
+        self._damaged = set()
+        self._manager.reload()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whatever Orbax and TensorStore raise when they cannot write is an OSError that says what is safe."""
+        try:
+            yield
+        except Exception as error:
+            safe = max(self._steps(), default=None)
+            kept = "there is no checkpoint before it" if safe is None else f"{self.path(safe)} is complete"
+            raise OSError(f"cannot save a checkpoint in {self.folder}: {_first_line(error)}; {kept}") from error
 
 
-def _leaves(tree) -> dict[str, Any]:
-    """Leaves by path; named tuples and the dicts that Orbax stores them as give the same path."""
+class _NotAsSaved(Exception):
+    """Why a checkpoint is damaged."""
 
-    def name(entry) -> str:
-        return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
 
-    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {"/".join(map(name, path)): leaf for path, leaf in paths if leaf is not None}
+def _on_every_host(good: bool) -> bool:
+    return good if jax.process_count() == 1 else bool(np.all(multihost_utils.process_allgather(np.array(good))))
+
+
+def _described_by_orbax(folder: Path) -> dict[str, Any]:
+    """Shapes and dtypes of a checkpoint that holds no list of its leaves."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata(folder)
+    tree = getattr(metadata, "item_metadata", metadata)
+    leaves = checksums.named_leaves(getattr(tree, "tree", tree))
+    return {"leaves": {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in leaves.items()}}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the pages that Orbax's abandoned tasks leave on the terminal when a file cannot be read."""
+    hook, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    sys.unraisablehook = lambda _: None
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                yield
+            except BaseException:
+                gc.collect()  # the tasks complain when they are collected
+                raise
+    finally:
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
