@@ -28,6 +28,10 @@ class Damaged(UserWarning):
     """A checkpoint on disk is not what was saved."""
 
 
+class Unverified(UserWarning):
+    """A checkpoint was saved without checksums."""
+
+
 class Checkpoints:
     """The checkpoints of one run, numbered by step; a context manager that waits for the last save.
 
@@ -147,7 +151,9 @@ class Checkpoints:
 
         wanted = jax.tree.map(abstract, like)
         if unverified:
-            warnings.warn(f"{self.path(step)} was saved without checksums: it cannot be verified", stacklevel=4)
+            warnings.warn(
+                f"{self.path(step)} was saved without checksums: it cannot be verified", Unverified, stacklevel=4
+            )
             with ocp.StandardCheckpointer() as checkpointer:
                 return checkpointer.restore(self.path(step) / "default", wanted)
         with _quiet():

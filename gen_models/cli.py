@@ -65,8 +65,10 @@ def run(experiment: Experiment, variant: str, config: Any) -> tuple[int, list[Fi
         show_result(found, figures, finished_before=True)
         return FINISHED, figures
     from gen_models.experiment import run_job  # imports JAX
+    from gen_models.startup import start
 
     try:
+        start(coordinator=config.coordinator, processes=config.processes, process_id=config.process_id)
         job = experiment.build(config)
     except (ValueError, OSError, ImportError) as error:
         raise InputError(str(error)) from error

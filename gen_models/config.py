@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 FINISHED, BAD_INPUT, DIVERGED = 0, 2, 3
+CANNOT_WRITE = 74  # EX_IOERR of sysexits.h: a full disk, say; the same command goes on once there is room
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and the same command goes on
 
 
@@ -36,6 +37,16 @@ class RunConfig:
     """Steps between checkpoints; 0: only at the end."""
     tensorboard: bool = False
     """Also write TensorBoard files (extra: tensorboard)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's computations; parameters, losses, reductions and updates are float32 always."""
+    shard_parameters: bool = False
+    """Cut parameters and moments over the devices too, for a model that is larger than one."""
+    coordinator: str | None = None
+    """Of several hosts: HOST:PORT of process 0, or auto where the cluster's environment tells."""
+    processes: int | None = None
+    """How many there are, each started with the same command but for --process-id."""
+    process_id: int | None = None
+    """Which of them this is: 0 to PROCESSES - 1."""
 
 
 class Experiment(NamedTuple):

@@ -4,19 +4,22 @@ Imports JAX: the command line comes here only once its arguments are known to be
 """
 
 import importlib
+import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 
 from gen_models import config as configs
-from gen_models import console, plots, runs
-from gen_models.checkpoint import Checkpoints
+from gen_models import console, parallel, plots, runs
+from gen_models.checkpoint import Checkpoints, Damaged, Unverified
 from gen_models.core import Key, Model, Step, TrainState
 from gen_models.data import Batches
 from gen_models.runs import Figure, Run
@@ -45,64 +48,104 @@ def run_job(
     """Train from wherever the directory is; then figures, pictures and `result.json`.
 
     Returns:
-      The exit status (see `gen_models/config.py`), and the figures where the run finished.
+      The exit status (see `gen_models/config.py`), and the figures where the run finished, on the host that writes.
 
     Raises:
       InputError: the directory cannot be written, or its checkpoint is of another model.
     """
     started = time.perf_counter()
     _, data_key, evaluation_key, figures_key, draw_key = keys(config.seed)
+    first = jax.process_index() == 0  # of several hosts, the one that writes
     with ExitStack() as stack:
         try:
-            run = runs.open_run(folder, experiment, variant, config)
+            mesh = _mesh(job, config)
+            if first:
+                run = stack.enter_context(runs.open_run(folder, experiment, variant, config))
+            _together("the run directory is open")
+            if not first:
+                run = runs.existing_run(folder)
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
-            state = initial_or_saved(job, config.seed, checkpoints)
-            write = stack.enter_context(_Writer(run, config.tensorboard))
+            state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters)
+            write = stack.enter_context(_Writer(run, config.tensorboard)) if first else None
         except (ValueError, OSError, ImportError) as error:
             raise configs.InputError(str(error)) from error
         start = int(np.max(jax.device_get(state.step)))
-        before = run.rewind(start)
-        runs.record_environment(run)
-        if start:
-            console.say(f"resuming at step {start:,} from", run.folder)
+        try:
+            before = run.rewind(start) if first else 0.0
+            if first:
+                runs.record_environment(run)
+            if start and first:
+                console.say(f"resuming at step {start:,} from", run.folder)
 
-        def seconds() -> float:
-            return before + time.perf_counter() - started
+            def seconds() -> float:
+                return before + time.perf_counter() - started
 
-        def draw(state: TrainState, step: int) -> None:
+            def here(state: TrainState) -> TrainState:
+                """Whole and on one device, where evaluation and sampling are; several trainings stay where they are."""
+                return state if job.place is not None else parallel.local(state)
+
+            def evaluate(state: TrainState) -> Mapping[str, float]:
+                state = here(state)
+                return {} if not first or job.evaluate is None else job.evaluate(state, evaluation_key)
+
+            def draw(state: TrainState, step: int) -> None:
+                state = here(state)
+                if first and job.sample is not None and job.show is not None:
+                    job.show(job.sample(state, draw_key, job.shown), run.samples / f"step_{step:06d}.png")
+
+            with console.report(config.steps, start) as report:
+                outcome = fit(
+                    job.step,
+                    state,
+                    job.batches,
+                    steps=config.steps,
+                    key=data_key,
+                    checkpoints=checkpoints,
+                    checkpoint_every=config.checkpoint_every,
+                    log=None if write is None else lambda step, values: write(step, seconds(), values),
+                    log_every=config.log_every,
+                    evaluate=evaluate,
+                    evaluate_every=0 if job.evaluate is None else config.evaluate_every,
+                    draw=draw,
+                    draw_every=config.draw_every,
+                    report=report if first else None,
+                    mesh=mesh,
+                    shard_parameters=config.shard_parameters,
+                )
+            trained = seconds()
+            if outcome.status != "finished":
+                return _unfinished(outcome, run) if first else _STATUS[outcome.status], None
+            state = here(outcome.state)
+            if not first:
+                return configs.FINISHED, None
+            figures = list(job.figures(state, figures_key))
             if job.sample is not None and job.show is not None:
-                job.show(job.sample(state, draw_key, job.shown), run.samples / f"step_{step:06d}.png")
-
-        with console.report(config.steps, start) as report:
-            outcome = fit(
-                job.step,
-                state,
-                job.batches,
-                steps=config.steps,
-                key=data_key,
-                checkpoints=checkpoints,
-                checkpoint_every=config.checkpoint_every,
-                log=lambda step, values: write(step, seconds(), values),
-                log_every=config.log_every,
-                evaluate=None if job.evaluate is None else partial(_evaluate, job.evaluate, evaluation_key),
-                evaluate_every=config.evaluate_every,
-                draw=draw,
-                draw_every=config.draw_every,
-                report=report,
-            )
-        trained = seconds()
-        if outcome.status != "finished":
-            return _unfinished(outcome, run), None
-        state = outcome.state
-        figures = list(job.figures(state, figures_key))
-        if job.sample is not None and job.show is not None:
-            job.show(job.sample(state, draw_key, job.shown), run.samples / "samples.png")
-        if job.pictures is not None:
-            job.pictures(state, figures_key, run.samples)
-        plots.curves(run.history(), run.curves, title=f"{experiment.rsplit('.', 1)[-1]}, {variant}, seed {config.seed}")
-        run.finish(figures, trained)
+                job.show(job.sample(state, draw_key, job.shown), run.samples / "samples.png")
+            if job.pictures is not None:
+                job.pictures(state, figures_key, run.samples)
+            title = f"{experiment.rsplit('.', 1)[-1]}, {variant}, seed {config.seed}"
+            plots.curves(run.history(), run.curves, title=title)
+            run.finish(figures, trained)
+        except OSError as error:
+            return _cannot_write(error, run), None
         console.show_result(run, figures, seconds=trained)
     return configs.FINISHED, figures
+
+
+def _mesh(job: Job, config: configs.RunConfig) -> Mesh | None:
+    """All devices, where there are several accelerators or hosts, or parameters are to be cut; else `fit` chooses."""
+    several = jax.device_count() > 1 and (jax.default_backend() != "cpu" or config.shard_parameters)
+    if job.place is not None or not (several or jax.process_count() > 1):
+        return None
+    if job.batches.batch_size % jax.device_count():
+        raise ValueError(f"--batch-size {config.batch_size} must be a multiple of the {jax.device_count()} devices")
+    return parallel.data_mesh()
+
+
+def _together(what: str) -> None:
+    """Wait until every host has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)
 
 
 def keys(seed: int) -> tuple[Key, Key, Key, Key, Key]:
@@ -110,12 +153,36 @@ def keys(seed: int) -> tuple[Key, Key, Key, Key, Key]:
     return tuple(jax.random.split(jax.random.key(seed), 5))
 
 
-def initial_or_saved(job: Job, seed: int, checkpoints: Checkpoints) -> TrainState:
-    """The newest checkpoint's state, or a fresh one where there is none."""
+def initial_or_saved(
+    job: Job, seed: int, checkpoints: Checkpoints, mesh: Mesh | None = None, shard_parameters: bool = False
+) -> TrainState:
+    """The newest undamaged checkpoint's state, or a fresh one where there is none; over the mesh where there is one."""
     key = keys(seed)[0]
     fresh = checkpoints.latest() is None
-    state = job.init(key) if fresh else checkpoints.restore(jax.eval_shape(job.init, key))
+    if fresh and not shard_parameters:
+        state = job.init(key)
+        return state if job.place is None else job.place(state)
+    like = jax.eval_shape(job.init, key)
+    places = None if mesh is None else parallel.shardings(like, mesh, shard_parameters=shard_parameters)
+    if fresh:  # made in pieces: no device holds it whole
+        return jax.jit(job.init, out_shardings=places)(key)
+    if places is not None:
+        like = jax.tree.map(lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), like, places)
+    state = _restored(checkpoints, like)
     return state if job.place is None else job.place(state)
+
+
+def _restored(checkpoints: Checkpoints, like: TrainState) -> TrainState:
+    """What `Checkpoints.restore` gives, its warnings said to the user in a line each."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        state = checkpoints.restore(like)
+    for warning in said:
+        if issubclass(warning.category, Damaged | Unverified):
+            console.say(f"warning: {warning.message}")
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return state
 
 
 def load_run(folder: str | Path, *, data_dir: str | None = None) -> tuple[Run, Any, Job, TrainState]:
@@ -132,12 +199,11 @@ def load_run(folder: str | Path, *, data_dir: str | None = None) -> tuple[Run, A
     config = runs.restore_config(type(default), saved["config"] | ({"data_dir": data_dir} if data_dir else {}))
     job = experiment.build(config)
     with Checkpoints(run.checkpoints) as checkpoints:
-        state = checkpoints.restore(jax.eval_shape(job.init, keys(config.seed)[0]))
+        state = _restored(checkpoints, jax.eval_shape(job.init, keys(config.seed)[0]))
     return run, config, job, state
 
 
-def _evaluate(evaluate, key: Key, state: TrainState) -> Mapping[str, float]:
-    return evaluate(state, key)
+_STATUS = {"diverged": configs.DIVERGED, "interrupted": configs.INTERRUPTED}
 
 
 def _unfinished(outcome: Outcome, run: Run) -> int:
@@ -149,9 +215,18 @@ def _unfinished(outcome: Outcome, run: Run) -> int:
     )
     if outcome.status == "diverged":
         console.say(f"diverged at step {outcome.step:,}: a loss or gradient is not finite, or too large; {kept}")
-        return configs.DIVERGED
+        return _STATUS[outcome.status]
     console.say(f"interrupted and saved at step {outcome.step:,}; the same command goes on: {kept}")
-    return configs.INTERRUPTED
+    return _STATUS[outcome.status]
+
+
+def _cannot_write(error: OSError, run: Run) -> int:
+    """Say what could not be written and what is safe; returns the exit status."""
+    steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
+    kept = f"{run.checkpoints / str(max(steps))} is complete" if steps else "there is no checkpoint yet"
+    told = str(error) if str(run.folder) in str(error) else f"{error}, in {run.folder}"
+    print(f"error: {told}; {kept}. The same command goes on from there once this is mended", file=sys.stderr)
+    return configs.CANNOT_WRITE
 
 
 class _Writer:

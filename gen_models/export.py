@@ -2,7 +2,7 @@
 
 The program runs with jax, numpy and flatbuffers, in a process that has neither Flax nor this package:
 
-    program = jax.export.deserialize(bytearray(open("sampler.stablehlo", "rb").read()))
+    program = jax.export.deserialize(bytearray(Path("sampler.stablehlo").read_bytes()))
     x = program.call(np.uint32(seed), np.zeros(n, np.uint32))  # [n, ...]
 
 It is `model.sample` with the key `jax.random.key(seed)`. Of its second argument only the length counts: StableHLO takes
@@ -11,13 +11,13 @@ samples of one seed differ between platforms by rounding alone; a TPU rounds mos
 bfloat16 unless told otherwise.
 """
 
+import importlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
@@ -58,19 +58,17 @@ def export_sampler(
     if model.sample is None:
         raise ValueError("the model has no samples: its `sample` is None")
     draw = model.sample
-    # On the host: an array that lies on several devices would make a program for as many.
-    params, stats = jax.device_get((params, stats))
 
     def sample(seed, rows=None):
         key = jax.random.key(seed, impl="threefry2x32")
         n = count if rows is None else rows.shape[0]
-        return draw(*jax.tree.map(jnp.asarray, (params, stats)), key, n)
+        return draw(params, stats, key, n)
 
     arguments = [jax.ShapeDtypeStruct((), np.uint32)]
     if count is None:
         arguments.append(jax.ShapeDtypeStruct(jax_export.symbolic_shape("n"), np.uint32))
     try:
-        with plain():  # convolutions as this machine's CPU likes them would be slow elsewhere
+        with plain():  # not in the form that is fast on the CPU which happens to trace them
             exported = jax_export.export(jax.jit(sample), platforms=list(dict.fromkeys(platforms)))(*arguments)
     except (jax.errors.InconclusiveDimensionOperation, TypeError) as error:
         if count is not None:
@@ -95,7 +93,7 @@ def check(platforms: Sequence[str], count: int | None = None) -> None:
     if count is not None and count < 1:
         raise ValueError(f"count must be 1 or more, got {count}")
     try:
-        import flatbuffers  # noqa: F401
+        importlib.import_module("flatbuffers")
     except ImportError as error:
         raise ImportError("exporting needs flatbuffers: pip install 'gen_models[export]'") from error
 

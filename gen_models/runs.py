@@ -7,6 +7,7 @@
     curves.png         metrics against steps
     checkpoints/       Orbax
     result.json        the figures, once the run has finished
+    .lock              held by the process that trains
 
 Everything is written whole or not at all: to a temporary file, then renamed.
 """
@@ -20,13 +21,27 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 # Where a run lives and how it is watched: another value continues the same run.
-NOT_COMPARED = ("run_dir", "data_dir", "tensorboard")
+NOT_COMPARED = (
+    "run_dir",
+    "data_dir",
+    "tensorboard",
+    "shard_parameters",
+    "coordinator",
+    "processes",
+    "process_id",
+)
 PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -109,32 +124,78 @@ def check_run(folder: str | Path, experiment: str, variant: str, config: Any) ->
     if (folder / "config.json").exists():
         _compare(folder, _read(folder / "config.json"), experiment, variant, config)
         return Run(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
     return None
 
 
-def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Run:
-    """Make the run's directory, or continue in the one that is there; arguments as for `check_run`.
+@contextmanager
+def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Iterator[Run]:
+    """Make the run's directory, or continue in the one that is there, and hold it; arguments as for `check_run`.
 
     Raises:
-      ValueError: as `check_run`.
+      ValueError: as `check_run`; another process holds the directory; or something in it is a link, through which a
+        run would write elsewhere.
       OSError: it cannot be written.
     """
     folder = Path(folder)
-    known = check_run(folder, experiment, variant, config)
+    check_run(folder, experiment, variant, config)
     try:
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        if known is None:
-            write_json(folder / "config.json", _asked(experiment, variant, config))
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_links(folder)
+        held = _hold(folder)
+        try:
+            if check_run(folder, experiment, variant, config) is None:  # it may have been made since
+                write_json(folder / "config.json", _asked(experiment, variant, config))
+            (folder / "samples").mkdir(exist_ok=True)
+            for left in folder.glob(".*"):  # by a process that was killed while it wrote
+                if _TEMPORARY.fullmatch(left.name):
+                    left.unlink()
+        except BaseException:
+            held.close()
+            raise
     except OSError as error:
         raise OSError(
             f"cannot write the run directory {folder} ({error.strerror}): choose another --run-dir"
         ) from error
-    return Run(folder)
+    with held:
+        yield Run(folder)
+
+
+_TEMPORARY = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
+
+
+def _is_beginning(path: Path) -> bool:
+    """Whether this is what a process leaves that was killed before it wrote config.json."""
+    return path.name == ".lock" or bool(_TEMPORARY.fullmatch(path.name))
+
+
+def _refuse_links(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise ValueError(
+                f"{path} is a symbolic link, and a run writes in its own directory alone: remove it, or give the place "
+                "that you want as --run-dir"
+            )
+
+
+def _hold(folder: Path) -> IO[str]:
+    """An open file whose lock ends when it is closed, or with the process, however that ends."""
+    file = (folder / ".lock").open("a+")
+    if fcntl is None:  # Windows: two processes are not kept apart
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise ValueError(f"{folder} is in use by {holder}: wait for it, or choose another --run-dir") from None
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} on {platform.node()}")
+    file.flush()
+    return file
 
 
 def existing_run(folder: str | Path) -> Run:

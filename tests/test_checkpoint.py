@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from gen_models import checksums
-from gen_models.checkpoint import Checkpoints, Damaged
+from gen_models.checkpoint import Checkpoints, Damaged, Unverified
 from gen_models.core import Model, init_state
 from gen_models.parallel import data_mesh, shardings
 
@@ -159,7 +159,7 @@ def test_checkpoints_of_before_checksums_are_restored_and_said_to_be_unverified(
     with ocp.CheckpointManager(tmp_path / "old") as manager:  # as this package saved them then
         manager.save(4, args=ocp.args.StandardSave(_state()))
     with Checkpoints(tmp_path / "old") as checkpoints:
-        with pytest.warns(UserWarning, match="saved without checksums"):
+        with pytest.warns(Unverified, match="saved without checksums"):
             _assert_same(checkpoints.restore(jax.eval_shape(_state)), _state())
         with pytest.raises(ValueError, match="of another model"):
             checkpoints.restore(jax.eval_shape(lambda: _state(width=5)))

@@ -1,14 +1,17 @@
 """Run directories: refused when they are another's, whole when they are written."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gen_models import plots
-from gen_models.runs import Figure, check_run, existing_run, experiment_module, open_run, plain, restore_config
+from gen_models import plots, runs
+from gen_models.runs import Figure, Run, check_run, existing_run, experiment_module, plain, restore_config
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,12 @@ class Config:
     hidden: tuple[int, ...] = (3, 4)
     run_dir: str | None = None
     data_dir: str | None = None
+
+
+def open_run(*arguments) -> Run:
+    """Opened and let go at once."""
+    with runs.open_run(*arguments) as run:
+        return run
 
 
 def test_same_config_continues_and_another_names_the_fields(tmp_path):
@@ -54,6 +63,44 @@ def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises((ValueError, OSError), match="file"):
         open_run(tmp_path / "file" / "run", "experiments.x", "base", Config())
+
+
+def test_two_processes_never_hold_one_directory(tmp_path):
+    """Another process finds it held, by name; once the holder is killed, however, it is free."""
+    code = (
+        "import sys, time\nfrom gen_models import runs\nsys.path.insert(0, sys.argv[2])\n"
+        "from test_runs import Config\n"
+        "with runs.open_run(sys.argv[1], 'experiments.x', 'base', Config()):\n"
+        "    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "r"), str(Path(__file__).parent)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"r is in use by process {other.pid} on .*: wait for it, or choose"):
+            open_run(tmp_path / "r", "experiments.x", "base", Config())
+        other.kill()
+    assert open_run(tmp_path / "r", "experiments.x", "base", Config()).config()["variant"] == "base"
+
+
+def test_links_that_lead_out_are_refused(tmp_path):
+    run = open_run(tmp_path / "r", "experiments.x", "base", Config())
+    (tmp_path / "elsewhere").mkdir()
+    for link in (run.checkpoints, run.samples / "samples.png", run.metrics):
+        link.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ValueError, match=f"{link.name} is a symbolic link"):
+            open_run(tmp_path / "r", "experiments.x", "base", Config())
+        link.unlink()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_what_a_kill_left_at_the_very_beginning_is_no_obstacle(tmp_path):
+    folder = tmp_path / "r"
+    folder.mkdir()
+    (folder / ".lock").write_text("process 1 on x")
+    (folder / ".config.json.1234").write_text('{"exp')
+    assert check_run(folder, "experiments.x", "base", Config()) is None
+    run = open_run(folder, "experiments.x", "base", Config())
+    assert sorted(path.name for path in run.folder.iterdir()) == [".lock", "config.json", "samples"]
 
 
 def test_config_survives_json():
