@@ -27,6 +27,8 @@ def start(*, coordinator: str | None = None, processes: int | None = None, proce
             raise ValueError("--processes and --process-id need --coordinator HOST:PORT, the address of process 0")
     elif not jax.distributed.is_initialized():
         address = None if coordinator == "auto" else coordinator
+        # Its handler would swallow a SIGTERM that comes before `fit` listens; `fit` tells the other hosts itself.
+        jax.config.update("jax_enable_preemption_service", False)
         try:
             jax.distributed.initialize(address, processes, process_id)
         except (RuntimeError, ValueError) as error:

@@ -11,6 +11,8 @@ import jax
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_flags or ''}"
 jax.config.update("jax_num_cpu_devices", 8)
+# Programs of quick compilation must not be kept for users, nor for the programs that tests start.
+jax.config.update("jax_enable_compilation_cache", False)
 jax.devices()
 if _flags is None:
     del os.environ["XLA_FLAGS"]
