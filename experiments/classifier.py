@@ -119,7 +119,9 @@ def build(config: Config) -> "Job":
     transform = compose(to_unit, *(changes[name] for name in config.augmentation))
     source = batches(train, config.batch_size, seed=config.seed, transform=transform)
     make = {
-        "logistic": lambda: logistic_regression(train.shape, classes, label_smoothing=config.label_smoothing),
+        "logistic": lambda: logistic_regression(
+            train.shape, classes, label_smoothing=config.label_smoothing, dtype=config.precision
+        ),
         "mlp": lambda: mlp(
             train.shape,
             classes,
@@ -127,6 +129,7 @@ def build(config: Config) -> "Job":
             norm=config.norm,
             dropout=config.dropout,
             label_smoothing=config.label_smoothing,
+            dtype=config.precision,
         ),
         "cnn": lambda: cnn(
             train.shape,
@@ -135,6 +138,7 @@ def build(config: Config) -> "Job":
             strides=config.strides,
             dropout=config.dropout,
             label_smoothing=config.label_smoothing,
+            dtype=config.precision,
         ),
     }
     model = make[config.model]()

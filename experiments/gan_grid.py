@@ -93,6 +93,7 @@ def build(config: Config) -> "Job":
         discriminator_hidden=config.discriminator_hidden,
         packing=config.packing,
         objective=config.objective,
+        dtype=config.precision,
     )
     tx = {player: adam(config.learning_rate, b1=config.beta1) for player in model.loss}
     example = {"image": np.zeros((config.packing, 2), np.float32)}

@@ -125,6 +125,7 @@ def build(config: Config) -> "Job":
         warmup_steps=config.warmup_steps,
         particles=config.particles,
         activation={"relu": nn.relu, "gelu": nn.gelu, "tanh": nn.tanh, "leaky_relu": nn.leaky_relu}[config.activation],
+        dtype=config.precision,
     )
     rate = schedule(config.schedule, config.learning_rate, config.steps)
     decay = {"weight_decay": config.weight_decay} if config.weight_decay else {}

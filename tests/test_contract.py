@@ -162,3 +162,24 @@ def test_a_step_after_save_and_restore_is_the_same_bit_for_bit(name, tmp_path):
     batch = _entry(name).batch(1, SIZE)
     after, again = (_step(name)(s, batch) for s in (state, restored))
     chex.assert_trees_all_equal(*jax.device_get((_numbers(after), _numbers(again))))
+
+
+def test_bfloat16_computations_keep_float32_parameters_losses_and_gradients(name):
+    """And the gradient points where that of float32 does; a step that forgot the dtype would be equal to it."""
+    entry, half = _entry(name), ZOO[name](dtype=jnp.bfloat16)
+    state, batch = _state(name), entry.batch(1, SIZE)
+    for player in _players(entry.model):
+
+        @functools.partial(jax.jit, static_argnums=0)
+        def gradient(loss, params, stats):
+            call = functools.partial(loss, step=jnp.array(0))
+            return jax.value_and_grad(call, has_aux=True)(params, stats, batch, jax.random.key(0))
+
+        (value, _), grads = gradient(_players(entry.model)[player], state.params, state.stats)
+        (rounded, (stats, metrics)), its = gradient(_players(half.model)[player], state.params, state.stats)
+        dtypes = {x.dtype for x in jax.tree.leaves((rounded, stats, metrics, its))}
+        assert jnp.dtype(jnp.bfloat16) not in dtypes, player
+        flat, its_flat = (jnp.concatenate([g.ravel() for g in jax.tree.leaves(g)]) for g in (grads, its))
+        cosine = (flat @ its_flat) / jnp.sqrt((flat @ flat) * (its_flat @ its_flat))
+        assert abs(float(rounded - value)) < 0.03 * abs(float(value)) and cosine > 0.98, (player, cosine)
+        assert not np.array_equal(flat, its_flat)

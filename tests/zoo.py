@@ -50,20 +50,27 @@ CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SGD = optax.sgd(0.05, momentum=0.9)
 
-# name -> builder; one whose batch norm works across devices takes the name of their axis
+# name -> builder, which takes the computations' dtype; one whose batch norm works across devices takes their axis
 ZOO: dict[str, Callable[..., Entry]] = {
-    "logistic": lambda: Entry(logistic_regression(**CLASSES, l2=1e-3), labelled, SGD, deterministic=True),
-    "mlp": lambda axis_name=None: Entry(
-        mlp(**CLASSES, hidden=(8, 5), norm="batch", axis_name=axis_name), labelled, SGD, deterministic=True
+    "logistic": lambda dtype=None: Entry(
+        logistic_regression(**CLASSES, l2=1e-3, dtype=dtype), labelled, SGD, deterministic=True
     ),
-    "cnn": lambda axis_name=None: Entry(
-        cnn(**CLASSES, channels=(4, 5), strides=(1, 2), dropout=0.0, axis_name=axis_name),
+    "mlp": lambda axis_name=None, dtype=None: Entry(
+        mlp(**CLASSES, hidden=(8, 5), norm="batch", axis_name=axis_name, dtype=dtype),
         labelled,
         SGD,
         deterministic=True,
     ),
-    "vae": lambda: Entry(vae(SHAPE, latent=2, hidden=(8,)), binary, optax.sgd(0.01, momentum=0.9)),
-    "gan": lambda axis_name=None: Entry(
-        gan(**PLANE, packing=2, axis_name=axis_name), points, {"discriminator": SGD, "generator": SGD}
+    "cnn": lambda axis_name=None, dtype=None: Entry(
+        cnn(**CLASSES, channels=(4, 5), strides=(1, 2), dropout=0.0, axis_name=axis_name, dtype=dtype),
+        labelled,
+        SGD,
+        deterministic=True,
+    ),
+    "vae": lambda dtype=None: Entry(
+        vae(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)
+    ),
+    "gan": lambda axis_name=None, dtype=None: Entry(
+        gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}
     ),
 }

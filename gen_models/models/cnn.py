@@ -7,7 +7,9 @@ space in place of wide dense layers, which keeps the default under 100,000 param
 
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from gen_models.core import Model
@@ -25,6 +27,7 @@ def cnn(
     label_smoothing: float | Array = 0.0,
     momentum: float = 0.99,
     axis_name: str | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """A classifier for images [B, H, W, C]; the default has 88,970 parameters for 28x28x1 and ten classes.
 
@@ -37,6 +40,7 @@ def cnn(
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
       momentum: weight of the past in batch norm's running averages.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
       ValueError: a size is not positive, `shape` is not (H, W, C), `channels` and `strides` differ in length,
@@ -49,7 +53,7 @@ def cnn(
         raise ValueError(f"channels and strides must be positive and of one length, got {channels=}, {strides=}")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    network = _CNN(channels, strides, num_classes, momentum, axis_name)
+    network = _CNN(channels, strides, num_classes, momentum, axis_name, dtype)
     return classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
 
 
@@ -59,13 +63,17 @@ class _CNN(nn.Module):
     num_classes: int
     momentum: float
     axis_name: str | None
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x, dropout, train):  # [B, H, W, C] -> [B, K]
         h = x
         for width, stride in zip(self.channels, self.strides, strict=True):
-            h = Conv(width, (3, 3), stride, use_bias=False, kernel_init=nn.initializers.he_normal())(h)
-            h = nn.BatchNorm(use_running_average=not train, momentum=self.momentum, axis_name=self.axis_name)(h)
+            kernel_init = nn.initializers.he_normal()
+            h = Conv(width, (3, 3), stride, use_bias=False, kernel_init=kernel_init, dtype=self.dtype)(h)
+            h = nn.BatchNorm(
+                use_running_average=not train, momentum=self.momentum, axis_name=self.axis_name, dtype=self.dtype
+            )(h)
             h = nn.relu(h)
-        h = Dropout()(h.mean((1, 2)), dropout, train)  # [B, C of the last]
-        return nn.Dense(self.num_classes, name="logits")(h)
+        h = Dropout()(h.mean((1, 2), dtype=jnp.float32), dropout, train)  # [B, C of the last]
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(h).astype(jnp.float32)

@@ -21,6 +21,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gen_models.core import Model
@@ -71,6 +72,7 @@ def gan(
     weight_scale: float = 0.02,
     momentum: float = 0.95,
     axis_name: str | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """A GAN for real-valued arrays `batch["image"]` of any shape; its players are "discriminator", then "generator".
 
@@ -89,6 +91,7 @@ def gan(
       weight_scale: standard deviation of the initial weights.
       momentum: weight of the past in batch norm's running averages.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
       ValueError: a size is not positive, the objective is unknown, or `momentum` is outside [0, 1).
@@ -106,8 +109,8 @@ def gan(
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     if isinstance(weight_scale, int | float) and weight_scale <= 0:
         raise ValueError(f"weight_scale must be positive, got {weight_scale}")
-    generator = _Generator(tuple(generator_hidden), shape, weight_scale, momentum, axis_name)
-    discriminator = _Discriminator(tuple(discriminator_hidden), pieces, weight_scale)
+    generator = _Generator(tuple(generator_hidden), shape, weight_scale, momentum, axis_name, dtype)
+    discriminator = _Discriminator(tuple(discriminator_hidden), pieces, weight_scale, dtype)
 
     def init(key, batch):
         pack(images(batch, shape), packing)  # a batch that does not fit is refused here, before anything is compiled
@@ -173,28 +176,36 @@ class _Generator(nn.Module):
     weight_scale: float
     momentum: float
     axis_name: str | None
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, z, train):  # [B, latent] -> [B, *shape]
         kernel_init = nn.initializers.normal(self.weight_scale)
         h = z
         for width in self.hidden:
-            h = nn.Dense(width, use_bias=False, kernel_init=kernel_init)(h)  # batch norm would remove a bias
+            # Batch norm would remove a bias.
+            h = nn.Dense(width, use_bias=False, kernel_init=kernel_init, dtype=self.dtype)(h)
             h = nn.BatchNorm(
-                use_running_average=not train, momentum=self.momentum, epsilon=1e-4, axis_name=self.axis_name
+                use_running_average=not train,
+                momentum=self.momentum,
+                epsilon=1e-4,
+                axis_name=self.axis_name,
+                dtype=self.dtype,
             )(h)
             h = nn.relu(h)
-        return nn.Dense(math.prod(self.shape), kernel_init=kernel_init)(h).reshape(-1, *self.shape)
+        x = nn.Dense(math.prod(self.shape), kernel_init=kernel_init, dtype=self.dtype)(h)
+        return x.astype(jnp.float32).reshape(-1, *self.shape)
 
 
 class _Discriminator(nn.Module):
     hidden: tuple[int, ...]
     pieces: int
     weight_scale: float
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x):  # packs [P, packing * d] -> logits [P]
         kernel_init = nn.initializers.normal(self.weight_scale)
         for width in self.hidden:
-            x = Maxout(width, self.pieces, kernel_init)(x)
-        return nn.Dense(1, kernel_init=kernel_init)(x)[:, 0]
+            x = Maxout(width, self.pieces, kernel_init, self.dtype)(x)
+        return nn.Dense(1, kernel_init=kernel_init, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)

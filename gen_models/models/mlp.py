@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from gen_models.core import Model
@@ -27,6 +29,7 @@ def mlp(
     norm: Literal["none", "batch"] = "none",
     label_smoothing: float | Array = 0.0,
     axis_name: str | None = None,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """A classifier for arrays of any shape, which it flattens.
 
@@ -39,6 +42,7 @@ def mlp(
       norm: "batch" puts batch norm between each hidden layer's affine map and its activation; "none" does not.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
       ValueError: a size is not positive, `num_classes` is below 2, `norm` is unknown, or a rate is outside [0, 1).
@@ -48,7 +52,7 @@ def mlp(
         raise ValueError(f"sizes must be positive, got hidden={hidden}")
     if norm not in ("none", "batch"):
         raise unknown("norm", norm, ("none", "batch"))
-    network = _MLP(hidden, num_classes, activation, norm == "batch", axis_name)
+    network = _MLP(hidden, num_classes, activation, norm == "batch", axis_name, dtype)
     return classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
 
 
@@ -58,13 +62,15 @@ class _MLP(nn.Module):
     activation: Callable
     batch_norm: bool
     axis_name: str | None
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x, dropout, train):  # [B, *shape] -> [B, K]
         h = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            h = nn.Dense(width, use_bias=not self.batch_norm, kernel_init=nn.initializers.he_normal())(h)
+            kernel_init = nn.initializers.he_normal()
+            h = nn.Dense(width, use_bias=not self.batch_norm, kernel_init=kernel_init, dtype=self.dtype)(h)
             if self.batch_norm:
-                h = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name)(h)
+                h = nn.BatchNorm(use_running_average=not train, axis_name=self.axis_name, dtype=self.dtype)(h)
             h = Dropout()(self.activation(h), dropout, train)
-        return nn.Dense(self.num_classes, name="logits")(h)
+        return nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(h).astype(jnp.float32)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gen_models.core import Model
@@ -34,6 +35,7 @@ def vae(
     warmup_steps: int | Array = 0,
     particles: int = 1,
     activation: Activation = nn.relu,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """A VAE for images whose pixels are 0 or 1 (or probabilities between them).
 
@@ -47,6 +49,7 @@ def vae(
       warmup_steps: steps over which that weight rises from 0; may be traced.
       particles: K of the objective: 1 is the ELBO; more is IWAE's bound, which `beta` must leave alone.
       activation: between the layers.
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
       ValueError: a size is not positive, a weight is negative, or both `beta` and `particles` change the objective.
@@ -59,8 +62,8 @@ def vae(
     weighed = not (isinstance(beta, (int, float)) and beta == 1 and isinstance(warmup_steps, int) and warmup_steps == 0)
     if particles > 1 and weighed:
         raise ValueError(f"particles={particles} has no separate KL to weigh: leave beta at 1 and warmup_steps at 0")
-    encoder = _Encoder(tuple(hidden), latent, activation)
-    decoder = _Decoder(tuple(hidden)[::-1], tuple(shape), activation)
+    encoder = _Encoder(tuple(hidden), latent, activation, dtype)
+    decoder = _Decoder(tuple(hidden)[::-1], tuple(shape), activation, dtype)
 
     def init(key, batch):
         x = batch["image"]
@@ -125,24 +128,28 @@ class _Encoder(nn.Module):
     hidden: tuple[int, ...]
     latent: int
     activation: Activation
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x):  # [B, H, W, C] -> two of [B, latent]
         h = x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            h = self.activation(nn.Dense(width)(h))
-        return nn.Dense(self.latent, name="mu")(h), nn.Dense(self.latent, name="log_sigma")(h)
+            h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
+        mu, log_sigma = (nn.Dense(self.latent, dtype=self.dtype, name=name)(h) for name in ("mu", "log_sigma"))
+        return mu.astype(jnp.float32), log_sigma.astype(jnp.float32)
 
 
 class _Decoder(nn.Module):
     hidden: tuple[int, ...]
     shape: tuple[int, ...]
     activation: Activation
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, z):  # [B, latent] -> logits [B, H, W, C]
         h = z
         for width in self.hidden:
-            h = self.activation(nn.Dense(width)(h))
+            h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
         size = self.shape[0] * self.shape[1] * self.shape[2]
-        return nn.Dense(size)(h).reshape(z.shape[0], *self.shape)
+        logits = nn.Dense(size, dtype=self.dtype)(h)
+        return logits.astype(jnp.float32).reshape(z.shape[0], *self.shape)

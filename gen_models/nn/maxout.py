@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
@@ -13,9 +14,10 @@ class Maxout(nn.Module):
     width: int
     pieces: int
     kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: DTypeLike | None = None  # of the computation; None: that of x and the parameters
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b width"]:
         """h_i = max over j of x @ W[:, j, i] + b[j, i]."""
-        pieces = nn.Dense(self.pieces * self.width, kernel_init=self.kernel_init)(x)
+        pieces = nn.Dense(self.pieces * self.width, kernel_init=self.kernel_init, dtype=self.dtype)(x)
         return jnp.max(pieces.reshape(*x.shape[:-1], self.pieces, self.width), axis=-2)
