@@ -9,6 +9,7 @@ folder is put aside once training saves again.
 
 import gc
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -156,7 +157,7 @@ class Checkpoints:
             )
             with ocp.StandardCheckpointer() as checkpointer:
                 return checkpointer.restore(self.path(step) / "default", wanted)
-        with _quiet():
+        with _reading():
             try:
                 state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))
                 state = state["state"]
@@ -170,7 +171,7 @@ class Checkpoints:
 
     def _recorded(self, step: int) -> Mapping[str, Any]:
         """What `checksums.describe` said of the state when it was saved."""
-        with _quiet():
+        with _reading():
             try:
                 recorded = self._manager.restore(step, args=ocp.args.Composite(leaves=ocp.args.JsonRestore()))["leaves"]
             except PermissionError:
@@ -225,25 +226,38 @@ def _described_by_orbax(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the pages that Orbax's abandoned tasks leave on the terminal when a file cannot be read."""
-    hook, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+def quiet() -> Iterator[None]:
+    """Keep off the terminal the pages that Orbax's threads leave there when a file cannot be read or written.
+
+    What matters of them is raised, in the thread that asked.
+    """
+    before, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [logger.level for logger in loggers]
-    sys.unraisablehook = lambda _: None
+
+    def hook(unraisable):
+        if not re.search("Event loop is closed|Encountered error while reading array", str(unraisable.exc_value)):
+            before(unraisable)
+
+    sys.unraisablehook = hook
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                yield
-            except BaseException:
-                gc.collect()  # the tasks complain when they are collected
-                raise
+        yield
     finally:
-        sys.unraisablehook = hook
+        sys.unraisablehook = before
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # tasks that are never awaited
+        try:
+            yield
+        except BaseException:
+            gc.collect()  # they complain when they are collected
+            raise
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from gen_models import config as configs
 from gen_models import console, parallel, plots, runs
-from gen_models.checkpoint import Checkpoints, Damaged, Unverified
+from gen_models.checkpoint import Checkpoints, Damaged, Unverified, quiet
 from gen_models.core import Key, Model, Step, TrainState
 from gen_models.data import Batches
 from gen_models.runs import Figure, Run
@@ -57,6 +57,7 @@ def run_job(
     _, data_key, evaluation_key, figures_key, draw_key = keys(config.seed)
     first = jax.process_index() == 0  # of several hosts, the one that writes
     with ExitStack() as stack:
+        stack.enter_context(quiet())
         try:
             mesh = _mesh(job, config)
             if first:

@@ -23,7 +23,7 @@ from jax import export as jax_export
 
 from gen_models.core import Model, Params, Stats, TrainState
 from gen_models.errors import unknown
-from gen_models.nn.conv import plain
+from gen_models.nn.devices import plain
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # what JAX can compile for, from any of them
 DEFAULT_PLATFORMS = ("cpu", "cuda", "tpu")

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gen_models.core import Batch, Metrics, Step, TrainState
 from gen_models.errors import unknown
-from gen_models.nn.conv import DATA_AXIS, over_devices
+from gen_models.nn.devices import DATA_AXIS, over_devices
 
 HOW = ("jit", "pmap", "shard_map")
 SMALLEST_CUT = 2**10  # elements: a smaller leaf is kept whole, as it costs more to gather than to hold

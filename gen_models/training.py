@@ -26,7 +26,7 @@ from gen_models import parallel
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
-from gen_models.nn.conv import contexts, over_devices
+from gen_models.nn.devices import contexts, over_devices
 from gen_models.startup import cores
 
 MAX_STEPS_PER_CALL = 64

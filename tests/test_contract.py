@@ -17,7 +17,7 @@ from zoo import ZOO
 
 from gen_models.checkpoint import Checkpoints
 from gen_models.core import init_state, make_train_step
-from gen_models.nn.conv import DATA_AXIS
+from gen_models.nn.devices import DATA_AXIS
 from gen_models.parallel import compile_step
 
 SIZE = 16  # eight devices with two examples each: one pack of the GAN

@@ -3,10 +3,12 @@
 import gzip
 import hashlib
 import io
+import signal
 import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tools import prepare_data
 
 tfds = pytest.importorskip("tensorflow_datasets")
 checksums = pytest.importorskip("tensorflow_datasets.core.download.checksums")
+tfds_builders = pytest.importorskip("gen_models.data.tfds_builders")
 
 VERSIONS = {name: "3.0.1" for name in ("mnist", "fashion_mnist")} | {
     "cifar10": "3.0.2",
@@ -286,3 +289,29 @@ def test_command_line_answers_before_tfds_is_imported():
 
 def test_tensorflow_is_not_needed():
     assert "tensorflow" not in sys.modules
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_unpacked_is_removed_however_the_preparation_ends(number, tmp_path):
+    """At once after SIGTERM; after SIGKILL by the next preparation, which leaves those of living processes alone."""
+    code = (
+        "import pathlib, runpy, sys, time\n"
+        "from gen_models.data import tfds_builders\n"
+        "def unpack(name, raw_dir, scratch):\n"
+        "    (scratch / 'large.bin').write_bytes(b'x' * 1000)\n"
+        "    print('unpacked', flush=True)\n"
+        "    time.sleep(60)\n"
+        "tfds_builders.twin = unpack\n"
+        "sys.argv = ['prepare_data', 'mnist', '--raw-dir', '.', '--data-dir', sys.argv[1]]\n"
+        "runpy.run_module('tools.prepare_data', run_name='__main__')\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as process:
+        assert process.stdout is not None and process.stdout.readline() == "unpacked\n"
+        tfds_builders._remove_abandoned(tmp_path)
+        assert len(list(tmp_path.glob(".extracted-*/large.bin"))) == 1
+        process.send_signal(number)
+    assert process.returncode == (128 + number if number == signal.SIGTERM else -number)
+    assert bool(list(tmp_path.glob(".extracted-*"))) == (number == signal.SIGKILL)
+    tfds_builders._remove_abandoned(tmp_path)
+    assert not list(tmp_path.glob(".extracted-*"))

@@ -8,7 +8,8 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import AxisType
 
-from gen_models.nn.conv import Conv, ConvTranspose, conv, conv_transpose, over_devices, plain
+from gen_models.nn.conv import Conv, ConvTranspose, conv, conv_transpose
+from gen_models.nn.devices import over_devices, plain
 
 # x, kernel, arguments
 CASES = {

@@ -14,7 +14,7 @@ from gen_models.core import Model, init_state, make_train_step
 from gen_models.data import Batches, in_memory, load, streamed
 from gen_models.models.cnn import cnn
 from gen_models.models.logistic import logistic_regression
-from gen_models.nn.conv import plain
+from gen_models.nn.devices import plain
 from gen_models.parallel import data_mesh
 from gen_models.training import fit
 

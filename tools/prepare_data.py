@@ -16,6 +16,7 @@ The original files, by the names that TFDS registers:
 """
 
 import argparse
+import signal
 import sys
 
 from gen_models.data.sources import TFDS_NAMES
@@ -52,4 +53,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # As an exception, so that what was unpacked is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     sys.exit(main())

@@ -7,6 +7,9 @@ opens. The examples keep the order of the original files, where stock builders s
 
 import importlib
 import io
+import os
+import platform
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -39,7 +42,8 @@ def prepare(name: str, data_dir: str | Path, raw_dir: str | Path | None = None) 
     data_dir = Path(data_dir).expanduser()
     _, _, config = ENTRIES[name].path.partition("/")
     data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=data_dir, prefix=".extracted-") as scratch:
+    _remove_abandoned(data_dir)
+    with tempfile.TemporaryDirectory(dir=data_dir, prefix=f".extracted-{platform.node()}-{os.getpid()}-") as scratch:
         raw_dir = None if raw_dir is None else Path(raw_dir).expanduser()
         builder = twin(name, raw_dir, Path(scratch))(data_dir=data_dir, config=config or None)
         options = tfds.download.DownloadConfig(
@@ -52,6 +56,18 @@ def prepare(name: str, data_dir: str | Path, raw_dir: str | Path | None = None) 
         except DownloadError as error:
             raise ValueError(f"{name}: {error}; get the files yourself and pass --raw-dir") from None
     return Path(builder.data_path)
+
+
+def _remove_abandoned(data_dir: Path) -> None:
+    """Unpacked archives of processes of this machine that were killed."""
+    for folder in data_dir.glob(f".extracted-{platform.node()}-*"):
+        owner = folder.name.rsplit("-", 2)[1]
+        try:
+            os.kill(int(owner), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (ValueError, OSError):  # not ours to judge, or somebody else's process
+            pass
 
 
 def twin(name: str, raw_dir: Path | None, scratch: Path) -> Any:

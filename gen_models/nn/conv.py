@@ -20,7 +20,6 @@ differentiates: such programs can be differentiated forward too, which a custom 
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -29,35 +28,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from gen_models.errors import unknown
+from gen_models.nn.devices import DATA_AXIS, is_plain, mesh_for
 
-DATA_AXIS = "data"  # of a mesh over which batches are cut
 _PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
 _MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
 _NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
 
 Padding = str | int | Sequence[int | tuple[int, int]]
-
-_mesh: Any = jax.make_user_context(None)  # part of jit's cache keys: a change is a new trace
-_plain: Any = jax.make_user_context(False)
-
-
-def over_devices(mesh: Mesh | None) -> AbstractContextManager:
-    """A context in which traced convolutions cut their batch over the axis "data" of `mesh`, on a CPU."""
-    return _mesh(mesh)
-
-
-def plain() -> AbstractContextManager:
-    """A context in which convolutions are XLA's own, also on a CPU: needed for `jvp`, `jacfwd` and `hessian`."""
-    return _plain(True)
-
-
-def contexts() -> tuple[Mesh | None, bool]:
-    """What `over_devices` and `plain` say here: part of the key of whatever keeps traced programs, as `jit` does."""
-    return _mesh.value, _plain.value
 
 
 def conv(
@@ -200,7 +181,7 @@ class _Setting(NamedTuple):
 
 
 def _apply(x, kernel, setting: _Setting):
-    if _plain.value or jax.default_backend() != "cpu":
+    if is_plain():
         return _xla(x, kernel, setting)
     if x.dtype in (jnp.bfloat16, jnp.float16):  # this CPU multiplies in float32: rounding once is exact and faster
         return _apply(x.astype(jnp.float32), kernel.astype(jnp.float32), setting).astype(x.dtype)
@@ -208,10 +189,7 @@ def _apply(x, kernel, setting: _Setting):
         return jnp.tensordot(x, kernel[(0,) * (x.ndim - 2)], 1)
     if setting.groups > 1 and kernel.shape[-2] == 1:
         return _depthwise(x, kernel, setting)
-    mesh = _mesh.value
-    if mesh is not None and x.shape[0] % mesh.shape[DATA_AXIS]:
-        mesh = None
-    return _canonical(x, kernel, setting, mesh)
+    return _canonical(x, kernel, setting, mesh_for(x.shape[0]))
 
 
 def _xla(x, kernel, setting: _Setting):

@@ -1,0 +1,82 @@
+"""A run that was killed, wherever it was, ends in the bits of one that was left alone."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_models.runs import Figure, Run
+from tools import kill_check as tool
+
+TINY = "--dataset digits --batch-size 16 --channels 4 --strides 2 --ema-decay 0.9"
+INTERVALS = "--checkpoint-every 10 --log-every 5 --evaluate-every 30"
+FIGURE = Figure("accuracy", 0.5, "fraction", "digits, test")
+
+
+def test_three_kills_of_a_classifier_with_batch_norm_change_no_bit(tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # most of the time is compilation
+    words = [*TINY.split(), *INTERVALS.split()]
+    report = tool.kill_check("classifier", "cnn", words, tmp_path, steps=120, kills=3)
+    assert report.difference is None, report
+    assert report.landed.total() == 3 and report.lives >= 4
+    steps = {row["step"] for row in Run(tmp_path / "killed_1").history()}
+    assert steps == set(range(5, 121, 5))
+    assert (tmp_path / "killed_1" / "checkpoints" / "120").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", tool.SIZES)
+def test_twenty_kills_change_no_bit(name, tmp_path):
+    variant = {"vae": "base", "classifier": "cnn", "gan_grid": "gan"}[name]
+    words = [*tool.SIZES[name].split(), *tool.INTERVALS]
+    report = tool.kill_check(name, variant, words, tmp_path, steps=20 * tool.STEPS_PER_KILL, kills=20)
+    assert report.difference is None, report
+    assert report.landed.total() == 20 and report.lives >= 21
+    assert report.landed[tool.SAVING] >= 3 and len(report.landed) >= 3, report
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda s: s | {"zero": -s["zero"]}, "zero"),  # equal as numbers
+        (lambda s: s | {"zero": s["zero"].astype(jnp.float16)}, "zero"),
+        (lambda s: s | {"zero": s["zero"][None]}, "zero"),
+        (lambda s: s | {"key": jax.random.key(1)}, "key"),
+        (lambda s: s | {"key": jax.random.key(0, impl="rbg")}, "key"),
+        (lambda s: s | {"player": {"count": s["player"]["count"] + 1}}, "player/count"),
+        (lambda s: s | {"player": {}}, "player/count"),
+        (lambda s: s | {"zoo": jnp.ones(1)}, "zoo"),
+        (lambda s: jax.tree.map(jnp.copy, s), None),
+    ],
+)
+def test_a_changed_bit_is_found_and_its_leaf_named(change, named):
+    nan = np.array([0x7FC00001], np.uint32).view(np.float32)
+    state = {"key": jax.random.key(0), "nan": nan, "player": {"count": jnp.int32(3)}, "zero": jnp.zeros(2)}
+    assert tool.differing_leaf(state, change(state)) == named
+    assert tool.differing_leaf(change(state), state) == named
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda run: run.log(6, 2.0, {"train/loss": 1.0}), r"row 3 of metrics\.jsonl differs: None and {'step': 6"),
+        (lambda run: run.rewind(3), r"row 2 of metrics\.jsonl differs: .* and None"),
+        (lambda run: run.finish([FIGURE._replace(value=0.25)], 1.0), r"the figures differ: Figure.*0\.5.*0\.25"),
+        (lambda run: run.finish([FIGURE, FIGURE], 1.0), "the figures differ: None"),
+        (lambda run: run.curves.write_bytes(b"PNG, cut"), r"the picture curves\.png differs"),
+        (lambda run: run.finish([FIGURE], 2.0), None),
+    ],
+)
+def test_a_changed_row_figure_or_picture_is_found(tmp_path, change, said):
+    runs = [Run(tmp_path / name) for name in "ab"]
+    for number, run in enumerate(runs):
+        run.folder.mkdir()
+        for step in (2, 4):
+            run.log(step, step + number, {"train/loss": 1 / step})
+        run.finish([FIGURE], number)
+        run.curves.write_bytes(b"PNG")
+    change(runs[1])
+    found = tool.differing_file(runs[0].folder, runs[1].folder)
+    assert found is None if said is None else re.match(said, str(found)), found
