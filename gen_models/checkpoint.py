@@ -10,6 +10,7 @@ folder is put aside once training saves again.
 import gc
 import logging
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -72,10 +73,15 @@ class Checkpoints:
         """The folder of the checkpoint of `step`."""
         return self.folder / str(step)
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: Any, notes: Mapping[str, Any] | None = None) -> None:
         """Start saving; returns once the state is copied, so that its buffers may be donated. A known step is kept.
 
         Damaged checkpoints that `restore` passed over are put aside first: renamed, with "damaged-" before the step.
+
+        Args:
+          step: its number.
+          state: a tree of arrays.
+          notes: what else belongs to this moment, as JSON holds it; `notes` gives it back.
 
         Raises:
           OSError: this save or the one before cannot be written; checkpoints before them are as they were.
@@ -83,7 +89,7 @@ class Checkpoints:
         self._put_aside()
         if step in self._manager.all_steps():
             return
-        leaves = checksums.describe(state)
+        leaves = checksums.describe(state, notes)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), leaves=ocp.args.JsonSave(leaves))
         with self._writing():
             self._manager.save(step, args=args)
@@ -124,6 +130,16 @@ class Checkpoints:
         raise ValueError(
             f"every checkpoint is damaged: {named}. Put a copy in place; or, to train from the start, move them away"
         )
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """What was noted when `step` was saved; nothing where it is not there, or damaged."""
+        self.wait()
+        if step not in self._steps() or not (self.path(step) / "leaves").is_dir():
+            return {}
+        try:
+            return dict(self._recorded(step)["notes"])
+        except _NotAsSaved:
+            return {}
 
     def wait(self) -> None:
         """Wait until the save under way is complete on disk.
@@ -223,6 +239,12 @@ def _described_by_orbax(folder: Path) -> dict[str, Any]:
     tree = getattr(metadata, "item_metadata", metadata)
     leaves = checksums.named_leaves(getattr(tree, "tree", tree))
     return {"leaves": {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in leaves.items()}}
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what saves that were killed have left; only while nobody else can be saving there."""
+    for path in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager

@@ -19,21 +19,22 @@ import numpy as np
 from gen_models.parallel import local
 
 
-def describe(state: Any) -> dict[str, Any]:
-    """What `intact`, `same_form` and `changed` compare with; plain values that JSON holds."""
+def describe(state: Any, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `intact`, `same_form` and `changed` compare with; plain values that JSON holds, as `notes` must be."""
     leaves = named_leaves(state)
     described = {
         name: {"shape": list(x.shape), "dtype": str(x.dtype), "checksum": total}
         for (name, x), total in zip(leaves.items(), _checksums(list(leaves.values())), strict=True)
     }
-    return {"leaves": described, "digest": _digest(described)}
+    content = {"leaves": described, "notes": dict(notes or {})}
+    return {**content, "digest": _digest(content)}
 
 
 def intact(recorded: Any) -> bool:
     """Whether this is what `describe` gave, to the last character."""
-    if not isinstance(recorded, Mapping) or set(recorded) != {"leaves", "digest"}:
+    if not isinstance(recorded, Mapping) or set(recorded) != {"leaves", "notes", "digest"}:
         return False
-    return recorded["digest"] == _digest(recorded["leaves"])
+    return recorded["digest"] == _digest({name: recorded[name] for name in ("leaves", "notes")})
 
 
 def same_form(recorded: Mapping[str, Any], like: Any, where: Path) -> None:

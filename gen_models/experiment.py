@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from gen_models import config as configs
 from gen_models import console, parallel, plots, runs
-from gen_models.checkpoint import Checkpoints, Damaged, Unverified, quiet
+from gen_models.checkpoint import Checkpoints, Damaged, Unverified, quiet, remove_unfinished
 from gen_models.core import Key, Model, Step, TrainState
 from gen_models.data import Batches
 from gen_models.runs import Figure, Run
@@ -62,6 +62,7 @@ def run_job(
             mesh = _mesh(job, config)
             if first:
                 run = stack.enter_context(runs.open_run(folder, experiment, variant, config))
+                remove_unfinished(run.checkpoints)
             _together("the run directory is open")
             if not first:
                 run = runs.existing_run(folder)

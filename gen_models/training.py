@@ -116,6 +116,8 @@ def fit(
         state = parallel.put(state, parallel.shardings(state, mesh, shard_parameters=shard_parameters))
         data, key = parallel.put((data, key), parallel.shardings((data, key), mesh))
     window = _Window(log, log_every)
+    if checkpoints is not None:
+        window.resume(checkpoints.notes(done))
     pending: deque[tuple[int, Any]] = deque()  # programs whose metrics are still on the device
     pace = _Pace(most)
     calls = 0
@@ -167,7 +169,7 @@ def fit(
             if draws and draw is not None:
                 draw(state, done)
             if saves and checkpoints is not None:
-                checkpoints.save(done, state)
+                checkpoints.save(done, state, window.open())
             if at_end or stop:
                 return Outcome("finished" if at_end else "interrupted", state, done, _newest(checkpoints))
             if evaluates or draws or saves:
@@ -275,6 +277,14 @@ class _Window:
         self._log, self._every = log, every
         self._sums: dict[str, float] = {}
         self._count = 0
+
+    def open(self) -> dict[str, Any]:
+        """What a run that goes on from here has to know of the window that is open."""
+        return {"sums": dict(self._sums), "count": self._count}
+
+    def resume(self, notes: Mapping[str, Any]) -> None:
+        """Go on with the window that `open` described."""
+        self._sums, self._count = dict(notes.get("sums", {})), int(notes.get("count", 0))
 
     def add(self, first: int, metrics: Mapping[str, np.ndarray], count: int) -> dict[str, float]:
         """Take the metrics of steps `first` to `first + count`; returns those of the last."""

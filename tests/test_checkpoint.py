@@ -202,6 +202,7 @@ def test_checksums_see_every_bit_wherever_a_leaf_lies():
     recorded = checksums.describe(leaves)
     assert checksums.intact(recorded) and checksums.changed(recorded, leaves) is None
     assert not checksums.intact({**recorded, "leaves": {**recorded["leaves"], "more": {}}})
+    assert not checksums.intact({**recorded, "notes": {"count": 1}})
     cut = jax.device_put(leaves["float32"], jax.sharding.NamedSharding(data_mesh(), jax.sharding.PartitionSpec("data")))
     assert checksums.changed(recorded, {**leaves, "float32": cut}) is None
     for name in leaves.keys() - {"empty", "key"}:

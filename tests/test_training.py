@@ -203,6 +203,19 @@ def _poisoned(at: int) -> Batches:
     return batches._replace(make=make, rows=rows)
 
 
+def test_a_window_that_was_open_at_a_save_goes_on_after_it(tmp_path):
+    """Windows of 7 steps, saves every 10: a resumed run logs the rows of one that never stopped."""
+    rows, again = [], []
+    with Checkpoints(tmp_path, keep=9) as checkpoints:
+        options = {"log_every": 7, "checkpoint_every": 10, "checkpoints": checkpoints}
+        _run(log=lambda step, values: rows.append((step, values)), **options)
+        state = checkpoints.restore(jax.eval_shape(_state), 20)
+        step = make_train_step(MODEL.loss, TX, ema_decay=0.9)
+        log = {"log": lambda step, values: again.append((step, values)), "log_every": 7}
+        fit(step, state, _batches(), steps=50, key=jax.random.key(2), **{**options, **log})
+    assert again == [row for row in rows if row[0] > 20] and again[0][0] == 21
+
+
 def test_nan_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path):
     step = make_train_step(MODEL.loss, TX)
     with Checkpoints(tmp_path) as checkpoints:

@@ -1,0 +1,147 @@
+"""Contenders made of the library's parts, and PyTorch's where it is installed."""
+
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_models import parallel
+from gen_models.core import Batch, Model, TrainState, init_state, make_train_step
+from gen_models.data import batches as make_batches
+from gen_models.data import load
+from gen_models.data.transforms import Transform
+from gen_models.nn.devices import plain
+from gen_models.startup import cores
+from tools.benchmarks import Contender
+
+BATCHES = 8  # different ones, each used again and again
+
+
+def images(batch_size: int, transform: Transform | None = None) -> list[Batch]:
+    """Batches of the bundled images, {"image": [B, 28, 28, 1], "label": [B], ...}."""
+    source = make_batches(load("fashion_mnist_bundled"), batch_size, transform=transform)
+    rows = source.rows(0, BATCHES)
+    make = jax.jit(source.make)
+    return [make(source.data, row, jax.random.key(step)) for step, row in enumerate(rows)]
+
+
+def initial(model: Model, tx: Any, batch: Batch) -> Callable[[], TrainState]:
+    """A function that makes a fresh state."""
+    return lambda: jax.jit(lambda key: init_state(model, tx, key, batch))(jax.random.key(0))
+
+
+def trained(
+    step: Callable, start: Callable[[], Any], batches: Sequence[Batch], parameters: int, loss: str = "loss"
+) -> Contender:
+    """`step`, (state, batch) -> (state, metrics), as one compiled program a step; the state's buffers are re-used.
+
+    Args:
+      step: what one program does.
+      start: makes the first state, when it is first needed.
+      batches: in turn.
+      parameters: how many are trained.
+      loss: its name in the metrics.
+    """
+    program = jax.jit(step, donate_argnums=0)
+    state, done = None, 0
+
+    def run():
+        nonlocal state, done
+        state, metrics = program(start() if state is None else state, batches[done % len(batches)])
+        done += 1
+        jax.block_until_ready((state, metrics))
+        return metrics[loss]
+
+    return Contender(run, parameters, hlo=lambda: program.lower(state or start(), batches[0]).compile().as_text())
+
+
+def ours(model: Model, tx: Any, batches: Sequence[Batch]) -> Contender:
+    """As `fit` trains on a CPU a model whose layers can be cut: each batch over as many devices as cores."""
+    size = jax.tree.leaves(batches[0])[0].shape[0]
+    most = min(cores(), jax.device_count())
+    mesh = parallel.data_mesh(max(d for d in range(1, min(size, most) + 1) if size % d == 0))
+    if mesh.size == 1:
+        return on_one_device(model, tx, batches)
+    step, start = parallel.on_mesh(make_train_step(model.loss, tx), mesh), initial(model, tx, batches[0])
+    places = parallel.shardings(jax.eval_shape(start), mesh)
+
+    def cut_step(state, batch):
+        state, metrics = step(state, batch)
+        return parallel.constrain(state, places), metrics
+
+    share = jax.jit(lambda batch: parallel.cut(batch, mesh))
+    placed = [share(parallel.put(batch, parallel.shardings(batch, mesh))) for batch in batches]
+    return trained(cut_step, lambda: parallel.put(start(), places), placed, parameters(start))
+
+
+def on_one_device(model: Model, tx: Any, batches: Sequence[Batch], *, layers: Callable | None = None) -> Contender:
+    """As `fit` trains any other model; `layers` is a context for its layers, such as `plain`."""
+    step, start = make_train_step(model.loss, tx), initial(model, tx, batches[0])
+
+    def inside(state, batch):
+        if layers is None:
+            return step(state, batch)
+        with layers():
+            return step(state, batch)
+
+    return trained(inside, start, batches, parameters(start))
+
+
+def plain_xla(model: Model, tx: Any, batches: Sequence[Batch]) -> Contender:
+    """The same model with XLA's own convolutions and loops, on JAX's default device."""
+    return on_one_device(model, tx, batches, layers=plain)
+
+
+def parameters(start: Callable[[], TrainState]) -> int:
+    """How many the states that `start` makes have; none is made."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(start).params))
+
+
+def has_torch() -> bool:
+    """Whether PyTorch can be compared with: it is installed, and JAX computes on a CPU as it does here."""
+    return jax.default_backend() == "cpu" and importlib.util.find_spec("torch") is not None
+
+
+def pytorch(
+    network: Callable[[], Any],
+    loss: Callable[[Any, dict[str, Any]], Any],
+    batches: Sequence[Batch],
+    learning_rate: float = 1e-3,
+) -> dict[str, Contender]:
+    """PyTorch's eager step on the same cores, where it is installed: {"pytorch": contender}, else nothing.
+
+    Args:
+      network: makes the `torch.nn.Module`.
+      loss: (network, batch) -> scalar tensor.
+      batches: arrays; those of images, [B, H, W, C], become [B, C, H, W].
+      learning_rate: Adam's.
+    """
+    if not has_torch():
+        return {}
+    import torch
+
+    torch.set_num_threads(cores())
+    torch.manual_seed(0)
+
+    def tensor(x):
+        x = np.array(x)  # a copy: tensors may be written to
+        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x)
+
+    module = network()
+    rule = torch.optim.Adam(module.parameters(), learning_rate)
+    tensors = [{name: tensor(x) for name, x in batch.items()} for batch in batches]
+    done = 0
+
+    def run():
+        nonlocal done
+        rule.zero_grad(set_to_none=True)
+        value = loss(module, tensors[done % len(tensors)])
+        value.backward()
+        rule.step()
+        done += 1
+        return value.detach()
+
+    return {"pytorch": Contender(run, sum(p.numel() for p in module.parameters()))}
