@@ -261,7 +261,7 @@ def test_a_profile_finds_the_products_of_a_loop():
     np.testing.assert_allclose(sum(o.seconds for o in operations), seconds)
     np.testing.assert_allclose(sum(o.share for o in operations), 1)
     products = [o for o in operations if o.source.endswith("dot_general") and "layer" in o.source]
-    assert sum(o.count for o in products) == length
+    assert sum(o.runs for o in products) == length
     assert all(o.shape == f"f32[{size},{size}]" and o.seconds > 0 for o in products)
     kinds = profile.by_kind(operations)
     np.testing.assert_allclose(sum(o.share for o in kinds), 1)

@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from zoo import ZOO
 
 from gen_models import cli, runs
@@ -28,7 +30,7 @@ from tools import export as tool
 CALLS = [(0, 5), (0, 5), (1, 5), (2**32 - 1, 3)]  # (seed, number of samples)
 
 # What a user runs, after a finder that refuses the libraries which made the file.
-ELSEWHERE = """
+REFUSE = """
 import json, sys
 from pathlib import Path
 
@@ -38,19 +40,21 @@ class Refuse:
             raise ImportError(f"{name} is not to be had here")
 
 sys.meta_path.insert(0, Refuse())
+"""
+ELSEWHERE = f"""{REFUSE}
 import numpy as np
 from jax import export
 
 for folder in json.loads(sys.argv[1]):
     program = export.deserialize(bytearray(Path(folder, "sampler.stablehlo").read_bytes()))
     for i, (seed, n) in enumerate(json.loads(sys.argv[2])):
-        np.save(f"{folder}/{i}.npy", program.call(np.uint32(seed), np.zeros(n, np.uint32)))
+        np.save(f"{{folder}}/{{i}}.npy", program.call(np.uint32(seed), np.zeros(n, np.uint32)))
 for name in ("flax", "gen_models"):
     try:
         __import__(name)
     except ImportError:
         continue
-    raise SystemExit(f"{name} was there")
+    raise SystemExit(f"{{name}} was there")
 """
 
 
@@ -303,3 +307,20 @@ def test_the_tool_names_the_extra_that_is_missing(monkeypatch, capsys):
     assert _tool(monkeypatch, "absent") == BAD_INPUT
     error = capsys.readouterr().err
     assert "pip install 'gen_models[export]'" in error and len(error.strip().splitlines()) == 1
+
+
+def test_the_script_of_the_readme_runs_without_this_package(tmp_path):
+    folder = _run("vae", tmp_path / "run", hidden=(8,), latent=2)
+    _, _, job, state = load_run(folder)
+    write(tmp_path / "sampler.stablehlo", export_sampler(job.model, state.params, state.stats))
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    script = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "sampler.stablehlo" in block)
+    assert len([line for line in script.splitlines() if line]) <= 10
+    code = REFUSE + script
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "samples.png") as picture:
+        drawn = np.asarray(picture)
+    expected = np.asarray(job.model.sample(state.params, state.stats, jax.random.key(0), 64))[..., 0]
+    expected = np.uint8(255 * expected.reshape(8, 8, 28, 28).swapaxes(1, 2).reshape(224, 224))
+    assert np.abs(drawn.astype(int) - expected.astype(int)).max() <= 1

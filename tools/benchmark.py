@@ -1,7 +1,7 @@
 """Measure speed as ratios, taken in interleaved rounds of one process.
 
 python -m tools.benchmark --list
-python -m tools.benchmark --json benchmark.json            # all cases, about 15 minutes on 2 cores
+python -m tools.benchmark --json benchmark.json            # all cases, about 6 minutes on 2 cores
 python -m tools.benchmark step_vae lstm --rounds 100
 python -m tools.benchmark --profile conv_stack             # where a step's time goes
 
@@ -125,13 +125,13 @@ def show_profile(name: str, contender: str, top: int) -> None:
     for column in ("kind", "ms", "share", "a step"):
         kinds.add_column(column, justify="left" if column == "kind" else "right")
     for kind in by_kind(operations)[:top]:
-        kinds.add_row(kind.kind, f"{kind.seconds * 1e3:.3f}", f"{kind.share:.1%}", f"{kind.count:g}")
+        kinds.add_row(kind.kind, f"{kind.seconds * 1e3:.3f}", f"{kind.share:.1%}", f"{kind.runs:g}")
     console.print(kinds)
     longest = Table(title=f"the {min(top, len(operations))} longest operations", title_justify="left")
     for column in ("operation", "ms", "share", "a step", "result", "from"):
         longest.add_column(column, justify="right" if column in ("ms", "share", "a step") else "left", overflow="fold")
     for one in operations[:top]:
-        figures = (f"{one.seconds * 1e3:.3f}", f"{one.share:.1%}", f"{one.count:g}")
+        figures = (f"{one.seconds * 1e3:.3f}", f"{one.share:.1%}", f"{one.runs:g}")
         longest.add_row(one.name, *figures, escape(_first(one.shape)), escape(one.source))
     console.print(longest)
 

@@ -30,7 +30,7 @@ class Operation(NamedTuple):
     shape: str  # of its result, on one device
     seconds: float  # a step
     share: float  # of the step's time
-    count: float  # a step; over several devices, on all of them
+    runs: float  # a step; over several devices, on all of them
 
 
 class Span(NamedTuple):
