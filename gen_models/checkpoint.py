@@ -23,7 +23,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from gen_models import checksums
+from gen_models import checksums, packing
+
+_REMOVED = ".removed"
 
 
 class Damaged(UserWarning):
@@ -37,6 +39,9 @@ class Unverified(UserWarning):
 class Checkpoints:
     """The checkpoints of one run, numbered by step; a context manager that waits for the last save.
 
+    A state of moderate size on one device, or the same on each, is saved as one array for each dtype: Orbax takes
+    longer over many small leaves than over their bytes. Larger ones and those in pieces are saved leaf by leaf.
+
     Args:
       folder: where they are; made at the first save.
       keep: how many of the newest are kept.
@@ -44,13 +49,19 @@ class Checkpoints:
 
     def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
         self.folder = Path(folder).absolute()
+        self._keep = keep
+        handler = ocp.CompositeCheckpointHandler(
+            packed=ocp.PyTreeCheckpointHandler(use_ocdbt=False),
+            state=ocp.StandardCheckpointHandler(),
+            leaves=ocp.JsonCheckpointHandler(),
+        )
         # Orbax measures its patience by the clock on the wall: one that is set forward in the middle of a save would
         # fail it. Hosts do wait for each other in vain where one of them died.
-        patience = ocp.AsyncOptions() if jax.process_count() > 1 else ocp.AsyncOptions(timeout_secs=10**9)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, async_options=patience)
-        handlers = {"state": ocp.StandardCheckpointHandler(), "leaves": ocp.JsonCheckpointHandler()}
-        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        patience = {} if jax.process_count() > 1 else {"timeout_secs": 10**9}
+        logging.getLogger("absl").addFilter(_not_about_merging)  # one that is there is not added again
+        self._checkpointer = ocp.AsyncCheckpointer(handler, **patience)
         self._damaged: set[int] = set()
+        self._saving: int | None = None
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -62,7 +73,7 @@ class Checkpoints:
             if kind is None:  # else the first error is the one to show
                 raise
         finally:
-            self._manager.close()
+            self._checkpointer.close()
 
     def latest(self) -> int | None:
         """The newest step whose checkpoint is not known to be damaged, once the save under way is complete, or None."""
@@ -86,13 +97,20 @@ class Checkpoints:
         Raises:
           OSError: this save or the one before cannot be written; checkpoints before them are as they were.
         """
+        self.wait()
         self._put_aside()
-        if step in self._manager.all_steps():
+        if step in self._all_steps():
             return
-        leaves = checksums.describe(state, notes)
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), leaves=ocp.args.JsonSave(leaves))
+        packs = packing.fits(state)
+        recorded = checksums.describe(state, {**(notes or {}), "packed": packs})
+        item = (
+            {"packed": ocp.args.PyTreeSave(packing.pack(state))} if packs else {"state": ocp.args.StandardSave(state)}
+        )
         with self._writing():
-            self._manager.save(step, args=args)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._saving = step
+            args = ocp.args.Composite(leaves=ocp.args.JsonSave(recorded), **item)
+            self._checkpointer.save(self.path(step), args=args)
 
     def restore(self, like: Any, step: int | None = None) -> Any:
         """The state saved at `step`, by default the newest that is undamaged, on the devices that JAX uses now.
@@ -109,7 +127,7 @@ class Checkpoints:
           ValueError: the saved state has another structure, other shapes or dtypes; or every checkpoint is damaged.
         """
         self.wait()
-        steps = self._manager.all_steps()
+        steps = self._all_steps()
         if step not in steps if step is not None else not steps:
             which = "" if step is None else f"of step {step} "
             raise FileNotFoundError(f"no complete checkpoint {which}in {self.folder}")
@@ -148,10 +166,27 @@ class Checkpoints:
           OSError: it cannot be written.
         """
         with self._writing():
-            self._manager.wait_until_finished()
+            self._checkpointer.wait_until_finished()
+        if self._saving is not None:
+            self._saving = None
+            self._remove_old()
+
+    def _all_steps(self) -> list[int]:
+        """Of complete checkpoints: Orbax gives a folder its name once all of it is written."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
 
     def _steps(self) -> list[int]:
-        return sorted(set(self._manager.all_steps()) - self._damaged)
+        return [step for step in self._all_steps() if step not in self._damaged]
+
+    def _remove_old(self) -> None:
+        """Renamed first, so that what is left of a removal that is cut short is no checkpoint."""
+        if jax.process_index() == 0:
+            for step in self._steps()[: -self._keep]:
+                unwanted = self.folder / f"{step}{_REMOVED}"
+                self.path(step).rename(unwanted)
+                shutil.rmtree(unwanted, ignore_errors=True)
 
     def _restore(self, step: int, like: Any) -> Any:
         unverified = not (self.path(step) / "leaves").is_dir() and (self.path(step) / "default").is_dir()
@@ -160,23 +195,24 @@ class Checkpoints:
         else:
             recorded = self._recorded(step)
         checksums.same_form(recorded, like, self.path(step))
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-
-        def abstract(leaf):
-            sharding = getattr(leaf, "sharding", None) or device
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-        wanted = jax.tree.map(abstract, like)
+        wanted = packing.placed(like)
         if unverified:
-            warnings.warn(
-                f"{self.path(step)} was saved without checksums: it cannot be verified", Unverified, stacklevel=4
-            )
+            said = f"the checkpoint {self.path(step)} was saved without checksums: it cannot be verified"
+            warnings.warn(said, Unverified, stacklevel=4)
             with ocp.StandardCheckpointer() as checkpointer:
                 return checkpointer.restore(self.path(step) / "default", wanted)
+        packs = recorded["notes"]["packed"]
         with _reading():
             try:
-                state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))
-                state = state["state"]
+                if packs:
+                    saved = packing.shapes(wanted)
+                    places = jax.tree.map(lambda leaf: leaf.sharding, saved)
+                    types = ocp.checkpoint_utils.construct_restore_args(saved, places)
+                    args = {"packed": ocp.args.PyTreeRestore(saved, restore_args=types)}
+                else:
+                    args = {"state": ocp.args.StandardRestore(wanted)}
+                found = self._checkpointer.restore(self.path(step), args=ocp.args.Composite(**args))
+                state = packing.unpack(found["packed"], wanted) if packs else found["state"]
             except (MemoryError, PermissionError):
                 raise
             except Exception as error:
@@ -189,7 +225,8 @@ class Checkpoints:
         """What `checksums.describe` said of the state when it was saved."""
         with _reading():
             try:
-                recorded = self._manager.restore(step, args=ocp.args.Composite(leaves=ocp.args.JsonRestore()))["leaves"]
+                args = ocp.args.Composite(leaves=ocp.args.JsonRestore())
+                recorded = self._checkpointer.restore(self.path(step), args=args)["leaves"]
             except PermissionError:
                 raise
             except Exception as error:
@@ -211,7 +248,6 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints are put aside")
         self._damaged = set()
-        self._manager.reload()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -232,6 +268,11 @@ def _on_every_host(good: bool) -> bool:
     return good if jax.process_count() == 1 else bool(np.all(multihost_utils.process_allgather(np.array(good))))
 
 
+def _not_about_merging(record: logging.LogRecord) -> bool:
+    """Orbax warns at every save that it has no files of several hosts to merge, in a format that has none."""
+    return "Skipping merge of OCDBT" not in str(record.msg)
+
+
 def _described_by_orbax(folder: Path) -> dict[str, Any]:
     """Shapes and dtypes of a checkpoint that holds no list of its leaves."""
     with ocp.StandardCheckpointer() as checkpointer:
@@ -242,16 +283,18 @@ def _described_by_orbax(folder: Path) -> dict[str, Any]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what saves that were killed have left; only while nobody else can be saving there."""
-    for path in folder.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what saves and removals that were killed have left; only while nobody else can be saving there."""
+    for pattern in ("*.orbax-checkpoint-tmp*", f"*{_REMOVED}"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep off the terminal the pages that Orbax's threads leave there when a file cannot be read or written.
 
-    What matters of them is raised, in the thread that asked.
+    What matters of them is raised, in the thread that asked. After an OSError it stays quiet: such threads go on until
+    the process ends.
     """
     before, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [logger.level for logger in loggers]
@@ -263,12 +306,17 @@ def quiet() -> Iterator[None]:
     sys.unraisablehook = hook
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    stay = False
     try:
         yield
+    except OSError:
+        stay = True
+        raise
     finally:
-        sys.unraisablehook = before
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        if not stay:
+            sys.unraisablehook = before
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 @contextmanager

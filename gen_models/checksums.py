@@ -1,8 +1,8 @@
 """A state's leaves by name, with shape, dtype and a checksum of their bits, to be kept beside what is saved.
 
-A leaf's checksum is two sums of 32 bits over its elements, each mixed with its place by a bijection of integers (the
-finalisers of Wellons, Prospecting for Hash Functions, 2018), so that any change of one element changes them, and any
-other change does but for a chance of about 2^-64. They are sums of integers: the same however a leaf is cut over
+A leaf's checksum is two sums of 32 bits over its elements, each mixed with its place by a bijection of integers (a
+finaliser of Wellons, Prospecting for Hash Functions, 2018), so that any change of one element changes them, and any
+other change does but for a chance far below 2^-32. They are sums of integers: the same however a leaf is cut over
 devices, and computed where it lies.
 """
 
@@ -103,9 +103,9 @@ def _sum(leaf):
     for axis in reversed(range(words.ndim)):
         index = index + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(size % 2**32)
         size *= words.shape[axis]
-    place = _mix(index + jnp.uint32(0x9E3779B9))
-    first, second = _mix(words ^ place), _mix_again(words + place)
-    return jnp.stack([first.sum(dtype=jnp.uint32), second.sum(dtype=jnp.uint32)])
+    mixed = _mix(words ^ (index * jnp.uint32(0x9E3779B9)))
+    again = (mixed ^ (mixed >> 15)) * jnp.uint32(0x2C1B3C6D)
+    return jnp.stack([mixed.sum(dtype=jnp.uint32), (again ^ (again >> 12)).sum(dtype=jnp.uint32)])
 
 
 def _words(leaf):
@@ -124,10 +124,3 @@ def _mix(word):
     word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
     return word ^ (word >> 16)
-
-
-def _mix_again(word):
-    word = (word ^ (word >> 17)) * jnp.uint32(0xED5AD4BB)
-    word = (word ^ (word >> 11)) * jnp.uint32(0xAC4C1B51)
-    word = (word ^ (word >> 15)) * jnp.uint32(0x31848BAB)
-    return word ^ (word >> 14)

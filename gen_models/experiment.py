@@ -53,11 +53,21 @@ def run_job(
     Raises:
       InputError: the directory cannot be written, or its checkpoint is of another model.
     """
+    try:
+        with quiet():
+            return _run_job(job, experiment, variant, config, folder)
+    except _CannotWrite as error:
+        print(f"error: {error}", file=sys.stderr)
+        return configs.CANNOT_WRITE, None
+
+
+def _run_job(
+    job: Job, experiment: str, variant: str, config: configs.RunConfig, folder: Path
+) -> tuple[int, list[Figure] | None]:
     started = time.perf_counter()
     _, data_key, evaluation_key, figures_key, draw_key = keys(config.seed)
     first = jax.process_index() == 0  # of several hosts, the one that writes
     with ExitStack() as stack:
-        stack.enter_context(quiet())
         try:
             mesh = _mesh(job, config)
             if first:
@@ -129,7 +139,7 @@ def run_job(
             plots.curves(run.history(), run.curves, title=title)
             run.finish(figures, trained)
         except OSError as error:
-            return _cannot_write(error, run), None
+            raise _CannotWrite(_told(error, run)) from error
         console.show_result(run, figures, seconds=trained)
     return configs.FINISHED, figures
 
@@ -222,13 +232,15 @@ def _unfinished(outcome: Outcome, run: Run) -> int:
     return _STATUS[outcome.status]
 
 
-def _cannot_write(error: OSError, run: Run) -> int:
-    """Say what could not be written and what is safe; returns the exit status."""
+class _CannotWrite(OSError):
+    """Ends a run; the message says what could not be written and what is safe."""
+
+
+def _told(error: OSError, run: Run) -> str:
     steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
     kept = f"{run.checkpoints / str(max(steps))} is complete" if steps else "there is no checkpoint yet"
     told = str(error) if str(run.folder) in str(error) else f"{error}, in {run.folder}"
-    print(f"error: {told}; {kept}. The same command goes on from there once this is mended", file=sys.stderr)
-    return configs.CANNOT_WRITE
+    return f"{told}; {kept}. The same command goes on from there once this is mended"
 
 
 class _Writer:

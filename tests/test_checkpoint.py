@@ -131,7 +131,7 @@ def test_a_damaged_checkpoint_is_put_aside_when_its_step_is_saved_again(tmp_path
         checkpoints.save(1, _state())
         checkpoints.save(2, _state())
     for _ in range(2):
-        (tmp_path / "2" / "state" / "manifest.ocdbt").write_bytes(b"nonsense")
+        (tmp_path / "2" / "packed" / "float32" / ".zarray").write_bytes(b"nonsense")
         with Checkpoints(tmp_path) as checkpoints:
             with pytest.warns(Damaged, match=r"/2 is damaged and is not used: it cannot be read"):
                 checkpoints.restore(jax.eval_shape(_state))
