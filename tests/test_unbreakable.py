@@ -106,7 +106,9 @@ def test_a_checkpoint_with_a_flipped_bit_is_said_and_the_one_before_is_used(tmp_
     for name in ("whole", "r"):
         assert cli.main(vae.EXPERIMENT, [*words, "--run-dir", str(tmp_path / name)]) == config.FINISHED
     (tmp_path / "r" / "result.json").unlink()
-    file = max((tmp_path / "r" / "checkpoints" / "6" / "packed" / "float32").iterdir(), key=lambda path: path.stat().st_size)
+    file = max(
+        (tmp_path / "r" / "checkpoints" / "6" / "packed" / "float32").iterdir(), key=lambda path: path.stat().st_size
+    )
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
