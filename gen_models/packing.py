@@ -17,7 +17,7 @@ def fits(state: Any) -> bool:
         leaf.is_fully_addressable and leaf.is_fully_replicated for leaf in leaves if isinstance(leaf, jax.Array)
     )
     devices = {frozenset(leaf.devices()) for leaf in leaves if isinstance(leaf, jax.Array)}
-    return whole and len(devices) <= 1 and sum(_bytes(leaf) for leaf in leaves) <= LARGEST
+    return whole and len(devices) <= 1 and sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) <= LARGEST
 
 
 @jax.jit
@@ -77,8 +77,3 @@ def _impl(like):
     said: list[Any] = []
     jax.eval_shape(lambda key: said.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(like.shape, like.dtype))
     return said[0]
-
-
-def _bytes(leaf) -> int:
-    words = jax.eval_shape(_words, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
-    return math.prod(words.shape) * words.dtype.itemsize
