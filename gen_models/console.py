@@ -74,7 +74,7 @@ def show_result(
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     for figure in figures:
         place = () if shared else (figure.measured_on,)
-        table.add_row(figure.name, _value(figure.value, figure.spread), figure.unit, *place, figure.note)
+        table.add_row(figure.name, plain_value(figure.value, figure.spread), figure.unit, *place, figure.note)
     if seconds is not None:
         place = () if shared else ("this machine",)
         table.add_row("training time", f"{seconds:.1f}", "s", *place, "on this machine, compilation included")
@@ -99,7 +99,7 @@ def show_sweep(results: Mapping[str, Sequence[Sequence[Figure]]], seeds: int) ->
         for name in names:
             values = [f.value for figures in runs for f in figures if f.name == name]
             spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            cells.append(_value(float(np.mean(values)), spread) if values else "")
+            cells.append(plain_value(float(np.mean(values)), spread) if values else "")
         failed = "" if len(runs) == seeds else f" ({seeds - len(runs)} failed)"
         table.add_row(variant, f"{len(runs)}{failed}", *cells)
     console.print(table)
@@ -110,7 +110,7 @@ def say(text: str, path: Path | None = None) -> None:
     console.print(text if path is None else f"{text} {path}", highlight=False, soft_wrap=True)
 
 
-def _value(value: float, spread: float | None) -> str:
+def plain_value(value: float, spread: float | None) -> str:
     """The value to the first two digits of its spread, or to four significant ones."""
     if spread is None or not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):
         return f"{value:.4g}" if abs(value) < 1e5 or not math.isfinite(value) else f"{value:,.0f}"

@@ -71,7 +71,7 @@ class Run:
         path = self.folder / "result.json"
         if not path.exists():
             return None
-        return [Figure(**{**f, "value": float(f["value"])}) for f in _read(path)["figures"]]
+        return [Figure(**{**f, "value": float(f["value"])}) for f in read_json(path)["figures"]]
 
     def finish(self, figures: Sequence[Figure], seconds: float) -> None:
         """Write `result.json`: the run is done."""
@@ -80,7 +80,7 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """What `config.json` holds: experiment, variant and config."""
-        return _read(self.folder / "config.json")
+        return read_json(self.folder / "config.json")
 
     def rewind(self, step: int) -> float:
         """Drop metrics of steps after `step` (of a run that was killed); returns the seconds trained up to there."""
@@ -122,7 +122,7 @@ def check_run(folder: str | Path, experiment: str, variant: str, config: Any) ->
     """
     folder = Path(folder)
     if (folder / "config.json").exists():
-        _compare(folder, _read(folder / "config.json"), experiment, variant, config)
+        _compare(folder, read_json(folder / "config.json"), experiment, variant, config)
         return Run(folder)
     if folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
@@ -215,7 +215,7 @@ def record_environment(run: Run) -> None:
     import jax
 
     path = run.folder / "environment.json"
-    starts = _read(path)["starts"] if path.exists() else []
+    starts = read_json(path)["starts"] if path.exists() else []
     entry = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -275,7 +275,12 @@ def _compare(folder: Path, old: Mapping[str, Any], experiment: str, variant: str
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote.
+
+    Raises:
+      ValueError: it is damaged.
+    """
     try:
         return json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -16,6 +16,7 @@ ALL = {
     "to_symmetric": t.to_symmetric,
     "binarise_dynamic": t.binarise_dynamic,
     "binarise_fixed": t.binarise_fixed(0),
+    "quantise": t.quantise(4),
     "dequantise": t.dequantise,
     "random_flip": t.random_flip,
     "random_shift": t.random_shift(2),
@@ -43,6 +44,22 @@ def test_dequantise_is_uniform_within_its_level_and_below_one():
     assert abs(noise.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / noise.size)
     white = jnp.full((64, 64, 64, 1), 255, jnp.uint8)  # 255 + u rounds up to 256 for the largest u
     assert t.dequantise({"image": white}, KEY)["image"].max() < 1.0
+
+
+def test_quantising_keeps_the_order_and_fills_all_levels_evenly():
+    ramp = {"image": jnp.arange(256, dtype=jnp.uint8).reshape(1, 256, 1, 1)}
+    for levels in (2, 3, 8, 256):
+        out = np.asarray(t.quantise(levels)(ramp)["image"]).ravel()
+        counts = np.bincount(out, minlength=levels)
+        assert out.dtype == np.int32 and (np.diff(out) >= 0).all() and counts.max() - counts.min() <= 1
+    digits = {"image": jnp.arange(16, dtype=jnp.uint8).reshape(1, 16, 1, 1), "levels": 16}
+    np.testing.assert_array_equal(t.quantise(4)(digits)["image"].ravel(), np.arange(16) // 4)
+    with pytest.raises(ValueError, match="16 levels cannot be cut into 17"):
+        t.quantise(17)(digits)
+    with pytest.raises(ValueError, match="got levels=1"):
+        t.quantise(1)
+    with pytest.raises(ValueError, match="needs uint8 pixels, got float32"):
+        t.quantise(2)(t.to_unit(ramp))
 
 
 def test_dynamic_binarisation_is_bernoulli_and_fresh():

@@ -8,9 +8,18 @@ import optax
 
 from gen_models.core import Model
 from gen_models.models.cnn import cnn
+from gen_models.models.fvsbn import fvsbn
 from gen_models.models.gan import gan
+from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
+from gen_models.models.image_gpt import image_gpt
 from gen_models.models.logistic import logistic_regression
+from gen_models.models.made import made
 from gen_models.models.mlp import mlp
+from gen_models.models.nade import nade
+from gen_models.models.pixel_cnn import pixel_cnn
+from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.pixel_rnn import pixel_rnn
+from gen_models.models.pixel_snail import pixel_snail
 from gen_models.models.vae import vae
 
 SHAPE = (6, 6, 1)
@@ -39,6 +48,13 @@ def binary(seed, size):
     return {"image": (np.random.default_rng(seed).uniform(size=(size, *SHAPE)) < 0.2).astype(np.float32)}
 
 
+def small(seed, size):
+    """4x4 images of zeros and ones whose rows tend to be equal."""
+    rng = np.random.default_rng(seed)
+    row = rng.uniform(size=(size, 1, 4, 1)) < 0.5
+    return {"image": (row ^ (rng.uniform(size=(size, 4, 4, 1)) < 0.1)).astype(np.float32)}
+
+
 def points(seed, size):
     """Points of the plane, half around (1, 1) and half around (-1, -1)."""
     rng = np.random.default_rng(seed)
@@ -49,6 +65,8 @@ def points(seed, size):
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SGD = optax.sgd(0.05, momentum=0.9)
+SLOW = optax.sgd(2e-3, momentum=0.9)  # for losses that are sums over the pixels
+BITS = {"shape": (4, 4, 1), "levels": 2, "features": 4}
 
 # name -> builder, which takes the computations' dtype; one whose batch norm works across devices takes their axis
 ZOO: dict[str, Callable[..., Entry]] = {
@@ -72,5 +90,35 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "gan": lambda axis_name=None, dtype=None: Entry(
         gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}
+    ),
+    "fvsbn": lambda dtype=None: Entry(fvsbn((4, 4, 1), dtype=dtype), small, SLOW, deterministic=True),
+    "nade": lambda dtype=None: Entry(nade((4, 4, 1), hidden=6, dtype=dtype), small, SLOW, deterministic=True),
+    "made": lambda dtype=None: Entry(made((4, 4, 1), hidden=(8,), dtype=dtype), small, SLOW, deterministic=True),
+    "pixel_cnn": lambda dtype=None: Entry(
+        pixel_cnn(**BITS, blocks=1, first_window=3, head_features=4, dtype=dtype), small, SLOW, deterministic=True
+    ),
+    "gated_pixel_cnn": lambda dtype=None: Entry(
+        gated_pixel_cnn(**BITS, layers=2, first_window=3, head_features=4, dtype=dtype), small, SLOW, deterministic=True
+    ),
+    "pixel_cnn_pp": lambda dtype=None: Entry(
+        pixel_cnn_pp(**BITS, blocks=1, resolutions=2, mixtures=None, dropout=0.0, dtype=dtype),
+        small,
+        SLOW,
+        deterministic=True,
+    ),
+    **{
+        f"{kind}_lstm": lambda dtype=None, kind=kind: Entry(
+            pixel_rnn(**BITS, layers=1, kind=kind, first_window=3, head_features=4, skip=True, dtype=dtype),
+            small,
+            SLOW,
+            deterministic=True,
+        )
+        for kind in ("row", "diagonal")
+    },
+    "image_gpt": lambda dtype=None: Entry(
+        image_gpt(**BITS, layers=1, heads=1, dtype=dtype), small, SLOW, deterministic=True
+    ),
+    "pixel_snail": lambda dtype=None: Entry(
+        pixel_snail(**BITS, blocks=1, residual_blocks=1, key_features=2, dtype=dtype), small, SLOW, deterministic=True
     ),
 }

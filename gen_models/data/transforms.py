@@ -71,6 +71,28 @@ def binarise_fixed(seed: int = 0) -> Transform:
     return transform
 
 
+def quantise(levels: int) -> Transform:
+    """Pixels of fewer levels: integers 0 to levels - 1, int32, each of (nearly) as many of the pixel's own levels.
+
+    Raises:
+      ValueError: fewer than two levels; when called, more levels than the pixels have, or pixels that are not uint8.
+    """
+    if levels < 2:
+        raise ValueError(f"a pixel needs two levels or more, got levels={levels}")
+
+    def transform(batch: Batch, key=None) -> Batch:
+        image, most = batch["image"], batch.get("levels", 256)
+        if image.dtype != jnp.uint8:
+            raise ValueError(
+                f"quantise needs uint8 pixels, got {image.dtype}: put it before transforms that make floats"
+            )
+        if levels > most:
+            raise ValueError(f"pixels of {most} levels cannot be cut into {levels}")
+        return {**batch, "image": image.astype(jnp.int32) * levels // most}
+
+    return transform
+
+
 def dequantise(batch: Batch, key) -> Batch:
     """Uniform noise within each level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, section 3.1)."""
     image = batch["image"]
