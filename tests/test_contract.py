@@ -26,6 +26,10 @@ DEEP = ("pixel_cnn", "gated_pixel_cnn", "pixel_cnn_pp", "row_lstm", "diagonal_ls
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 
 
+def _slow_for(names):
+    return [pytest.param(name, marks=pytest.mark.slow if name in names else ()) for name in ZOO]
+
+
 @pytest.fixture(params=ZOO)
 def name(request):
     return request.param
@@ -116,6 +120,7 @@ def test_losses_and_their_gradients(name):
     assert all(out[player][0] == again[player][0] for player in players) == entry.deterministic
 
 
+@pytest.mark.parametrize("name", _slow_for(("pixel_cnn_pp", "image_gpt", "pixel_snail")))  # tested with the models too
 def test_the_loss_falls(name):
     """Each player's, with the others frozen."""
     entry = _entry(name)
@@ -133,6 +138,7 @@ def test_the_loss_falls(name):
         assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.02, player
 
 
+@pytest.mark.parametrize("name", _slow_for(DEEP))
 def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
     entry = _entry(name)
     batches = [entry.batch(i, SIZE) for i in range(3)]
@@ -146,7 +152,7 @@ def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
         _assert_close(jax.tree.map(lambda x, seed=seed: x[seed], together), state)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in DEEP else ()) for n in ZOO])
+@pytest.mark.parametrize("name", _slow_for(DEEP))
 def test_eight_devices_however_compiled_are_one(name):
     """pmap and shard_map: eight members with noise of their own, as under vmap. jit: one device, the whole batch."""
     entry = ZOO[name](axis_name=DATA_AXIS) if name in SYNCHRONISED else ZOO[name]()
