@@ -8,6 +8,11 @@ Every rung sees the same images in the same bits, and is measured by one definit
 exact for all but the VAE, whose importance-weighted bound stands in its place and says so. `--levels` above 2 gives
 images of fewer or all bits to the models that take them; binary images are drawn afresh in every step, or once with
 `--binarisation fixed`.
+
+Measured on 2 CPU cores, seed 0, exact nats per image of MNIST's test split, dynamic binarisation (spread: standard error
+over images):
+  mnist_made    84.96 +- 0.22; published 84.87 (pytorch-generative); 13 min beside other programs
+The other recipes have not been run at full length yet.
 """
 
 from collections.abc import Mapping
