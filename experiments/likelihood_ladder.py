@@ -9,8 +9,8 @@ exact for all but the VAE, whose importance-weighted bound stands in its place a
 images of fewer or all bits to the models that take them; binary images are drawn afresh in every step, or once with
 `--binarisation fixed`.
 
-Measured on 2 CPU cores, seed 0, exact nats per image of MNIST's test split, dynamic binarisation (spread: standard error
-over images):
+Measured on 2 CPU cores, seed 0, exact nats per image of MNIST's test split, dynamic binarisation (spread: standard
+error over images):
   mnist_made    84.96 +- 0.22; published 84.87 (pytorch-generative); 13 min beside other programs
 The other recipes have not been run at full length yet.
 """
