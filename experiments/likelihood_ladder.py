@@ -28,20 +28,6 @@ from gen_models.runs import Figure
 if TYPE_CHECKING:
     from gen_models.experiment import Job
 
-MODELS = (
-    "fvsbn",
-    "nade",
-    "made",
-    "vae",
-    "pixel_cnn",
-    "gated_pixel_cnn",
-    "pixel_cnn_pp",
-    "row_lstm",
-    "diagonal_lstm",
-    "image_gpt",
-    "pixel_snail",
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config(RunConfig):

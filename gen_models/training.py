@@ -81,8 +81,9 @@ def fit(
         on a CPU where the step holds convolutions that XLA:CPU makes slow in loops (those not of `nn/conv.py`).
       diverged_above: a loss of greater magnitude counts as diverged, as does a non-finite loss or gradient norm.
       mesh: devices over which each batch is cut (`parallel.data_mesh`), the result being that of one device up to
-        rounding. None: on a CPU with several devices, a step with convolutions of `nn/conv.py` is cut over as many as
-        there are cores and divide the batch, as that is faster; else all is done where the state is.
+        rounding. None: on a CPU with several devices, a step with layers whose gradients are written out
+        (`nn/conv.py`, `nn/recurrent.py`) is cut over as many as there are cores and divide the batch; else all is done
+        where the state is.
       shard_parameters: with a mesh, cut the state as well (`parallel.shardings`).
 
     Returns:

@@ -295,8 +295,7 @@ def test_progress_is_told_of_every_row(method):
     )
     run(random_params(model, shape), jax.random.key(0)).block_until_ready()
     jax.effects_barrier()
-    assert calls == sorted(calls) and set(calls) == {(1, 3), (2, 3), (3, 3)}
-    assert len(calls) == (3 if method == "cached" else 6)
+    assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("build", [pixel_cnn, gated_pixel_cnn])
@@ -339,7 +338,7 @@ def test_bad_calls_are_named():
         sample(method="naiv")
     with pytest.raises(ValueError, match="given needs mask"):
         sample(given=x)
-    with pytest.raises(ValueError, match=r"mask \[2, 2\], got"):
+    with pytest.raises(ValueError, match=r"mask \(2, 2\) or \(2, 2, 2\), got"):
         sample(given=x, mask=np.ones((2, 3), bool))
     for temperature in (-1, float("nan")):
         with pytest.raises(ValueError, match="temperature"):

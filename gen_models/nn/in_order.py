@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from gen_models.core import Key, Model, Params
 from gen_models.distributions import bernoulli_log_prob
 from gen_models.errors import unknown
-from gen_models.nn.inputs import images
+from gen_models.nn.inputs import check_temperature, completion, images
 
 SAMPLERS = ("cached", "naive")
 Index = int | Int[Array, ""]  # a member, 0 to K - 1
@@ -115,7 +115,10 @@ def binary_model(
         """Images drawn from the model, or completed."""
         if method not in SAMPLERS:
             raise unknown("sampling method", method, SAMPLERS)
-        known, value = _known(given, mask, n, shape)
+        check_temperature(temperature)
+        value, pixels = completion(given, mask, n, shape)
+        known = jnp.broadcast_to(pixels[..., None], (n, *shape)).reshape(n, size)
+        value = value.reshape(n, size)
         which_key, key = jax.random.split(key)
         groups = min(n, members) if index is None else 1
         chosen = jax.random.permutation(which_key, members)[:groups] if index is None else jnp.reshape(index, 1)
@@ -170,22 +173,6 @@ def image_size(shape: Sequence[int], **sizes: int) -> int:
 def raster_order(size: int) -> Int[np.ndarray, "1 d"]:
     """One order: that of the pixels' places in memory, then channels."""
     return np.arange(size)[None]
-
-
-def _known(given, mask, n, shape):
-    """Which variables are given, and as what: [n, D] each."""
-    size = math.prod(shape)
-    if (given is None) != (mask is None):
-        raise ValueError("given needs mask, and mask needs given: which pixels are known")
-    if given is None or mask is None:
-        return jnp.zeros((n, size), bool), jnp.zeros((n, size))
-    if jnp.shape(given) not in ((n, *shape), (1, *shape)) or jnp.shape(mask) not in (shape[:2], (n, *shape[:2])):
-        raise ValueError(
-            f"given must be {(n, *shape)} and mask {shape[:2]} or {(n, *shape[:2])}, got {jnp.shape(given)} and "
-            f"{jnp.shape(mask)}"
-        )
-    mask = jnp.broadcast_to(jnp.asarray(mask, bool)[..., None], (n, *shape))
-    return mask.reshape(n, size), jnp.broadcast_to(jnp.asarray(given, jnp.float32), (n, *shape)).reshape(n, size)
 
 
 def _draw(network, key, order, known, value, temperature, report):

@@ -21,7 +21,7 @@ from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.nn.causal import At
 from gen_models.nn.heads import Head, to_unit_range
-from gen_models.nn.inputs import images
+from gen_models.nn.inputs import check_temperature, completion, images
 
 SAMPLERS = ("cached", "naive")
 
@@ -110,19 +110,10 @@ def pixel_model(
         """Images drawn from the model, or completed."""
         if method not in SAMPLERS:
             raise unknown("sampling method", method, SAMPLERS)
-        if (given is None) != (mask is None):
-            raise ValueError("given needs mask, and mask needs given: which pixels are known")
-        if isinstance(temperature, (int, float)) and not 0 <= temperature < float("inf"):
-            raise ValueError(f"temperature must be 0 or more, and finite, got {temperature}")
+        check_temperature(temperature)
         label = labels(label, n)
-        if given is None or mask is None:
-            given, mask = jnp.zeros((1, *shape), jnp.int32), jnp.zeros((1, height, width), bool)
-        if jnp.shape(given) not in ((n, *shape), (1, *shape)) or jnp.shape(mask)[-2:] != (height, width):
-            raise ValueError(
-                f"given must be {(n, *shape)} and mask [{height}, {width}], got {jnp.shape(given)}, {jnp.shape(mask)}"
-            )
-        given = jnp.broadcast_to(pixels(jnp.asarray(given, jnp.float32)), (n, *shape))
-        mask = jnp.broadcast_to(jnp.asarray(mask, bool), (n, height, width))
+        given, mask = completion(given, mask, n, shape)
+        given = pixels(given)
         draw = partial(_draw, head, key, given, mask, temperature, levels)
         call = partial(network.apply, mutable=["cache"]) if method == "cached" else network.apply
         sampler = _cached if method == "cached" else _naive
@@ -193,7 +184,9 @@ def _naive(call, params, label, draw, shape, channels, progress):
         outputs = call({"params": params}, x, label, None, False)
         outputs = lax.dynamic_slice(outputs, (0, row, column, 0), (n, 1, 1, outputs.shape[-1]))[:, 0, 0]
         if progress is not None:
-            jax.debug.callback(partial(_report, progress, height), row + 1, ordered=True)
+            report = partial(jax.debug.callback, partial(_report, progress, height), ordered=True)
+            ends = (index + 1) % (width * channels) == 0
+            lax.cond(ends, lambda: report(row + 1), lambda: None)
         return draw(outputs, x, row, column, channel), None
 
     return lax.scan(one, jnp.zeros(shape), jnp.arange(height * width * channels))[0]
