@@ -15,7 +15,7 @@ error over images):
 The other recipes have not been run at full length yet.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ from gen_models.config import Experiment, RunConfig
 from gen_models.runs import Figure
 
 if TYPE_CHECKING:
+    from gen_models.core import Model
     from gen_models.experiment import Job
 
 
@@ -114,7 +115,7 @@ variants: Mapping[str, Config] = {
         )
         for name, config in {
             "made": replace(_dense, model="made", hidden=(2000,), steps=30_000, learning_rate=2e-3),
-            "gated_pixel_cnn": replace(base, steps=20_000),
+            "gated_pixel_cnn": replace(base, steps=26_000, learning_rate=4e-3),
             "diagonal_lstm": replace(_recurrent, model="diagonal_lstm", features=32, layers=1, steps=15_000),
         }.items()
     },
@@ -165,7 +166,7 @@ def build(config: Config) -> "Job":
     else:
         transform = binarise_dynamic if config.binarisation == "dynamic" else binarise_fixed()
     source = batches(train, config.batch_size, seed=config.seed, transform=transform)
-    model = _model(config, train.shape)
+    model = build_model(config, train.shape)
     rate = schedule(config.schedule, config.learning_rate, config.steps)
     tx = optimizer(config.optimizer, rate, **({"clip_norm": config.clip_norm} if config.clip_norm else {}))
     example = {"image": jnp.zeros((1, *train.shape))}
@@ -255,8 +256,12 @@ def build(config: Config) -> "Job":
     )
 
 
-def _model(config: Config, shape):
-    """The rung, at the config's size."""
+def build_model(config: Config, shape: Sequence[int]) -> "Model":
+    """The rung, at the config's size, for images of (height, width, channels).
+
+    Raises:
+      ValueError: it does not take the config's levels or sizes.
+    """
     from gen_models.models.fvsbn import fvsbn
     from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
     from gen_models.models.image_gpt import image_gpt

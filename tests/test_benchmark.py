@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 
 from gen_models.core import init_state, make_train_step
 from gen_models.models.gan import gan
@@ -16,7 +17,7 @@ from gen_models.nn.conv import Conv
 from gen_models.nn.devices import contexts
 from gen_models.optimizers import adam
 from tools import benchmark
-from tools.benchmarks import CASES, Case, Contender, contenders, layers, profile, steps
+from tools.benchmarks import CASES, Case, Contender, causal, chosen, contenders, layers, profile, steps
 from tools.benchmarks.measure import WARM_UP, measure, rows
 
 
@@ -226,6 +227,47 @@ def test_the_rows_are_written_and_shown(quick, tmp_path, capsys):
 def test_bad_options_are_refused(words, message, quick):
     with pytest.raises(ValueError, match=message):
         benchmark.main(words)
+
+
+def test_what_compiling_took_is_in_the_rows_and_the_table(quick, tmp_path, monkeypatch, capsys):
+    def compiled(stack):
+        ours, other = _two_contenders(stack).items()
+        return dict([(ours[0], ours[1]._replace(compile_seconds=12.5)), other])
+
+    monkeypatch.setattr(steps, "step_vae", compiled)
+    benchmark.main(["step_vae", "--json", str(tmp_path / "rows.json")])
+    assert [row["compile_s"] for row in json.loads((tmp_path / "rows.json").read_text())] == [12.5]
+    assert "12.5" in capsys.readouterr().out
+
+
+def test_a_group_stands_for_its_cases():
+    sampling = chosen(["sampling"])
+    assert {"sampling_made", "sampling_gated_pixel_cnn", "sampling_diagonal_lstm"} <= set(sampling)
+    assert all(name.startswith("sampling_") for name in sampling)
+    assert chosen(["lstm", "sampling_made", "sampling"])[:2] == ["lstm", "sampling_made"]
+    assert len(chosen(["sampling_made", "sampling"])) == len(sampling)
+    with pytest.raises(ValueError, match="unknown case 'samplign': did you mean 'sampling'"):
+        chosen(["samplign"])
+
+
+@pytest.mark.parametrize("name", causal.UNMASKED)
+def test_without_masks_a_network_sees_later_pixels_and_costs_as_much(name):
+    """As many parameters, and an output of the first pixel that depends on others; the model's own depends on none."""
+    shape, key = (8, 8, 1), jax.random.key(0)
+    masked = causal.model(name, shape, features=4, layers=1)
+    found = []
+    for model in (masked, causal.without_masks(masked, causal.UNMASKED[name])):
+
+        @jax.jit
+        def gradient(x, model=model):
+            params, _ = model.init(key, {"image": x})
+            flat, unflatten = ravel_pytree(params)
+            params = unflatten(0.3 * jax.random.normal(key, flat.shape))
+            return jax.grad(lambda x: model.apply(params, {}, x)[0, 0, 0].sum())(x), flat.size
+
+        dx, size = gradient(jax.random.uniform(key, (1, *shape)))
+        found.append((bool((dx != 0).any()), int(size)))
+    assert found == [(False, found[0][1]), (True, found[0][1])]
 
 
 def test_the_list_names_every_case(capsys):

@@ -3,12 +3,14 @@
 python -m tools.benchmark --list
 python -m tools.benchmark --json benchmark.json            # all cases, about 6 minutes on 2 cores
 python -m tools.benchmark step_vae lstm --rounds 100
+python -m tools.benchmark sampling --json sampling.json    # all cases that begin with sampling_
 python -m tools.benchmark --profile conv_stack             # where a step's time goes
 
 A ratio is (time of the other) / (time of ours), the median over rounds, with its quartiles: above 1, ours is faster. In
 a round each contender trains for a while, one after another in random order. The file gets a list of rows {"name",
 "median_ms", "against", "ratio", "rounds", "ratio_low", "ratio_high", "against_ms", "machine"}, times in milliseconds a
-training step. Run it while nothing else does: two programs on one core measure each other.
+step, which is a training step or what `--list` says; samplers' have "compile_s" too, how long ours took to compile. Run
+it while nothing else does: two programs on one core measure each other.
 """
 
 import argparse
@@ -27,7 +29,7 @@ from rich.table import Table
 from gen_models import cli
 from gen_models.console import console, say
 from gen_models.errors import unknown
-from tools.benchmarks import CASES
+from tools.benchmarks import CASES, chosen
 
 PROFILED_STEPS = 10
 NO_TORCH = "PyTorch is not installed: pip install 'gen_models[benchmark]'"
@@ -47,15 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     if options.list:
         return _list()
-    for name in options.names:
-        if name not in CASES:
-            raise unknown("case", name, CASES)
+    names = chosen(options.names)
     for option in ("rounds", "top"):
         value = getattr(options, option)
         if value is not None and value < 1:
             raise ValueError(f"--{option} must be 1 or more, got {value}")
-    if options.profile and len(options.names) != 1:
-        raise ValueError(f"--profile takes one case, got {len(options.names)}: known: {', '.join(CASES)}")
+    if options.profile and len(names) != 1:
+        raise ValueError(f"--profile takes one case, got {len(names)}: known: {', '.join(CASES)}")
     if options.profile and options.json is not None:
         raise ValueError("--json is for what is measured without --profile, which slows the steps")
     if options.json is not None and not options.json.absolute().parent.is_dir():
@@ -67,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     start()
     if options.profile:
-        return show_profile(options.names[0], options.contender, options.top)
+        return show_profile(names[0], options.contender, options.top)
     found = []
-    for name in options.names or CASES:
+    for name in names or CASES:
         found += run_case(name, options.rounds, options.seed)
         if options.json is not None:  # after each case: those that were measured stay, whatever comes
             options.json.write_text(json.dumps(found, indent=1) + "\n")
@@ -94,19 +94,25 @@ def run_case(name: str, rounds: int | None = None, seed: int = 0) -> list[dict[s
             status.update(f"{name}: round {done} of {rounds}")
 
         times = measure(contenders, rounds, seconds=case.seconds, settle=case.settle, seed=seed, after_round=count)
-    return rows(name, times, machine)
+    found = rows(name, times, machine)
+    took = next(iter(contenders.values())).compile_seconds
+    return [row | {"compile_s": took} for row in found] if took is not None else found
 
 
 def show(found: Sequence[dict[str, Any]]) -> None:
     """The rows as a table."""
     table = Table(caption="ratio: time of the other / time of ours; its quartiles over rounds", caption_justify="left")
     for column in ("case", "ms a step", "against", "ms a step", "ratio", "quartiles", "rounds"):
-        table.add_column(column, justify="left" if column in ("case", "against") else "right")
+        name = column in ("case", "against")
+        table.add_column(column, justify="left" if name else "right", no_wrap=name)
+    compiled = any("compile_s" in row for row in found)
+    if compiled:
+        table.add_column("compiled in s", justify="right")
     for row in found:
         ours, other = f"{row['median_ms']:.2f}", f"{row['against_ms']:.2f}"
         quartiles = f"{row['ratio_low']:.3f} to {row['ratio_high']:.3f}"
         cells = (row["name"], ours, row["against"], other, f"{row['ratio']:.3f}", quartiles, str(row["rounds"]))
-        table.add_row(*cells)
+        table.add_row(*cells, *([f"{row['compile_s']:.1f}" if "compile_s" in row else ""] if compiled else []))
     console.print(table)
     if not _version("torch"):
         say(escape(NO_TORCH))

@@ -1,9 +1,11 @@
 """What `tools/benchmark.py` measures: cases by name. Imports no JAX; a case imports its module when it is built."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
+
+from gen_models.errors import unknown
 
 
 class Contender(NamedTuple):
@@ -13,20 +15,24 @@ class Contender(NamedTuple):
     parameters: int  # how many are trained
     steps: int = 1  # training steps in one call
     hlo: Callable[[], str] | None = None  # the compiled program as text; None: not one of XLA's
+    compile_seconds: float | None = None  # what compiling it took, where that was measured
 
 
 class Case(NamedTuple):
     """A comparison. Its first contender is ours, which every other is compared with."""
 
-    module: str  # of this package; its function of the case's name takes an `ExitStack` and returns the contenders
+    module: str  # of this package
     about: str
     rounds: int = 30
     seconds: float = 0.3  # that a contender's turn lasts in a round, at least one call
     settle: bool = True  # a turn begins with a call that is not timed
+    function: str | None = None  # of the module, (ExitStack, *arguments) -> contenders; None: that of the case's name
+    arguments: tuple[str, ...] = ()
 
     def build(self, name: str, stack: ExitStack) -> dict[str, Contender]:
         """The contenders by name; `stack` closes what they opened."""
-        return getattr(importlib.import_module(f"tools.benchmarks.{self.module}"), name)(stack)
+        module = importlib.import_module(f"tools.benchmarks.{self.module}")
+        return getattr(module, self.function or name)(stack, *self.arguments)
 
 
 CASES: dict[str, Case] = {
@@ -42,3 +48,58 @@ CASES: dict[str, Case] = {
     "mlp_vae": Case("layers", "MLP VAE 784-512-512-32, Bernoulli likelihood, batch 128, Adam", 60),
     "lstm": Case("layers", "LSTM, 256 inputs and features, 128 steps, batch 32, Adam"),
 }
+
+_PIXEL_MODELS = (
+    "pixel_cnn",
+    "gated_pixel_cnn",
+    "pixel_cnn_pp",
+    "row_lstm",
+    "diagonal_lstm",
+    "image_gpt",
+    "pixel_snail",
+)
+_CONVOLUTIONS = ("pixel_cnn", "gated_pixel_cnn", "pixel_cnn_pp", "pixel_snail")
+
+
+def _causal(function: str, about: str, names: tuple[str, ...], rounds: int, **options) -> dict[str, Case]:
+    """A case for each model, called by both names."""
+    cases = {}
+    for name in names:
+        cases[f"{function}_{name}"] = Case(
+            "causal", f"{name}: {about}", rounds, **options, function=function, arguments=(name,)
+        )
+    return cases
+
+
+CASES |= _causal(
+    "sampling",
+    "16 images 28x28x1 drawn with caches, against one scan of full forward passes; a step is all of it",
+    ("fvsbn", "nade", "made", *_PIXEL_MODELS),
+    3,
+    settle=False,
+)
+CASES |= _causal(
+    "area", "a pixel of 16 images drawn with caches, in images of 16, 32 and 64 pixels a side", _PIXEL_MODELS, 5
+)
+CASES |= _causal(
+    "unmasked", "a training step, batch 32, against plain convolutions with the same windows", _CONVOLUTIONS, 15
+)
+CASES["step_recurrent"] = Case(
+    "causal", "a training step of three layers: Diagonal BiLSTM, Row LSTM, PixelCNN, 32 wide, batch 32", 15
+)
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """The cases of these names, in their order; `sampling` stands for all whose names begin with `sampling_`.
+
+    Raises:
+      ValueError: no case has such a name.
+    """
+    found: list[str] = []
+    for name in names:
+        group = [name] if name in CASES else [case for case in CASES if case.startswith(f"{name}_")]
+        if not group:
+            groups = {case.partition("_")[0] for case, what in CASES.items() if what.function}
+            raise unknown("case", name, [*CASES, *sorted(groups)])
+        found += [case for case in group if case not in found]
+    return found
