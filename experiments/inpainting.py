@@ -13,13 +13,10 @@ from experiments import likelihood_ladder as ladder
 from gen_models import cli
 from gen_models.config import Experiment
 
-variants = {
-    name: config
-    for name, config in ladder.variants.items()
-    if config.model != "vae" and not name.startswith("accelerator")
-}
+variants = {name: config for name, config in ladder.variants.items() if config.model != "vae"}
+swept = tuple(name for name in ladder.EXPERIMENT.swept or () if name in variants)
 
-EXPERIMENT = Experiment("experiments.inpainting", __doc__, variants, ladder.build)
+EXPERIMENT = Experiment("experiments.inpainting", __doc__, variants, ladder.build, swept)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

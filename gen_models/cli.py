@@ -29,9 +29,7 @@ def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     try:
         if variant == "sweep":
             return _sweep(experiment, words)
-        if variant not in experiment.variants:
-            raise InputError(unknown("variant", variant, [*experiment.variants, "sweep"]))
-        config = _parse(experiment, variant, words)
+        config = parse(experiment, variant, words)
         return run(experiment, variant, config)[0]
     except InputError as error:
         return complain(error)
@@ -81,10 +79,18 @@ def run_directory(experiment: Experiment, variant: str, seed: int, root: str | P
     return base / variant / str(seed)
 
 
-def _parse(experiment: Experiment, variant: str, words: Sequence[str]) -> Any:
+def parse(experiment: Experiment, variant: str | None, words: Sequence[str]) -> Any:
+    """The config that `--field value ...` make of a variant's, by default the first's.
+
+    Raises:
+      InputError: there is no such variant. A mistyped option ends the process, with a message.
+    """
     import tyro
 
     first = next(iter(experiment.variants))
+    variant = first if variant is None else variant
+    if variant not in experiment.variants:
+        raise InputError(unknown("variant", variant, [*experiment.variants, "sweep"]))
     names = ", ".join(f"{name} (default)" if name == first else name for name in experiment.variants)
     usage = f"Variants: {names}; or sweep --seeds N.\nDefaults below are those of '{variant}'."
     default = experiment.variants[variant]
@@ -124,12 +130,14 @@ def _sweep(experiment: Experiment, words: Sequence[str]) -> int:
     """Every variant with every seed, one after another; a table of means and standard deviations."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {experiment.name} sweep",
-        description="All variants, seeds 0 to N-1 for each, one run after another. Other options override that field "
-        "of every variant.",
+        description="Variants with seeds 0 to N-1 each, one run after another. Other options override that field of "
+        "every variant.",
         allow_abbrev=False,
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
-    parser.add_argument("--variants", nargs="+", default=list(experiment.variants), help="default: all")
+    swept = list(experiment.swept or experiment.variants)
+    which = "all" if experiment.swept is None else ", ".join(swept)
+    parser.add_argument("--variants", nargs="+", default=swept, help=f"default: {which}")
     parser.add_argument("--run-dir", help="runs go to RUN_DIR/<variant>/<seed>; by default under runs/<experiment>")
     options, rest = parser.parse_known_args(words)
     if options.seeds < 1:
@@ -137,7 +145,7 @@ def _sweep(experiment: Experiment, words: Sequence[str]) -> int:
     for name in options.variants:
         if name not in experiment.variants:
             raise InputError(unknown("variant", name, experiment.variants))
-    configs = {name: _parse(experiment, name, rest) for name in options.variants}  # typing errors before the first run
+    configs = {name: parse(experiment, name, rest) for name in options.variants}  # typing errors before the first run
     results: dict[str, list[list[Figure]]] = {}
     worst = FINISHED
     for name, config in configs.items():

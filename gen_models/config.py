@@ -57,6 +57,7 @@ class Experiment(NamedTuple):
     variants: Mapping[str, Any]  # name -> frozen RunConfig; the first is the default
     # config -> `gen_models.experiment.Job`; raises ValueError, OSError or ImportError for bad input, before it compiles
     build: Callable[[Any], Any]
+    swept: tuple[str, ...] | None = None  # variants of a sweep that names none; None: all
 
 
 class InputError(Exception):

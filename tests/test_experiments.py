@@ -13,9 +13,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import experiments
 from gen_models import cli, config
+from gen_models.training import fit
 
 ROOT = Path(__file__).parent.parent
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -40,9 +42,9 @@ TINY = {
 
 TINY["likelihood_ladder"] = ["--batch-size", "8", "--features", "4", "--layers", "1", "--hidden", "8", "--latent", "2"]
 TINY["likelihood_ladder"] += ["--dataset", "digits", "--importance-samples", "2", "--evaluated", "20"]
-TINY["inpainting"] = TINY["pixel_rnn_ablation"] = TINY["likelihood_ladder"]
+TINY |= dict.fromkeys(("inpainting", "pixel_rnn_ablation", "published_likelihood"), TINY["likelihood_ladder"])
 # Other questions asked of the ladder's own `build`: their tests say nothing new, and are slow ones.
-OF_THE_LADDER = ("inpainting", "pixel_rnn_ablation")
+OF_THE_LADDER = ("inpainting", "pixel_rnn_ablation", "published_likelihood")
 TINY["gan_grid"] += ["--generator-hidden", "8", "--discriminator-hidden", "8"]
 
 
@@ -151,6 +153,33 @@ def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(na
     else:
         assert status == config.BAD_INPUT and not (tmp_path / "run").exists()
         assert f"python -m tools.prepare_data {dataset}" in capsys.readouterr().err
+
+
+@pytest.mark.slow  # 14 minutes and 12 GiB: the sizes are those of the papers
+@pytest.mark.parametrize("variant", _experiment("published_likelihood").variants)
+def test_published_sizes_take_two_steps(variant, tmp_path):
+    """On noise of the data's shape, a batch of two: they fit together, and their losses are finite."""
+    shape = (28, 28) if variant.startswith("mnist") else (32, 32, 3)
+    for split in ("train", "validation", "test"):
+        for i in range(2):
+            path = tmp_path / split / "noise" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.random.default_rng(i).integers(0, 256, shape, np.uint8)).save(path)
+    small = ["--dataset", f"folder:{tmp_path}", "--batch-size", "2", "--train-split", "train", "--evaluate-every", "0"]
+    job = _experiment("published_likelihood").build(
+        cli.parse(_experiment("published_likelihood"), variant, [*small, "--steps", "2"])
+    )
+    state = job.init(jax.random.key(0))
+    before = jax.tree.map(np.asarray, state.params)
+    outcome = fit(job.step, state, job.batches, steps=2, key=jax.random.key(1))
+    assert (outcome.status, outcome.step) == ("finished", 2)
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(outcome.state.params), strict=True):
+        assert np.isfinite(new).all()
+        assert old.shape == new.shape
+    assert any(
+        (old != new).any()
+        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(outcome.state.params), strict=True)
+    )
 
 
 @pytest.mark.parametrize(
