@@ -6,8 +6,11 @@
 
 Each model is trained as in `experiments.likelihood_ladder`, then draws the missing pixels one after another given all
 before them, four times for each image: `samples/completions.png` has the image, its upper half and the completions. The
-models are exact for this: the upper half comes first in their order. (A VAE has no such order and is left out.)
+models are exact for this: the upper half comes first in their order, and the figure is log p of the lower half given
+the upper one. (A VAE has no such order and is left out.)
 """
+
+from functools import partial
 
 from experiments import likelihood_ladder as ladder
 from gen_models import cli
@@ -16,7 +19,7 @@ from gen_models.config import Experiment
 variants = {name: config for name, config in ladder.variants.items() if config.model != "vae"}
 swept = tuple(name for name in ladder.EXPERIMENT.swept or () if name in variants)
 
-EXPERIMENT = Experiment("experiments.inpainting", __doc__, variants, ladder.build, swept)
+EXPERIMENT = Experiment("experiments.inpainting", __doc__, variants, partial(ladder.build, completing=True), swept)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

@@ -111,7 +111,9 @@ def say(text: str, path: Path | None = None) -> None:
 
 
 def plain_value(value: float, spread: float | None) -> str:
-    """The value to the first two digits of its spread, or to four significant ones."""
+    """The value to the first two digits of its spread, or to four significant ones; large whole numbers as they are."""
+    if (spread is None or spread == 0) and float(value).is_integer() and abs(value) >= 1000:
+        return f"{value:,.0f}"
     if spread is None or not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):
         return f"{value:.4g}" if abs(value) < 1e5 or not math.isfinite(value) else f"{value:,.0f}"
     digits = max(0, 1 - math.floor(math.log10(spread)))

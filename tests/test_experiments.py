@@ -155,7 +155,38 @@ def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(na
         assert f"python -m tools.prepare_data {dataset}" in capsys.readouterr().err
 
 
-@pytest.mark.slow  # 14 minutes and 12 GiB: the sizes are those of the papers
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("likelihood_ladder", ["--train-split", "test"], "the test split, which must not be trained on"),
+        ("likelihood_ladder", ["made", "--conditional"], "made takes no labels; these do: pixel_cnn"),
+        ("likelihood_ladder", ["made", "--levels", "4"], "made is for binary images: --levels must be 2, got 4"),
+        ("inpainting", ["made", "--masks", "2"], "lower halves need one order"),
+        ("inpainting", ["made", "--model", "vae"], "lower halves need one order"),
+    ],
+)
+def test_rungs_refuse_what_they_cannot_do(name, words, message, tmp_path, capsys):
+    assert _main(name, *words, "--dataset", "digits", "--run-dir", str(tmp_path / "run")) == config.BAD_INPUT
+    assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_a_conditional_model_completes_halves(tmp_path, capsys):
+    """Labels reach the loss, the likelihoods and the sampler; and the noise of evaluation is the seed's."""
+    run = tmp_path / "run"
+    words = [*TINY["inpainting"], "--conditional", "--steps", "2", "--run-dir", str(run)]
+    assert _main("inpainting", *words) == config.FINISHED
+    figures = {figure["name"]: figure["value"] for figure in json.loads((run / "result.json").read_text())["figures"]}
+    assert 0 < figures["NLL, lower half"] < figures["NLL"]
+    assert (run / "samples" / "completions.png").exists()
+    from gen_models.experiment import keys, load_run
+
+    _, _, job, state = load_run(run)
+    assert "label_0" in state.params
+    again, other = ({f.name: f.value for f in job.figures(state, key)} for key in (keys(0)[3], jax.random.key(7)))
+    assert again["NLL"] == figures["NLL"] != other["NLL"]
+
+
+@pytest.mark.slow  # 37 minutes beside a training: the sizes are those of the papers
 @pytest.mark.parametrize("variant", _experiment("published_likelihood").variants)
 def test_published_sizes_take_two_steps(variant, tmp_path):
     """On noise of the data's shape, a batch of two: they fit together, and their losses are finite."""

@@ -1,16 +1,19 @@
-"""Compare finished runs of one experiment: a table of their figures, and their samples side by side.
+"""Compare finished runs of one experiment: tables of their figures, and their samples side by side.
 
 python -m tools.ladder runs/likelihood_ladder
 python -m tools.ladder runs/likelihood_ladder --out ladder.png --markdown ladder.md
 
-Reads `result.json` and `samples/samples.png` of every finished run below the folder; runs of one variant (seeds) share
-a row, with the mean and the sample standard deviation over them.
+Reads `result.json` and `samples/samples.png` of every finished run below the folder. Runs of one config with several
+seeds share a row, with the mean and the sample standard deviation over them; what was measured on other images stands
+in another table, as its figures are not to be compared.
 """
 
 import argparse
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from gen_models import cli
 from gen_models.runs import Figure, Run, read_json
@@ -29,25 +32,64 @@ def main() -> None:
     if not runs:
         raise ValueError(f"no finished run in {arguments.folder}: each needs a result.json")
     rows = table(runs, arguments.by)
-    _show(rows, arguments.markdown)
+    _show(rows, {name: len(some) for name, some in runs.items()}, arguments.by, arguments.markdown)
     out = arguments.out or arguments.folder / arguments.picture
     drawn = pictures({name: runs[name][0] for name in rows}, arguments.picture, out)
-    print(f"{arguments.picture} of {drawn} variants: {out}")
+    print(f"{arguments.picture} of {drawn} rows: {out}")
 
 
 def finished(folder: Path) -> dict[str, list[Run]]:
-    """{variant: its finished runs}, from every result.json below the folder."""
-    found: dict[str, list[Run]] = {}
+    """{row: its finished runs}, from every result.json below the folder.
+
+    A row is called by its variant; where runs of a variant have several configs, by the fields that differ as well.
+    """
+    groups: dict[str, dict[str, list[Run]]] = {}
     for path in sorted(folder.rglob("result.json")):
         run = Run(path.parent)
-        found.setdefault(str(run.config()["variant"]), []).append(run)
+        variant = str(run.config()["variant"])
+        groups.setdefault(variant, {}).setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
+    found = {}
+    for variant, configs in groups.items():
+        settings = [_settings(runs[0]) for runs in configs.values()]
+        differing = [
+            name for name in settings[0] | settings[-1] if len({json.dumps(s.get(name)) for s in settings}) > 1
+        ]
+        for one, runs in zip(settings, configs.values(), strict=True):
+            what = ", ".join(f"{name}={one.get(name)}" for name in differing)
+            found[f"{variant} ({what})" if what else variant] = runs
     return found
 
 
-def table(runs: Mapping[str, Sequence[Run]], by: str) -> dict[str, dict[str, tuple[float, float | None, str, str]]]:
-    """{variant: {figure: (mean, spread, unit, note)}}, the largest of the figure `by` first.
+NOT_ASKED = {
+    "seed",
+    "run_dir",
+    "data_dir",
+    "log_every",
+    "evaluate_every",
+    "evaluated",
+    "draw_every",
+    "checkpoint_every",
+}
+NOT_ASKED |= {"tensorboard", "coordinator", "processes", "process_id", "shard_parameters"}
 
-    The spread is the sample standard deviation over runs; of a lone run the figure's own, which is over examples.
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The fields of a run's config that may change its figures, but for the seed."""
+    return {name: value for name, value in run.config()["config"].items() if name not in NOT_ASKED}
+
+
+class Cell(NamedTuple):
+    """A figure of some runs."""
+
+    mean: float
+    spread: float | None  # over runs; of a lone run the figure's own, which is over examples
+    unit: str
+    note: str
+    measured_on: str
+
+
+def table(runs: Mapping[str, Sequence[Run]], by: str) -> dict[str, dict[str, Cell]]:
+    """{row: {figure: its cell}}, the largest of the figure `by` first.
 
     Raises:
       ValueError: no run has the figure `by`.
@@ -65,40 +107,53 @@ def table(runs: Mapping[str, Sequence[Run]], by: str) -> dict[str, dict[str, tup
     if not any(by in row for row in rows.values()):
         known = sorted({key for row in rows.values() for key in row})
         raise ValueError(f"no run has the figure {by!r}: known: {', '.join(known)}")
-    return dict(sorted(rows.items(), key=lambda row: -row[1][by][0] if by in row[1] else math.inf))
+    return dict(sorted(rows.items(), key=lambda row: -row[1][by].mean if by in row[1] else math.inf))
 
 
-def _of_runs(figures: Sequence[Figure]) -> tuple[float, float | None, str, str]:
+def _of_runs(figures: Sequence[Figure]) -> Cell:
     values = [figure.value for figure in figures]
     mean, spread = sum(values) / len(values), figures[0].spread
     if len(values) > 1:
         spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return mean, spread, figures[0].unit, figures[0].note
+    return Cell(mean, spread, figures[0].unit, figures[0].note, figures[0].measured_on)
 
 
-def _show(rows, markdown: Path | None) -> None:
+def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by: str, markdown: Path | None) -> None:
+    """A table for each set of images that the figure `by` was measured on."""
     from rich.table import Table
 
     from gen_models.console import console, plain_value
 
-    names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    units = {name: row[name][2] for row in rows.values() for name in row}
-    heads = ["variant", *(f"{name} [{units[name]}]" if units[name] else name for name in names), "likelihood"]
-    lines = []
+    places: dict[str, dict[str, Mapping[str, Cell]]] = {}
     for variant, row in rows.items():
-        cells = [plain_value(*row[name][:2]) if name in row else "" for name in names]
-        lines.append([variant, *cells, next(iter(row.values()))[3]])
-    shown = Table(*heads)
-    for line in lines:
-        shown.add_row(*line)
-    console.print(shown)
-    if markdown is not None:
+        places.setdefault(row[by].measured_on if by in row else f"without {by}", {})[variant] = row
+    text = []
+    for place, some in places.items():
+        names = list(dict.fromkeys(name for row in some.values() for name in row))
+        units = {name: row[name].unit for row in some.values() for name in row}
+        heads = [
+            "variant",
+            *(f"{name} [{units[name]}]" if units[name] else name for name in names),
+            "likelihood",
+            "runs",
+        ]
+        lines = []
+        for variant, row in some.items():
+            cells = [plain_value(row[name].mean, row[name].spread) if name in row else "" for name in names]
+            note = row[by].note if by in row else ""
+            lines.append([variant, *cells, note, str(counts[variant])])
+        shown = Table(*heads, title=place, title_justify="left")
+        for line in lines:
+            shown.add_row(*line)
+        console.print(shown)
         rule = ["---"] * len(heads)
-        markdown.write_text("\n".join("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]) + "\n")
+        text += [place + ":", "", *("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]), ""]
+    if markdown is not None:
+        markdown.write_text("\n".join(text))
 
 
 def pictures(runs: Mapping[str, Run], picture: str, out: Path) -> int:
-    """Each variant's picture beside the others, under its name; returns how many there were."""
+    """Each row's picture beside the others, under its name; returns how many there were."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -7,7 +7,7 @@ Burda et al., Importance Weighted Autoencoders (2016), eq. 8:
 The bound rises with K (their theorem 1) to log p(x), so figures of different K are not to be compared.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -62,35 +62,42 @@ def importance_weighted(
 
 
 def dataset_log_prob(
-    log_prob: Callable[[Params, Stats, Array, Key], Float[Array, "b"]],
+    log_prob: Callable[..., Float[Array, "b"]],
     params: Params,
     stats: Stats,
     batches: Iterable[Mapping[str, Any]],
     key: Key,
     *,
     field: str = "image",
+    condition: Sequence[str] = (),
 ) -> Likelihood:
     """Mean log-probability of a data set's examples, nats; exact or a bound, as `log_prob` is.
 
     Batch i uses the key `fold_in(key, i)`. The sum over examples is kept in float64.
 
     Args:
-      log_prob: (params, stats, x, key) -> [B] nats, as in `Model`; it is compiled here, once for each shape of batch.
+      log_prob: (params, stats, x, key, **condition) -> [B] nats, as in `Model`; it is compiled here, once for each
+        shape of batch.
       params: the model's parameters.
       stats: the model's statistics.
       batches: mappings with `field` and, where a batch is padded, "weight": [B], 1 for an example and 0 for padding.
       key: a typed key.
       field: the entry of a batch that holds x.
+      condition: entries that `log_prob` takes by their names, such as "label".
 
     Raises:
-      ValueError: a batch lacks `field`, a weight does not fit its batch, or there is no example at all.
+      ValueError: a batch lacks an entry, a weight does not fit its batch, or there is no example at all.
     """
     compiled = jax.jit(log_prob)
     values, weights = [], []
     for index, batch in enumerate(batches):
         if field not in batch:
             raise ValueError(f"a batch has no {field!r}, only {sorted(batch)}: name the entry that holds x as field=")
-        value = np.asarray(compiled(params, stats, batch[field], jax.random.fold_in(key, index)), np.float64)
+        missing = [name for name in condition if name not in batch]
+        if missing:
+            raise ValueError(f"a batch has no {missing[0]!r}, which is a condition, only {sorted(batch)}")
+        given = {name: batch[name] for name in condition}
+        value = np.asarray(compiled(params, stats, batch[field], jax.random.fold_in(key, index), **given), np.float64)
         weight = np.asarray(batch.get("weight", np.ones_like(value)), np.float64)
         if weight.shape != value.shape:
             raise ValueError(f"weight has the shape {weight.shape}, but the batch's log-probabilities {value.shape}")

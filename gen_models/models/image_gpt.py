@@ -26,7 +26,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.nn.causal_attention import CausalAttention, Previous, WithinPixel, at_position, level_weights
-from gen_models.nn.dropout import Dropout
+from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.heads import categorical
 from gen_models.nn.pixel_model import pixel_model
 
@@ -62,7 +62,8 @@ def image_gpt(
         statistics stay float32.
 
     Raises:
-      ValueError: a size is not positive, `heads` does not divide `features`, or the channels `head_features`.
+      ValueError: a size is not positive, `heads` does not divide `features`, the channels do not divide
+        `head_features`, or `dropout` is not in [0, 1).
     """
     shape = tuple(shape)
     if min(shape) < 1:
@@ -77,6 +78,7 @@ def image_gpt(
         raise ValueError(
             f"{heads} heads must divide features={features}, and {shape[-1]} channels head_features={head_features}"
         )
+    check_dropout(dropout)
     head = categorical(shape[-1], levels)
     network = _ImageGPT(
         features, layers, heads, mlp_features, head_features, head.outputs, levels, dropout, classes, chunk, dtype

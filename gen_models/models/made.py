@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Int
 
 from gen_models.core import Model
-from gen_models.nn.dropout import Dropout
+from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.in_order import OneByOne, binary_model, image_size
 
 
@@ -56,8 +56,7 @@ def made(
     size = image_size(shape, masks=masks, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
     if not hidden:
         raise ValueError("MADE needs a hidden layer, got hidden=(): fvsbn is the model without")
-    if isinstance(dropout, int | float) and not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be within [0, 1), got {dropout}")
+    check_dropout(dropout)
     degrees = draw_degrees(size, hidden, masks, natural_order, mask_seed)
     hidden_names = [f"hidden_{i}" for i in range(len(hidden))]
 

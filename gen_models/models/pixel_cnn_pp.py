@@ -34,7 +34,7 @@ from jaxtyping import Array
 from gen_models.core import Model
 from gen_models.nn.causal import CausalConv, RowConv
 from gen_models.nn.causal_resampling import CornerConv, PixelUp, RowDown, RowUp, once_a_block
-from gen_models.nn.dropout import Dropout
+from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.heads import categorical, discretised_logistic_mixture
 from gen_models.nn.pixel_model import pixel_model
 
@@ -63,7 +63,7 @@ def pixel_cnn_pp(
       mixtures: logistic distributions in a pixel's mixture; None: a softmax over the levels, for one channel.
       dropout: probability with which a unit inside a block is dropped in training; may be traced.
       classes: of labels to condition on; None: unconditional.
-      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, outputs and losses stay float32.
 
     Raises:
       ValueError: a size is not positive, 2 ** (resolutions - 1) does not divide the height and the width, `dropout` is
@@ -78,8 +78,7 @@ def pixel_cnn_pp(
             f"{resolutions=} halve an image {resolutions - 1} times, so {divisor} must divide its height and width, "
             f"got {height}x{width}: pad or crop the images, or take fewer resolutions"
         )
-    if isinstance(dropout, int | float) and not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    check_dropout(dropout)
     if mixtures is None and channels > 1:
         raise ValueError(
             f"mixtures=None is a softmax for one channel, got {channels} channels: their pixels need a mixture"
@@ -108,7 +107,8 @@ class _PixelCNNPP(nn.Module):
         block = partial(_Block, dropout=self.dropout, train=train, classes=self.classes, dtype=self.dtype)
         body = _Resolution(self.blocks, self.resolutions, block, self.dtype, name="body")
         pixels = body(rows, pixels, label, at)[1]
-        return nn.Dense(self.outputs, dtype=self.dtype, name="outputs")(nn.elu(pixels)).astype(jnp.float32)
+        # Never in half precision, where the levels near 255 are half a level apart.
+        return nn.Dense(self.outputs, dtype=jnp.float32, name="outputs")(nn.elu(pixels))
 
 
 class _Resolution(nn.Module):

@@ -17,7 +17,8 @@ What the right-hand direction brings to row i are features of row i - 1 and abov
 row i - 1, as a pixel's features do not hold the pixel itself. So only pixels whose first convolution reaches that
 column see it. That follows from the paper's masks and shift.
 
-Differs from the paper: no multi-scale generation (section 3.6); binary images have a softmax of two levels; skip
+Differs from the paper: its "two layers" of ReLU and 1 x 1 convolution are read as these two, where `pixel_cnn.py` has a
+third for the logits; no multi-scale generation (section 3.6); binary images have a softmax of two levels; skip
 connections lead from each layer's LSTM to what the last two layers read, where the last layer's output goes anyway.
 """
 

@@ -31,7 +31,7 @@ from jax.typing import DTypeLike
 from gen_models.core import Model
 from gen_models.nn.causal import CausalConv
 from gen_models.nn.causal_attention import CausalAttention, Previous, WithinPixel, at_position
-from gen_models.nn.dropout import Dropout
+from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.heads import categorical, discretised_logistic_mixture
 from gen_models.nn.pixel_model import pixel_model
 
@@ -73,8 +73,8 @@ def pixel_snail(
         float32.
 
     Raises:
-      ValueError: a size is not positive, `heads` does not divide the features of keys and values, or the channels
-        `head_features`.
+      ValueError: a size is not positive, `heads` does not divide the features of keys and values, the channels do
+        not divide `head_features`, or `dropout` is not in [0, 1).
     """
     shape = tuple(shape)
     if min(shape) < 1:
@@ -100,6 +100,7 @@ def pixel_snail(
         raise ValueError(f"{heads} heads must divide key_features={key_features} and value_features={value_features}")
     if head_features % shape[-1]:
         raise ValueError(f"{shape[-1]} channels must divide head_features={head_features}")
+    check_dropout(dropout)
     if mixtures is None:
         head = categorical(shape[-1], levels)
     else:

@@ -199,8 +199,8 @@ class WithinPixel(nn.Module):
         """The outputs, float32."""
         colours = image.shape[-1]
         if not self.by_channel or colours == 1:
-            outputs = nn.Dense(self.outputs, kernel_init=self.kernel_init, dtype=self.dtype, name="outputs")(x)
-            return outputs.astype(jnp.float32)
+            # Never in half precision, where the levels near 255 are half a level apart.
+            return nn.Dense(self.outputs, kernel_init=self.kernel_init, dtype=jnp.float32, name="outputs")(x)
         if self.hidden % colours:
             raise ValueError(f"{colours} channels must divide the hidden features, got {self.hidden}")
         by_colour = partial(CausalConv, window=(1, 1), colours=colours, dtype=self.dtype)

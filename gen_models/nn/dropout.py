@@ -9,6 +9,16 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 
+def check_dropout(rate: float | Array) -> None:
+    """Refuse what is no probability of being dropped; a traced rate is taken as it is.
+
+    Raises:
+      ValueError: it is not in [0, 1).
+    """
+    if isinstance(rate, int | float) and not 0 <= rate < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {rate}")
+
+
 class Dropout(nn.Module):
     """Zeroes each unit with probability `rate` where `train`; draws from the "dropout" stream of keys."""
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from gen_models.core import Key, Model, Params
 from gen_models.distributions import bernoulli_log_prob
 from gen_models.errors import unknown
-from gen_models.nn.inputs import check_temperature, completion, images
+from gen_models.nn.inputs import check_temperature, completion, images, seen_of, within_levels
 
 SAMPLERS = ("cached", "naive")
 Index = int | Int[Array, ""]  # a member, 0 to K - 1
@@ -47,13 +47,15 @@ def binary_model(
       loss: minus the mean of log p_k(x), in nats per image, k = step mod K; not `train`: of log p(x). Metrics:
         "bits_per_dim".
       apply(params, stats, x, index=0): logits [B, *shape] of each variable given those before it, of member `index`.
-      log_prob(params, stats, x, key=None, index=None): exact, [B] nats, of the mixture, in K passes; or of one member.
+      log_prob(params, stats, x, key=None, index=None, mask=None): exact, [B] nats, of the mixture, in K passes; or of
+        one member, and with `mask`, [H, W] or [B, H, W], summed over the pixels where it is true, each given those
+        before it. What is neither 0 nor 1 has no probability: NaN inside of `jit`, an error outside.
       sample(params, stats, key, n, index=None, given=None, mask=None, temperature=1.0, method="cached", progress=None):
         float32 [n, *shape] of zeros and ones. Each image is from a random member (n images from as many different ones
         as there are), or from `index`. Where `mask`, [H, W] or [n, H, W], is true, pixels are those of `given`,
         [n, H, W, C], and others are drawn given those before them in the member's order. `progress` is called with
-        (variables done, variables) a hundred times or so. The method "naive" runs the whole network for each variable:
-        the same images, for comparison.
+        (variables done, variables) a hundred times or so, at last with all done. The method "naive" runs the whole
+        network for each variable: the same images, for comparison.
 
     Args:
       shape: (height, width, channels).
@@ -63,7 +65,7 @@ def binary_model(
       one_by_one: (params, index, n) -> the same logits one by one, for n images.
 
     Raises:
-      ValueError: a batch of another shape.
+      ValueError: a batch of another shape or of other values, or a member that there is not.
     """
     shape = tuple(shape)
     members, size = orders.shape
@@ -71,22 +73,40 @@ def binary_model(
     def flat(x):
         return images({"image": x}, shape).reshape(-1, size)
 
+    def member(index):
+        index = jnp.asarray(index)
+        wrong = (index < 0) | (index >= members)
+        if not isinstance(wrong, jax.core.Tracer) and bool(wrong):
+            raise ValueError(f"index must be from 0 to {members - 1}, as there are {members} members, got {index}")
+        return index
+
     def start(key, batch):
         images(batch, shape)
         return init(key), {}
 
     def apply(params, stats, x, index: Index = 0):
         """Logits [B, *shape] of each variable given those before it in the order of member `index`."""
-        return logits(params, flat(x), index, None).reshape(-1, *shape)
+        return logits(params, flat(x), member(index), None).reshape(-1, *shape)
 
-    def of_member(params, x, index, key=None):
-        return bernoulli_log_prob(x, logits(params, x, index, key))
+    def of_member(params, x, index, key=None, seen=None):
+        fits = within_levels(x.reshape(-1, *shape), 2)
+        each = logits(params, x, index, key)
+        if seen is None:
+            log_p = bernoulli_log_prob(x, each)
+        else:
+            log_p = jnp.where(seen, x * each - jax.nn.softplus(each), 0).sum(-1)
+        return jnp.where(fits, log_p, jnp.nan)
 
-    def log_prob(params, stats, x, key=None, *, index: Index | None = None) -> Float[Array, " b"]:
-        """Exact log p(x), [B] nats; with `index`, of that member."""
+    def log_prob(params, stats, x, key=None, *, index: Index | None = None, mask=None) -> Float[Array, " b"]:
+        """Exact log p(x), [B] nats; with `index`, of that member; with `mask`, of the pixels where it is true."""
         x = flat(x)
+        seen = seen_of(mask, x.shape[0], shape)
+        if seen is not None:
+            seen = jnp.broadcast_to(seen[..., None], (x.shape[0], *shape)).reshape(x.shape)
         if index is not None or members == 1:
-            return of_member(params, x, 0 if index is None else index)
+            return of_member(params, x, 0 if index is None else member(index), seen=seen)
+        if seen is not None:
+            raise ValueError(f"mask needs index: {members} members have orders of their own")
         each = lax.map(lambda index: of_member(params, x, index), jnp.arange(members))
         return jax.nn.logsumexp(each, axis=0) - math.log(members)
 
@@ -116,12 +136,12 @@ def binary_model(
         if method not in SAMPLERS:
             raise unknown("sampling method", method, SAMPLERS)
         check_temperature(temperature)
-        value, pixels = completion(given, mask, n, shape)
+        value, pixels = completion(given, mask, n, shape, 2)
         known = jnp.broadcast_to(pixels[..., None], (n, *shape)).reshape(n, size)
         value = value.reshape(n, size)
         which_key, key = jax.random.split(key)
         groups = min(n, members) if index is None else 1
-        chosen = jax.random.permutation(which_key, members)[:groups] if index is None else jnp.reshape(index, 1)
+        chosen = jax.random.permutation(which_key, members)[:groups] if index is None else member(index)[None]
         each = -(-n // groups)
         rows = jnp.minimum(jnp.arange(groups * each), n - 1).reshape(each, groups)  # image i is of group i mod groups
 
@@ -148,6 +168,7 @@ def binary_model(
                 value[rows[:, group]],
                 temperature,
                 report,
+                max(1, 100 // groups),
             )
 
         x = lax.map(draw, jnp.arange(groups))  # [groups, each, D]
@@ -175,17 +196,17 @@ def raster_order(size: int) -> Int[np.ndarray, "1 d"]:
     return np.arange(size)[None]
 
 
-def _draw(network, key, order, known, value, temperature, report):
+def _draw(network, key, order, known, value, temperature, report, reports):
     """[n, D]: variables in their order, in one scan; variable d is drawn with `fold_in(key, d)`."""
     n, size = known.shape
-    every = max(1, size // 100)
+    every = -(-size // reports)
 
     def one(carry, step):
         d = order[step]
         probability = jax.nn.sigmoid(network.logit(carry, d) / temperature)
         drawn = jax.random.bernoulli(jax.random.fold_in(key, d), probability).astype(jnp.float32)
         drawn = jnp.where(known[:, d], value[:, d], drawn)
-        lax.cond((step + 1) % every == 0, lambda: report(step + 1), lambda: None)
+        lax.cond(((step + 1) % every == 0) | (step + 1 == size), lambda: report(step + 1), lambda: None)
         return network.update(carry, d, drawn), drawn
 
     _, drawn = lax.scan(one, network.carry, jnp.arange(size))  # [D, n], in the order

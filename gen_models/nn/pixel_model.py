@@ -21,7 +21,7 @@ from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.nn.causal import At
 from gen_models.nn.heads import Head, to_unit_range
-from gen_models.nn.inputs import check_temperature, completion, images
+from gen_models.nn.inputs import check_temperature, completion, images, seen_of, within_levels
 
 SAMPLERS = ("cached", "naive")
 
@@ -35,12 +35,16 @@ def pixel_model(
       loss: minus the mean of log p, in nats per image; metrics "bits_per_dim". Reads `batch["image"]`, and with
         `classes` also `batch["label"]`.
       apply(params, stats, x, label=None): the network's outputs for every pixel, [B, H, W, head.outputs].
-      log_prob(params, stats, x, key=None, label=None): exact, [B] nats.
+      log_prob(params, stats, x, key=None, label=None, mask=None): exact, [B] nats. With `mask`, [H, W] or [B, H, W],
+        the sum over pixels where it is true, each given all before it: where these are the last pixels, that is log p
+        of them given the others. Images of what is no integer from 0 to levels - 1 have none: NaN inside of `jit`, an
+        error outside.
       sample(params, stats, key, n, label=None, given=None, mask=None, temperature=1.0, method="cached",
         progress=None): int32 [n, H, W, C]. `label` is [n] integers. Where `mask`, [H, W] or [n, H, W], is true, pixels
         are those of `given`, [n, H, W, C], and the others are drawn from the model given those before them (Oord et
-        al., 2016, figure 1: completions). Logits are divided by `temperature`: 0 takes the most probable. `progress`
-        is called with (rows done, rows) while it runs.
+        al., 2016, figure 1: completions). Logits are divided by `temperature`: 0 takes the most probable level, of a
+        mixture the mean of the most probable component (its scales are multiplied by it). `progress` is called with
+        (rows done, rows) while it runs.
 
     Args:
       network: called as `network(x, label, at, train)`, x scaled to [-1, 1]; see `gen_models/nn/causal.py`.
@@ -50,14 +54,16 @@ def pixel_model(
       classes: of labels that the network takes; None: it takes none.
 
     Raises:
-      ValueError: a size is not positive or `levels` is below 2; a batch of another shape; labels where the model takes
-        none, or none where it does.
+      ValueError: a size or `classes` is not positive or `levels` is below 2; a batch of another shape; labels where the
+        model takes none, none where it does, or of classes that there are not; pixels beyond the levels.
     """
     height, width, channels = shape = tuple(shape)
     if min(shape) < 1:
         raise ValueError(f"sizes must be positive, got {shape=}")
     if levels < 2:
         raise ValueError(f"a pixel needs two levels or more, got {levels=}")
+    if classes is not None and classes < 1:
+        raise ValueError(f"there must be a class or more, or None, got {classes=}")
 
     def labels(label, n):
         if (label is None) != (classes is None):
@@ -65,7 +71,13 @@ def pixel_model(
             raise ValueError(f"the model {needs}, got label={'None' if label is None else 'an array'}")
         if label is not None and jnp.shape(label) != (n,):
             raise ValueError(f"label must be [{n}] integers, got {jnp.shape(label)}")
-        return None if label is None else jnp.asarray(label)
+        if label is None or classes is None:
+            return None
+        label = jnp.asarray(label)
+        wrong = (label < 0) | (label >= classes)
+        if not isinstance(wrong, jax.core.Tracer) and bool(wrong.any()):
+            raise ValueError(f"labels must be from 0 to {classes - 1}, got {int(label[wrong][0])}")
+        return jnp.where(wrong, classes, label)  # of which an embedding is NaN: -1 would be the last class
 
     def init(key, batch):
         images(batch, shape)
@@ -81,17 +93,24 @@ def pixel_model(
         """The network's outputs, [B, H, W, head.outputs]."""
         return outputs(params, x, label)
 
-    def pixels(x):
-        return jnp.round(x).astype(jnp.int32)
+    def of_pixels(params, x, label, *how):
+        """log p of each pixel given those before it, [B, H, W]."""
+        x = images({"image": x}, shape)
+        fits = within_levels(x, levels)
+        log_p = head.log_prob(outputs(params, x, label, *how), x.astype(jnp.int32))
+        return jnp.where(fits[:, None, None], log_p, jnp.nan)
 
-    def log_prob(params, stats, x, key=None, label=None) -> Float[Array, " b"]:
-        """Exact log p(x), [B] nats."""
-        return head.log_prob(outputs(params, x, label), pixels(x)).sum((1, 2))
+    def log_prob(params, stats, x, key=None, label=None, mask=None) -> Float[Array, " b"]:
+        """Exact log p(x), [B] nats, or of the pixels where `mask` is true."""
+        log_p, seen = of_pixels(params, x, label), seen_of(mask, x.shape[0], shape)
+        return (log_p if seen is None else jnp.where(seen, log_p, 0)).sum((1, 2))
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Minus the mean of log p(x) in nats per image; dropout where `train`."""
-        x, label = batch["image"], None if classes is None else batch["label"]
-        value = -head.log_prob(outputs(params, x, label, train, key), pixels(x)).sum((1, 2)).mean()
+        if classes is not None and "label" not in batch:
+            raise ValueError(f"the model needs labels: the batch has no 'label', only {sorted(batch)}")
+        label = None if classes is None else batch["label"]
+        value = -of_pixels(params, images(batch, shape), label, train, key).sum((1, 2)).mean()
         return value, (stats, {"bits_per_dim": value / (height * width * channels * jnp.log(2.0))})
 
     def sample(
@@ -112,8 +131,8 @@ def pixel_model(
             raise unknown("sampling method", method, SAMPLERS)
         check_temperature(temperature)
         label = labels(label, n)
-        given, mask = completion(given, mask, n, shape)
-        given = pixels(given)
+        given, mask = completion(given, mask, n, shape, levels)
+        given = jnp.round(given).astype(jnp.int32)
         draw = partial(_draw, head, key, given, mask, temperature, levels)
         call = partial(network.apply, mutable=["cache"]) if method == "cached" else network.apply
         sampler = _cached if method == "cached" else _naive
