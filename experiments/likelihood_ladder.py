@@ -9,11 +9,10 @@ exact for all but the VAE, whose importance-weighted bound stands in its place a
 images of fewer or all bits to the models that take them; binary images are drawn afresh in every step, or once with
 `--binarisation fixed`.
 
-Measured on 2 CPU cores, seed 0, exact nats per image of MNIST's test split, dynamic binarisation (spread: standard
-error over images):
-  mnist_made             84.96 +- 0.22; published 84.87 (pytorch-generative); 13 min beside other programs
-  mnist_diagonal_lstm    81.41 +- 0.20; published 80.75 (PixelRNN, fixed binarisation); 40 min beside other programs
-The other recipes have not been run at full length yet.
+Measured on 2 CPU cores that other programs shared, seed 0, exact nats per image of MNIST's test split, dynamic
+binarisation, by `python -m tools.evaluate RUN` (spread: standard error over images):
+  mnist_made             84.91 +- 0.22; published 84.87 (pytorch-generative); 13 min
+  mnist_diagonal_lstm    81.33 +- 0.20; published 80.75 (PixelRNN, fixed binarisation); 40 min
 """
 
 from collections.abc import Mapping, Sequence

@@ -17,7 +17,11 @@ from scipy.stats import chisquare
 
 from gen_models.core import Model
 from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
+from gen_models.models.image_gpt import image_gpt
 from gen_models.models.pixel_cnn import pixel_cnn
+from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.pixel_rnn import pixel_rnn
+from gen_models.models.pixel_snail import pixel_snail
 from gen_models.nn import pixel_model
 
 
@@ -28,10 +32,14 @@ class Entry(NamedTuple):
     classes: int | None = None
     by_channel: bool = True  # outputs are [channels, levels], each channel's from those before it; else of whole pixels
     attends: bool = False  # to all earlier positions: the one operation on them that a pixel's step may hold
+    loops: int = 0  # of its layers over a whole row, when one begins
+    constants: int = 0  # of each of the image's pixels, in a step's program: compiled, it makes only those it reads
     kinds: tuple[str, ...] = ("grey", "RGB")
 
 
 _TINY = {"features": 6, "first_window": 5, "head_features": 6}
+_RNN = {"features": 6, "layers": 2, "first_window": 5, "head_features": 6}
+_PP = {"features": 4, "blocks": 1, "resolutions": 1}
 MODELS = {
     "pixel_cnn": Entry(partial(pixel_cnn, **_TINY, blocks=2)),
     "pixel_cnn with labels": Entry(partial(pixel_cnn, **_TINY, blocks=1, classes=3), classes=3, kinds=("grey",)),
@@ -39,10 +47,22 @@ MODELS = {
     "gated_pixel_cnn with labels": Entry(
         partial(gated_pixel_cnn, **_TINY, layers=2, classes=3), classes=3, kinds=("grey",)
     ),
+    "row_lstm": Entry(partial(pixel_rnn, **_RNN, kind="row")),
+    "diagonal_lstm": Entry(partial(pixel_rnn, **_RNN, kind="diagonal"), loops=2),
+    "pixel_cnn_pp": Entry(partial(pixel_cnn_pp, **_PP, mixtures=None), constants=1, kinds=("grey",)),
+    "pixel_cnn_pp with a mixture": Entry(
+        partial(pixel_cnn_pp, **_PP, mixtures=2), by_channel=False, constants=1, kinds=("RGB",)
+    ),
+    "image_gpt": Entry(partial(image_gpt, features=8, layers=2, heads=2), attends=True),
+    "pixel_snail": Entry(partial(pixel_snail, features=6, blocks=2, residual_blocks=1, key_features=4), attends=True),
 }
 KINDS = {"grey": ((5, 4, 1), 2), "RGB": ((4, 3, 3), 3)}  # shape, levels
 ENUMERATED = {"grey": ((3, 3, 1), 2), "RGB": ((2, 2, 3), 2)}  # 512 and 4096 images
-CASES = [(name, kind) for name, entry in MODELS.items() for kind in entry.kinds]
+CASES = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] if entry.attends and kind == "RGB" else [])  # the longest
+    for name, entry in MODELS.items()
+    for kind in entry.kinds
+]
 COUNT = 6  # images a sampler draws
 
 each_case = pytest.mark.parametrize(("name", "kind"), CASES)
@@ -224,7 +244,9 @@ def test_labels_change_the_model(name):
     assert (np.abs(np.diff(values, axis=0)) > 1e-3).all()
 
 
-@pytest.mark.parametrize("name", ["pixel_cnn", "gated_pixel_cnn"])
+@pytest.mark.parametrize(
+    "name", [name for name, entry in MODELS.items() if "grey" in entry.kinds and not entry.classes]
+)
 def test_samples_and_completions_have_the_models_probabilities(name):
     """2x2 binary images, all 16 of them; and those whose first pixel is given."""
     shape = (2, 2, 1)
@@ -260,27 +282,39 @@ def _is_jaxpr(x):
     return hasattr(x, "eqns") or hasattr(x, "jaxpr")
 
 
-def _scan(jaxpr, length):
-    (eqn,) = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan" and eqn.params["length"] == length]
-    return eqn.params["jaxpr"].jaxpr
+def _scan(jaxpr, length, before=0):
+    """The body of the one loop of this length, after so many others."""
+    loops = [eqn for eqn in jaxpr.eqns if eqn.primitive.name == "scan" and eqn.params["length"] == length]
+    assert len(loops) == before + 1
+    return loops[-1].params["jaxpr"].jaxpr
 
 
 @each_case
 def test_work_for_a_pixel_does_not_grow_with_the_image(name, kind):
-    """Read from the program: the body of the loop over pixels, for images of two sizes."""
+    """Read from the program: the body of the loop over pixels, for images of two sizes or more.
+
+    What attends has some for each position, always as much, and far less than the network itself.
+    """
     entry, (shape, levels) = MODELS[name], KINDS[kind]
-    if entry.attends:
-        pytest.skip("attention reads all earlier positions")
-    work = []
-    for height, width in ((11, 13), (22, 39)):  # sizes that no layer's own loops have
+    positions, work = [], []
+    for height, width in ((11, 13), (22, 39), (17, 29))[: 3 if entry.attends else 2]:  # sizes no layer's loops have
         model = entry.build((height, width, shape[-1]), levels)
         params = random_params(model, (height, width, shape[-1]), classes=entry.classes)
         program = jax.make_jaxpr(lambda key, m=model, p=params: m.sample(p, {}, key, 2, **labels(entry, 2)))
         names: dict[str, int] = {}
-        body = _scan(_scan(program(jax.random.key(0)).jaxpr, height), width)
+        body = _scan(_scan(program(jax.random.key(0)).jaxpr, height), width, entry.loops)
         work.append((_work(body, names), names))
-    assert work[0][0] > 100
-    assert work[0] == work[1]
+        positions.append(height * width)
+    each = (work[1][0] - work[0][0]) / (positions[1] - positions[0])
+    of_pixel = work[0][0] - each * positions[0]
+    assert of_pixel > 100
+    if entry.attends:
+        assert work[2][0] == of_pixel + each * positions[2]
+        assert 0 < each < of_pixel / 20
+    elif entry.constants:
+        assert 0 <= each <= entry.constants
+    else:
+        assert work[0] == work[1]
 
 
 @pytest.mark.parametrize("method", pixel_model.SAMPLERS)
