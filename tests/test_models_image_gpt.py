@@ -71,43 +71,6 @@ def check_jacobian(model, params, arguments, by_channel):
     np.testing.assert_array_equal(depends, expected)
 
 
-def check_probabilities(model, params, arguments):
-    """Those of all images sum to one, with each label."""
-    size = int(np.prod(arguments["shape"]))
-    images = np.array(list(itertools.product(range(arguments["levels"]), repeat=size)), np.int32)
-    images = images.reshape(-1, *arguments["shape"])
-    log_prob = jax.jit(lambda label: model.log_prob(params, {}, images, label=label))
-    for label in range(arguments.get("classes") or 1):
-        label = None if arguments.get("classes") is None else jnp.full(len(images), label)
-        np.testing.assert_allclose(np.exp(np.asarray(log_prob(label), np.float64)).sum(), 1, rtol=1e-4)
-
-
-def check_samplers(model, params, arguments, shape):
-    """Cached and naive samples are the same; pixels that are given stay, and what follows depends on them."""
-    n, height, width = 5, *shape[:2]
-    label = label_of(n, arguments)
-    given = draw_images(n, arguments, shape)
-    masks = np.zeros((3, height, width), bool)
-    masks[1, :, : width // 2 + 1] = True
-    masks[2] = True
-    samples = {}
-    for method in ("cached", "naive"):
-        draw = jax.jit(
-            lambda mask, method=method: model.sample(
-                params, {}, KEY, n, label=label, given=given, mask=mask, temperature=1.3, method=method
-            )
-        )
-        samples[method] = [np.asarray(draw(mask)) for mask in masks]
-    for cached, naive in zip(samples["cached"], samples["naive"], strict=True):
-        np.testing.assert_array_equal(cached, naive)
-    free, completed, whole = samples["cached"]
-    assert free.shape == (n, *shape)
-    assert 0 <= free.min() < free.max() < arguments["levels"]
-    np.testing.assert_array_equal(completed[:, masks[1]], given[:, masks[1]])
-    np.testing.assert_array_equal(whole, given)
-    assert (free != completed).any()
-
-
 def at_each_pixel(network, params, x, label):
     """The network's outputs for given images, one pixel at a time, as the sampler calls it."""
     size = x.shape[1:3]
@@ -286,18 +249,6 @@ def test_weights_of_levels_are_one_hot_and_linear_in_between():
 def test_an_output_depends_on_all_before_and_on_nothing_else(name):
     model, _, params, arguments, _ = _case(name)
     check_jacobian(model, params, arguments, by_channel=True)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_probabilities_of_all_images_sum_to_one(name):
-    model, _, params, arguments, _ = _case(name)
-    check_probabilities(model, params, arguments)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_cached_sampler_draws_what_the_naive_one_does(name):
-    model, _, params, arguments, shape = _case(name, square=False)
-    check_samplers(model, params, arguments, shape)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,8 +12,6 @@ from test_models_image_gpt import (
     check_jacobian,
     check_learning,
     check_pixel_by_pixel,
-    check_probabilities,
-    check_samplers,
     draw_images,
 )
 
@@ -39,18 +37,6 @@ def _case(name, square=True):
 def test_an_output_depends_on_all_before_and_on_nothing_else(name):
     model, _, params, arguments, _ = _case(name)
     check_jacobian(model, params, arguments, by_channel="mixtures" not in arguments)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_probabilities_of_all_images_sum_to_one(name):
-    model, _, params, arguments, _ = _case(name)
-    check_probabilities(model, params, arguments)
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_the_cached_sampler_draws_what_the_naive_one_does(name):
-    model, _, params, arguments, shape = _case(name, square=False)
-    check_samplers(model, params, arguments, shape)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -39,6 +39,7 @@ class Entry(NamedTuple):
 
 _TINY = {"features": 6, "first_window": 5, "head_features": 6}
 _RNN = {"features": 6, "layers": 2, "first_window": 5, "head_features": 6}
+_SNAIL = {"features": 6, "residual_blocks": 1, "key_features": 4}
 _PP = {"features": 4, "blocks": 1, "resolutions": 1}
 MODELS = {
     "pixel_cnn": Entry(partial(pixel_cnn, **_TINY, blocks=2)),
@@ -54,7 +55,16 @@ MODELS = {
         partial(pixel_cnn_pp, **_PP, mixtures=2), by_channel=False, constants=1, kinds=("RGB",)
     ),
     "image_gpt": Entry(partial(image_gpt, features=8, layers=2, heads=2), attends=True),
-    "pixel_snail": Entry(partial(pixel_snail, features=6, blocks=2, residual_blocks=1, key_features=4), attends=True),
+    "image_gpt with labels, in chunks": Entry(
+        partial(image_gpt, features=8, layers=1, heads=2, classes=3, chunk=4), classes=3, attends=True, kinds=("grey",)
+    ),
+    "pixel_snail": Entry(partial(pixel_snail, **_SNAIL, blocks=2), attends=True),
+    "pixel_snail with labels, in chunks": Entry(
+        partial(pixel_snail, **_SNAIL, blocks=1, classes=3, chunk=4), classes=3, attends=True, kinds=("grey",)
+    ),
+    "pixel_snail with a mixture": Entry(
+        partial(pixel_snail, **_SNAIL, blocks=1, mixtures=2), by_channel=False, attends=True, kinds=("RGB",)
+    ),
 }
 KINDS = {"grey": ((5, 4, 1), 2), "RGB": ((4, 3, 3), 3)}  # shape, levels
 ENUMERATED = {"grey": ((3, 3, 1), 2), "RGB": ((2, 2, 3), 2)}  # 512 and 4096 images
