@@ -105,7 +105,7 @@ _rungs: Mapping[str, Config] = {
     "made": replace(_dense, model="made"),
     "vae": replace(_dense, model="vae", hidden=(512, 512)),
     "pixel_cnn": replace(base, model="pixel_cnn"),
-    "pixel_cnn_pp": replace(base, model="pixel_cnn_pp", layers=2),
+    "pixel_cnn_pp": replace(base, model="pixel_cnn_pp", features=16, layers=2),
     "row_lstm": replace(_recurrent, model="row_lstm"),
     "diagonal_lstm": replace(_recurrent, model="diagonal_lstm"),
     "image_gpt": replace(base, model="image_gpt", features=64, layers=3),

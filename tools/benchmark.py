@@ -1,7 +1,7 @@
 """Measure speed as ratios, taken in interleaved rounds of one process.
 
 python -m tools.benchmark --list
-python -m tools.benchmark --json benchmark.json            # all cases, about 6 minutes on 2 cores
+python -m tools.benchmark --json benchmark.json            # all cases, about 30 minutes on 2 cores
 python -m tools.benchmark step_vae lstm --rounds 100
 python -m tools.benchmark sampling --json sampling.json    # all cases that begin with sampling_
 python -m tools.benchmark --profile conv_stack             # where a step's time goes

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.experimental.compilation_cache import compilation_cache
 
 from experiments import likelihood_ladder as ladder
 from gen_models.core import Model
@@ -32,7 +33,10 @@ UNMASKED = {  # where each names its layers
     "pixel_cnn_pp": pixel_cnn_pp,
     "pixel_snail": pixel_snail,
 }
-WIDER: Mapping[str, Mapping[str, Any]] = {"gated_pixel_cnn": {"features": 64, "layers": 8}}  # sampled at this size
+WIDER: Mapping[str, Mapping[str, Any]] = {  # sampled at these sizes
+    "gated_pixel_cnn": {"features": 64, "layers": 8},
+    "pixel_cnn_pp": {"features": 32},
+}
 
 
 def model(name: str, shape=(28, 28, 1), **sizes) -> Model:
@@ -100,12 +104,15 @@ def sampler(built: Model, params: Any, method: str, pixels: int = 1) -> Contende
 
 @contextmanager
 def _without_cache():
+    """JAX asks once whether to use its cache of compiled programs: it is made to ask again."""
     was = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
     try:
         yield
     finally:
         jax.config.update("jax_enable_compilation_cache", was)
+        compilation_cache.reset_cache()
 
 
 def without_masks(built: Model, module: Any) -> Model:
