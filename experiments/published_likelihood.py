@@ -11,7 +11,20 @@ dynamic binarisation Gated PixelCNN 81.50, ImageGPT 79.17 and PixelSNAIL 78.61 (
 bits/dim: PixelCNN 3.14, Row LSTM 3.07, Diagonal BiLSTM 3.00, Gated PixelCNN 3.03, PixelCNN++ 2.92, PixelSNAIL 2.85.
 
 None has been run at full length: there was no accelerator. Each was built, and took two steps with its published sizes
-and a batch of two on a CPU.
+and a batch of two on a CPU (`pytest -m slow -k published_sizes`). Parameters, and GiB on one device for the state and
+for a step's temporaries in float32, by `python -m tools.memory` (noise of the data's shape for CIFAR-10; XLA's plan for
+a CPU, an accelerator's will differ):
+  mnist_gated_pixel_cnn      3,495,362   batch 128    0.05     4.4
+  mnist_diagonal_lstm           64,098   batch  16    0.00     0.5
+  mnist_image_gpt              449,922   batch 128    0.01     5.8
+  mnist_pixel_snail          1,549,554   batch 128    0.02     9.9
+  cifar10_pixel_cnn          4,633,992   batch  16    0.05     1.4
+  cifar10_row_lstm           7,445,388   batch  16    0.08     3.1
+  cifar10_diagonal_lstm      8,250,348   batch  16    0.09     9.1
+  cifar10_gated_pixel_cnn    6,395,070   batch 128    0.10    11.1
+  cifar10_pixel_cnn_pp      53,611,300   batch 128    0.80    52.5
+  cifar10_pixel_snail       64,821,876   batch 128    0.97   124.0
+By this, PixelCNN++ wants two devices of 40 GiB and PixelSNAIL four, or smaller batches.
 """
 
 from collections.abc import Mapping
