@@ -250,7 +250,15 @@ def test_a_group_stands_for_its_cases():
         chosen(["samplign"])
 
 
-@pytest.mark.parametrize("name", causal.UNMASKED)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pixel_cnn",
+        "gated_pixel_cnn",
+        pytest.param("pixel_cnn_pp", marks=pytest.mark.slow),
+        pytest.param("pixel_snail", marks=pytest.mark.slow),
+    ],
+)
 def test_without_masks_a_network_sees_later_pixels_and_costs_as_much(name):
     """As many parameters, and an output of the first pixel that depends on others; the model's own depends on none."""
     shape, key = (8, 8, 1), jax.random.key(0)

@@ -61,7 +61,9 @@ CASES = [
     ("PixelRNN", (5, 8, 3), [(4, 2), (3, 7)], {"kind": "diagonal", "layers": 2, "first_window": 3}),
     ("PixelCNN++", *GREY, {"blocks": 1, "resolutions": 1}),
     ("PixelCNN++", *WIDE, {"blocks": 1, "resolutions": 2}),
-    ("PixelCNN++", (4, 64, 3), [(2, 31), (3, 0), (3, 30)], {"blocks": 1, "resolutions": 3}),
+    pytest.param(
+        *("PixelCNN++", (4, 64, 3), [(2, 31), (3, 0), (3, 30)], {"blocks": 1, "resolutions": 3}), marks=pytest.mark.slow
+    ),
     ("ImageGPT", *GREY, {}),
     ("ImageGPT", (4, 5, 3), [(3, 2), (2, 4)], {}),
     ("PixelSNAIL", *GREY, {}),
