@@ -137,7 +137,7 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
 def _long(name, variant):
     """Compiled for long, and like others of the same experiment."""
     rungs = name == "likelihood_ladder" and variant not in ("gated_pixel_cnn", "nade", "vae")
-    return name in OF_THE_LADDER or (rungs and not variant.startswith(("mnist", "accelerator")))
+    return name in OF_THE_LADDER or (rungs and not variant.startswith("mnist"))
 
 
 VARIANTS = [(name, variant) for name in NAMES for variant in _experiment(name).variants]

@@ -110,6 +110,32 @@ def check_pixel_by_pixel(model, network, params, arguments, shape, tolerance=1e-
     np.testing.assert_array_equal(once, twice)
 
 
+def check_dropout(module, function, arguments):
+    """Its rate may be traced; keys matter in training alone, and nothing is dropped elsewhere or at a rate of 0."""
+    params = build(module, function, arguments)[2]
+    batch = {"image": draw_images(4, arguments)}
+
+    @jax.jit
+    def losses(rate):
+        model = function(**arguments, dropout=rate)
+        keys = ((KEY, True), (jax.random.key(1), True), (KEY, False))
+        return [model.loss(params, {}, batch, key, step=0, train=train)[0] for key, train in keys]
+
+    with_dropout, without = losses(0.5), losses(0.0)
+    assert len({float(a) for a in (*with_dropout[:2], without[0])}) == 3
+    np.testing.assert_allclose([with_dropout[2], without[1], without[2]], without[0], rtol=1e-6)
+
+
+def check_half_precision(model, function, params, arguments):
+    """Outputs of bfloat16 computations are float32, close, and not the same."""
+    x = draw_images(2, arguments)
+    rounded = function(**arguments, dtype=jnp.bfloat16)
+    whole, low = jax.jit(lambda x: (model.apply(params, {}, x), rounded.apply(params, {}, x)))(x)
+    assert low.dtype == jnp.float32
+    np.testing.assert_allclose(low, whole, atol=0.1)
+    assert (low != whole).any()
+
+
 def check_learning(model, arguments):
     """The loss falls from that of uniform pixels, in 30 steps on images of stripes."""
     height, width, channels = arguments["shape"]
@@ -270,29 +296,12 @@ def test_the_loss_falls_from_that_of_uniform_pixels():
 
 
 def test_dropout_may_be_traced_and_acts_in_training_alone():
-    arguments = TINY | dict(shape=(3, 3, 1), levels=2, layers=1)
-    params = build(module, image_gpt, arguments)[2]
-    batch = {"image": draw_images(4, arguments)}
-
-    @jax.jit
-    def losses(rate):
-        model = image_gpt(**arguments, dropout=rate)
-        keys = ((KEY, True), (jax.random.key(1), True), (KEY, False))
-        return [model.loss(params, {}, batch, key, step=0, train=train)[0] for key, train in keys]
-
-    with_dropout, without = losses(0.5), losses(0.0)
-    assert len({float(a) for a in (*with_dropout[:2], without[0])}) == 3
-    np.testing.assert_allclose([with_dropout[2], without[1], without[2]], without[0], rtol=1e-6)
+    check_dropout(module, image_gpt, TINY | dict(shape=(3, 3, 1), levels=2, layers=1))
 
 
 def test_computations_in_bfloat16_are_close():
     model, _, params, arguments, _ = _case("rgb of three levels")
-    x = draw_images(2, arguments)
-    rounded = image_gpt(**arguments, dtype=jnp.bfloat16)
-    whole, low = jax.jit(lambda x: (model.apply(params, {}, x), rounded.apply(params, {}, x)))(x)
-    assert low.dtype == jnp.float32
-    np.testing.assert_allclose(low, whole, atol=0.1)
-    assert (low != whole).any()
+    check_half_precision(model, image_gpt, params, arguments)
 
 
 @pytest.mark.parametrize(

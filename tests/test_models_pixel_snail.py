@@ -3,12 +3,12 @@
 from functools import cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_models_image_gpt import (
-    KEY,
     build,
+    check_dropout,
+    check_half_precision,
     check_jacobian,
     check_learning,
     check_pixel_by_pixel,
@@ -72,29 +72,12 @@ def test_the_loss_falls():
 
 
 def test_dropout_may_be_traced_and_acts_in_training_alone():
-    arguments = TINY | dict(shape=(3, 3, 1), levels=2)
-    params = build(module, pixel_snail, arguments)[2]
-    batch = {"image": draw_images(4, arguments)}
-
-    @jax.jit
-    def losses(rate):
-        model = pixel_snail(**arguments, dropout=rate)
-        keys = ((KEY, True), (jax.random.key(1), True), (KEY, False))
-        return [model.loss(params, {}, batch, key, step=0, train=train)[0] for key, train in keys]
-
-    with_dropout, without = losses(0.5), losses(0.0)
-    assert len({float(a) for a in (*with_dropout[:2], without[0])}) == 3
-    np.testing.assert_allclose([with_dropout[2], without[1], without[2]], without[0], rtol=1e-6)
+    check_dropout(module, pixel_snail, TINY | dict(shape=(3, 3, 1), levels=2))
 
 
 def test_computations_in_bfloat16_are_close():
     model, _, params, arguments, _ = _case("rgb")
-    x = draw_images(2, arguments)
-    rounded = pixel_snail(**arguments, dtype=jnp.bfloat16)
-    whole, low = jax.jit(lambda x: (model.apply(params, {}, x), rounded.apply(params, {}, x)))(x)
-    assert low.dtype == jnp.float32
-    np.testing.assert_allclose(low, whole, atol=0.1)
-    assert (low != whole).any()
+    check_half_precision(model, pixel_snail, params, arguments)
 
 
 @pytest.mark.parametrize(

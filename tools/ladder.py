@@ -11,6 +11,7 @@ in another table, as its figures are not to be compared.
 import argparse
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,26 +52,16 @@ def finished(folder: Path) -> dict[str, list[Run]]:
     found = {}
     for variant, configs in groups.items():
         settings = [_settings(runs[0]) for runs in configs.values()]
-        differing = [
-            name for name in settings[0] | settings[-1] if len({json.dumps(s.get(name)) for s in settings}) > 1
-        ]
+        names = dict.fromkeys(name for one in settings for name in one)
+        differing = [name for name in names if len({json.dumps(one.get(name)) for one in settings}) > 1]
         for one, runs in zip(settings, configs.values(), strict=True):
             what = ", ".join(f"{name}={one.get(name)}" for name in differing)
             found[f"{variant} ({what})" if what else variant] = runs
     return found
 
 
-NOT_ASKED = {
-    "seed",
-    "run_dir",
-    "data_dir",
-    "log_every",
-    "evaluate_every",
-    "evaluated",
-    "draw_every",
-    "checkpoint_every",
-}
-NOT_ASKED |= {"tensorboard", "coordinator", "processes", "process_id", "shard_parameters"}
+NOT_ASKED = {"seed", "run_dir", "data_dir", "log_every", "evaluate_every", "evaluated", "draw_every"}
+NOT_ASKED |= {"checkpoint_every", "tensorboard", "coordinator", "processes", "process_id", "shard_parameters"}
 
 
 def _settings(run: Run) -> dict[str, Any]:
@@ -112,10 +103,8 @@ def table(runs: Mapping[str, Sequence[Run]], by: str) -> dict[str, dict[str, Cel
 
 def _of_runs(figures: Sequence[Figure]) -> Cell:
     values = [figure.value for figure in figures]
-    mean, spread = sum(values) / len(values), figures[0].spread
-    if len(values) > 1:
-        spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return Cell(mean, spread, figures[0].unit, figures[0].note, figures[0].measured_on)
+    spread = statistics.stdev(values) if len(values) > 1 else figures[0].spread
+    return Cell(statistics.fmean(values), spread, figures[0].unit, figures[0].note, figures[0].measured_on)
 
 
 def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by: str, markdown: Path | None) -> None:

@@ -85,24 +85,25 @@ def pixel_model(
         return network.init(key, jnp.zeros((1, *shape)), label, None, False)["params"], {}
 
     def outputs(params, x, label, train=False, key=None):
-        x = to_unit_range(images({"image": x}, shape), levels)
         rngs = None if key is None else {"dropout": key}
+        x = to_unit_range(x, levels)
         return network.apply({"params": params}, x, labels(label, x.shape[0]), None, train, rngs=rngs)
 
     def apply(params, stats, x, label=None):
         """The network's outputs, [B, H, W, head.outputs]."""
-        return outputs(params, x, label)
+        return outputs(params, images({"image": x}, shape), label)
 
-    def of_pixels(params, x, label, *how):
+    def of_pixels(params, batch, label, *how):
         """log p of each pixel given those before it, [B, H, W]."""
-        x = images({"image": x}, shape)
+        x = images(batch, shape)
         fits = within_levels(x, levels)
         log_p = head.log_prob(outputs(params, x, label, *how), x.astype(jnp.int32))
         return jnp.where(fits[:, None, None], log_p, jnp.nan)
 
     def log_prob(params, stats, x, key=None, label=None, mask=None) -> Float[Array, " b"]:
         """Exact log p(x), [B] nats, or of the pixels where `mask` is true."""
-        log_p, seen = of_pixels(params, x, label), seen_of(mask, x.shape[0], shape)
+        log_p = of_pixels(params, {"image": x}, label)
+        seen = seen_of(mask, len(log_p), shape)
         return (log_p if seen is None else jnp.where(seen, log_p, 0)).sum((1, 2))
 
     def loss(params, stats, batch, key, *, step, train=True):
@@ -110,7 +111,7 @@ def pixel_model(
         if classes is not None and "label" not in batch:
             raise ValueError(f"the model needs labels: the batch has no 'label', only {sorted(batch)}")
         label = None if classes is None else batch["label"]
-        value = -of_pixels(params, images(batch, shape), label, train, key).sum((1, 2)).mean()
+        value = -of_pixels(params, batch, label, train, key).sum((1, 2)).mean()
         return value, (stats, {"bits_per_dim": value / (height * width * channels * jnp.log(2.0))})
 
     def sample(

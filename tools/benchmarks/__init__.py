@@ -9,11 +9,11 @@ from gen_models.errors import unknown
 
 
 class Contender(NamedTuple):
-    """One way to train, whose state goes on from call to call."""
+    """One way to train, whose state goes on from call to call, or to sample."""
 
-    run: Callable[[], Any]  # trains, waits until all of it is done, and returns the newest loss
-    parameters: int  # how many are trained
-    steps: int = 1  # training steps in one call
+    run: Callable[[], Any]  # trains or samples, waits until all of it is done; a number that must be finite: the loss
+    parameters: int  # how many the model has
+    steps: int = 1  # of training in one call; of sampling, what the case counts
     hlo: Callable[[], str] | None = None  # the compiled program as text; None: not one of XLA's
     compile_seconds: float | None = None  # what compiling it took, where that was measured
 
@@ -49,16 +49,8 @@ CASES: dict[str, Case] = {
     "lstm": Case("layers", "LSTM, 256 inputs and features, 128 steps, batch 32, Adam"),
 }
 
-_PIXEL_MODELS = (
-    "pixel_cnn",
-    "gated_pixel_cnn",
-    "pixel_cnn_pp",
-    "row_lstm",
-    "diagonal_lstm",
-    "image_gpt",
-    "pixel_snail",
-)
 _CONVOLUTIONS = ("pixel_cnn", "gated_pixel_cnn", "pixel_cnn_pp", "pixel_snail")
+_PIXEL_MODELS = (*_CONVOLUTIONS, "row_lstm", "diagonal_lstm", "image_gpt")
 
 
 def _causal(function: str, about: str, names: tuple[str, ...], rounds: int, **options) -> dict[str, Case]:
