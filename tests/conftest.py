@@ -5,16 +5,30 @@ start are users' programs and inherit nothing.
 """
 
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import jax
 
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_flags or ''}"
 jax.config.update("jax_num_cpu_devices", 8)
-# Programs of quick compilation must not be kept for users, nor for the programs that tests start.
-jax.config.update("jax_enable_compilation_cache", False)
+# Programs of quick compilation must not be kept for users, nor for the programs that tests start: a folder of this
+# session's own, which its processes share, as many tests compile the same program.
+_session = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+_folder = Path(tempfile.gettempdir()) / f"gen_models-tests-{_session}"
+jax.config.update("jax_compilation_cache_dir", str(_folder))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 jax.devices()
 if _flags is None:
     del os.environ["XLA_FLAGS"]
 else:
     os.environ["XLA_FLAGS"] = _flags
+
+
+def pytest_sessionfinish(session):
+    """The last process to end leaves nothing behind."""
+    if not hasattr(session.config, "workerinput"):
+        shutil.rmtree(_folder, ignore_errors=True)
