@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 
@@ -66,8 +67,12 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Canvas(figsize=(4.2 * columns, 2.8 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    wide, high = 4.2 * columns, 2.8 * rows + (0.4 if title else 0.0)
+    figure = Canvas(figsize=(wide, high))
+    # Room in inches for ticks and titles: matplotlib's own layout draws everything once more to find it.
+    room = {"left": 0.75 / wide, "right": 1 - 0.15 / wide, "bottom": 0.5 / high}
+    room |= {"top": 1 - (0.7 if title else 0.3) / high, "wspace": 0.9 / 3.3, "hspace": 0.8 / 2.0}
+    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=room).ravel()
     for axis, (metric, splits) in zip(axes, panels.items(), strict=False):
         for split, points in splits.items():
             steps, values = np.array(points).T
@@ -79,14 +84,73 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str
         late = np.concatenate([[v for _, v in points[len(points) // 20 :]] for points in splits.values()])
         late = late[np.isfinite(late)]
         if late.size > 20:
-            low, high = np.percentile(late, [0, 99])
-            margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-            axis.set_ylim(low - margin, high + margin)
+            least, most = np.percentile(late, [0, 99])
+            margin = 0.05 * (most - least) or 0.05 * abs(most) or 1.0
+            axis.set_ylim(least - margin, most + margin)
         axis.legend(frameon=False, fontsize=8)
     for axis in axes[len(panels) :]:
         axis.remove()
     if title:
         figure.suptitle(title)
+    figure.savefig(path, dpi=110)
+    return Path(path)
+
+
+def lines(
+    series: Mapping[str, Sequence[Any]], path: str | Path, *, x: str, y: str, log: bool = False, title: str = ""
+) -> Path:
+    """Values against their position 0, 1, ..., a line for each name; few of them are marked.
+
+    Args:
+      series: name -> values; what is not finite is left out.
+      path: the PNG file.
+      x: what the position is.
+      y: what the values are.
+      log: whether the axis of the values is logarithmic; what is not positive is then left out.
+      title: over the picture.
+    """
+    figure = Canvas(figsize=(6.0, 3.8), layout="constrained")
+    axis = figure.subplots()
+    for name, values in series.items():
+        shown = np.array([float(value) for value in values])
+        shown[~np.isfinite(shown) | ((shown <= 0) & log)] = np.nan
+        axis.plot(shown, label=name, marker="o" if len(shown) < 60 else None, markersize=3, linewidth=1.2)
+    axis.set(xlabel=x, ylabel=y, title=title)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if log:
+        axis.set_yscale("log")
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+    return Path(path)
+
+
+def paths(
+    series: Mapping[str, Float[np.ndarray, "n 2"]],
+    hessian: Float[np.ndarray, "2 2"],
+    path: str | Path,
+    *,
+    title: str = "",
+) -> Path:
+    """Ways through the plane, over the contours of w' hessian w / 2, whose levels are evenly spread in their root.
+
+    Args:
+      series: name -> points in order.
+      hessian: symmetric, positive definite.
+      path: the PNG file.
+      title: over the picture.
+    """
+    limit = 1.05 * max(float(np.abs(points[np.isfinite(points)]).max()) for points in series.values())
+    line = np.linspace(-limit, limit, 201)
+    grid = np.stack(np.meshgrid(line, line), -1)
+    height = np.sqrt(np.einsum("abi,ij,abj->ab", grid, hessian, grid) / 2)
+    figure = Canvas(figsize=(5.2, 5.0), layout="constrained")
+    axis = figure.subplots()
+    axis.contour(line, line, height, levels=14, cmap="Greys_r", linewidths=0.7, alpha=0.6)
+    for name, points in series.items():
+        axis.plot(*np.asarray(points).T, label=name, marker="o", markersize=2.5, linewidth=1.1)
+    axis.set(aspect="equal", title=title, xlim=(-limit, limit), ylim=(-limit, limit))
+    axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     return Path(path)
 

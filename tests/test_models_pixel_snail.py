@@ -66,6 +66,17 @@ def test_attention_sees_what_is_beyond_the_convolutions():
     np.testing.assert_array_equal(outputs[0, -1, -1], outputs[1, -1, -1])
 
 
+def test_without_attention_it_is_its_convolutions():
+    arguments = TINY | dict(shape=(8, 8, 1), levels=2, attention=False)
+    model, network, params = build(module, pixel_snail, arguments)
+    assert not {name for name in params if name.startswith(("attention", "query", "memory", "mixed"))}
+    x = np.zeros((3, 8, 8, 1), np.int32)
+    x[1, 0, 0] = x[2, -1, -2] = 1  # far from the last pixel, and beside it
+    outputs = jax.jit(lambda x: model.apply(params, {}, x))(x)[:, -1, -1]
+    assert (outputs[0] == outputs[1]).all() and (outputs[0] != outputs[2]).any()
+    check_pixel_by_pixel(model, network, params, arguments, arguments["shape"])
+
+
 def test_the_loss_falls():
     arguments = TINY | dict(shape=(4, 4, 1), levels=3)
     check_learning(pixel_snail(**arguments), arguments)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from gen_models.distributions import bernoulli_log_prob, normal_kl
 from gen_models.models.vae import vae
@@ -11,9 +12,9 @@ from gen_models.models.vae import vae
 SHAPE = (3, 3, 1)
 
 
-def _fitted(seed=0, **options):
-    model = vae(SHAPE, latent=2, hidden=(8,), **options)
-    x = jax.random.bernoulli(jax.random.key(seed), 0.4, (6, *SHAPE)).astype(jnp.float32)
+def _fitted(seed=0, shape=SHAPE, **options):
+    model = vae(shape, latent=2, hidden=(8,), **options)
+    x = jax.random.bernoulli(jax.random.key(seed), 0.4, (6, *shape)).astype(jnp.float32)
     params, stats = model.init(jax.random.key(1), {"image": x})
     return model, _varied(params), stats, x
 
@@ -33,8 +34,9 @@ def _exact(model, params, x):
     return jax.nn.logsumexp(log_joint, axis=1) + 2 * np.log(line[1] - line[0])
 
 
-def test_bounds_rise_with_particles_to_the_exact_log_likelihood():
-    model, params, stats, x = _fitted()
+@pytest.mark.parametrize("channels", [(), (3, 4)])
+def test_bounds_rise_with_particles_to_the_exact_log_likelihood(channels):
+    model, params, stats, x = _fitted(channels=channels)
     exact = _exact(model, params, x)
     means = []
     for particles, repeats in ((1, 400), (10, 100), (20_000, 1)):
@@ -117,14 +119,121 @@ def test_samples_are_probabilities_and_follow_the_key():
         ({"beta": -1.0}, "beta must not be negative, got -1.0"),
         ({"particles": 5, "beta": 2.0}, "particles=5"),
         ({"particles": 5, "warmup_steps": 10}, "particles=5"),
+        ({"channels": (4, 0)}, r"sizes must be positive, .*channels=\(4, 0\)"),
+        ({"shape": (3, 3)}, r"\(height, width, channels\), got shape=\(3, 3\)"),
+        (
+            {"channels": (4, 4, 4)},
+            "an image of 3x3 is too small for 3 convolutions .*give at most 2 channels, .*sides of more than 4 pixels",
+        ),
+        ({"shape": (8, 1, 1), "channels": (4,)}, "8x1 is too small .*leave channels empty, .*more than 1 pixels"),
     ],
 )
 def test_bad_values_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        vae(SHAPE, **options)
+        vae(**{"shape": SHAPE, **options})
 
 
 def test_a_batch_of_another_shape_is_refused():
     model = vae(SHAPE)
     with pytest.raises(ValueError, match=r"\(3, 3, 1\).*\(4, 4, 1\)"):
         model.init(jax.random.key(0), {"image": np.zeros((1, 4, 4, 1), np.float32)})
+
+
+class _LinenEncoder(nn.Module):
+    """What the convolutional encoder is to be, in Flax's own layers under the same names."""
+
+    channels: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        for features in self.channels:
+            x = nn.tanh(nn.Conv(features, (4, 4), 2)(x))
+        h = nn.tanh(nn.Dense(8)(x.reshape(len(x), -1)))
+        return nn.Dense(2, name="mu")(h), nn.Dense(2, name="log_sigma")(h)
+
+
+class _LinenDecoder(nn.Module):
+    """And the decoder: maps of twice the size, the last row and column of which are cut off where it was odd."""
+
+    maps: tuple[tuple[int, int, int], ...]  # from the smallest to the image
+
+    @nn.compact
+    def __call__(self, z):
+        h = nn.tanh(nn.Dense(8)(z))
+        h = nn.Dense(int(np.prod(self.maps[0])))(h).reshape(-1, *self.maps[0])
+        for height, width, features in self.maps[1:]:
+            h = nn.ConvTranspose(features, (4, 4), (2, 2))(nn.tanh(h))[:, :height, :width]
+        return h
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "maps"),
+    [
+        ((28, 28, 1), (3, 4), ((7, 7, 4), (14, 14, 3))),
+        ((7, 5, 3), (4, 3, 5), ((1, 1, 5), (2, 2, 3), (4, 3, 4))),
+    ],
+)
+def test_convolutions_are_those_of_flax_for_even_and_odd_sides_and_colours(shape, channels, maps):
+    model, params, stats, x = _fitted(shape=shape, channels=channels, activation=jnp.tanh)
+    params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape), params)  # biases too
+    z = jax.random.normal(jax.random.key(3), (6, 2))
+    encoder, decoder = _LinenEncoder(channels), _LinenDecoder((*maps, shape))
+    for name, network, argument in (("encoder", encoder, x), ("decoder", decoder, z)):
+        like = jax.eval_shape(network.init, jax.random.key(0), argument)["params"]
+        assert jax.tree.map(jnp.shape, like) == jax.tree.map(jnp.shape, params[name])
+
+    @jax.jit  # of the gradients, `test_nn_conv` says the same
+    def both(params, x, z):
+        flaxs = *encoder.apply({"params": params["encoder"]}, x), decoder.apply({"params": params["decoder"]}, z)
+        return (*model.encode(params, stats, x), model.decode(params, stats, z)), flaxs
+
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *both(params, x, z))
+
+
+def _maps_alone(shape, channels, smallest):
+    """Encoder and decoder of a model whose mu, and whose z, is the smallest map: its dense layers change nothing."""
+    size = int(np.prod(smallest))
+    model = vae(shape, latent=size, hidden=(), channels=channels, activation=jnp.tanh)
+    params, _ = model.init(jax.random.key(0), {"image": np.zeros((1, *shape), np.float32)})
+    params["encoder"]["mu"]["kernel"] = params["decoder"]["Dense_0"]["kernel"] = jnp.eye(size)
+    return (
+        lambda x: model.encode(params, {}, x)[0].reshape(len(x), *smallest),
+        lambda h: model.decode(params, {}, h.reshape(len(h), -1)),
+    )
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_shift_of_the_image_by_all_strides_shifts_the_smallest_map_by_one(axis):
+    """And the other way in the decoder; what lies within reach of the border is left zero."""
+    encode, decode = _maps_alone((32, 32, 2), (3, 4), (8, 8, 4))
+    x = np.zeros((2, 32, 32, 2), np.float32)
+    x[:, 10:18, 10:18] = np.random.default_rng(0).normal(size=(2, 8, 8, 2))
+    h = np.zeros((2, 8, 8, 4), np.float32)
+    h[:, 3:5, 3:5] = np.random.default_rng(1).normal(size=(2, 2, 2, 4))
+    np.testing.assert_allclose(encode(np.roll(x, 4, axis)), jnp.roll(encode(x), 1, axis), atol=1e-6)
+    np.testing.assert_allclose(decode(np.roll(h, 1, axis)), jnp.roll(decode(h), 4, axis), atol=1e-6)
+    assert abs(encode(np.roll(x, 2, axis)) - jnp.roll(encode(x), 1, axis)).max() > 0.01
+
+
+def test_each_feature_makes_the_pixels_that_it_saw_and_no_others():
+    """After two strides, feature j of a line sees pixels 4 j - 3 to 4 j + 6, where those exist; odd and even lines."""
+    shape = (27, 26, 1)  # 14 x 13, 7 x 7
+    encode, decode = _maps_alone(shape, (2, 3), (7, 7, 3))
+    # Biases are 0, so that what an image with a single pixel does not reach is exactly 0.
+    seen = encode(np.eye(27 * 26, dtype=np.float32).reshape(-1, *shape)).any(-1).reshape(27, 26, 7, 7)
+    made = decode(np.repeat(np.eye(49, dtype=np.float32), 3, 1).reshape(-1, 7, 7, 3)).any(-1).reshape(7, 7, 27, 26)
+    rows, columns = (
+        np.array([[4 * j - 3 <= i <= 4 * j + 6 for j in range(7)] for i in range(side)]) for side in shape[:2]
+    )
+    np.testing.assert_array_equal(seen, rows[:, None, :, None] & columns[None, :, None, :])
+    np.testing.assert_array_equal(made.transpose(2, 3, 0, 1), seen)
+
+
+def test_the_importance_weighted_gradient_reaches_each_output_of_each_layer():
+    """Whose convolutions run under a `vmap` over the particles."""
+    model, params, stats, x = _fitted(shape=(7, 5, 3), channels=(4, 3), activation=jnp.tanh, particles=3)
+    loss = lambda p: model.loss(p, stats, {"image": x}, jax.random.key(3), step=jnp.int32(0))[0]  # noqa: E731
+    grads = jax.jit(jax.grad(loss))(params)
+    for path, g in jax.tree.leaves_with_path(grads):
+        assert g.dtype == jnp.float32 and jnp.isfinite(g).all(), path
+        assert (jnp.abs(g).reshape(-1, g.shape[-1]).max(0) > 0).all(), path

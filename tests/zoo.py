@@ -20,6 +20,8 @@ from gen_models.models.pixel_cnn import pixel_cnn
 from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
 from gen_models.models.pixel_rnn import pixel_rnn
 from gen_models.models.pixel_snail import pixel_snail
+from gen_models.models.residual_cnn import residual_cnn
+from gen_models.models.sequence_classifier import sequence_classifier
 from gen_models.models.vae import vae
 
 SHAPE = (6, 6, 1)
@@ -62,6 +64,12 @@ def points(seed, size):
     return {"image": (centre + 0.1 * rng.normal(size=(size, 2))).astype(np.float32)}
 
 
+def sequences(seed, size):
+    """Tokens whose last one says the class."""
+    tokens = np.random.default_rng(seed).integers(3, size=(size, 4), dtype=np.int32)
+    return {"image": tokens, "label": tokens[:, -1]}
+
+
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SGD = optax.sgd(0.05, momentum=0.9)
@@ -85,8 +93,29 @@ ZOO: dict[str, Callable[..., Entry]] = {
         SGD,
         deterministic=True,
     ),
+    "residual_cnn": lambda axis_name=None, dtype=None: Entry(
+        residual_cnn(
+            **CLASSES,
+            channels=(4, 6),
+            strides=(1, 2),
+            windows=(3,),
+            bottleneck=2,
+            activation="prelu",
+            axis_name=axis_name,
+            dtype=dtype,
+        ),
+        labelled,
+        SGD,
+        deterministic=True,
+    ),
+    "sequence_classifier": lambda dtype=None: Entry(
+        sequence_classifier(4, 3, 3, features=4, dtype=dtype), sequences, SGD, deterministic=True
+    ),
     "vae": lambda dtype=None: Entry(
         vae(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)
+    ),
+    "convolutional_vae": lambda dtype=None: Entry(
+        vae(SHAPE, latent=2, hidden=(8,), channels=(3, 4), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)
     ),
     "gan": lambda axis_name=None, dtype=None: Entry(
         gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}

@@ -1,7 +1,9 @@
 """Data whose distribution is known, drawn from a seed."""
 
+import math
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gen_models.evaluation.modes import grid_centres
 
@@ -22,3 +24,42 @@ def gaussian_grid(
     draw = np.random.default_rng(seed)
     points = centres[draw.integers(len(centres), size=count)] + sigma * draw.standard_normal((count, 2))
     return {"image": points.astype(np.float32)}
+
+
+def associative_recall(
+    count: int = 50_000, seed: int = 0, *, pairs: int = 8, keys: int = 16, values: int = 8
+) -> dict[str, Int[np.ndarray, "n ..."]]:
+    """Sequences of pairs and a question: key, value, key, value, ..., and one of the keys; the label is its value.
+
+    {"image": int32 [n, 2 pairs + 1], "label": int32 [n]}. Keys are the tokens 0 to keys - 1, all different in a
+    sequence; values, drawn evenly and independently, the tokens from `keys` on, and the labels from 0 on. The task is
+    that of Ba et al., Using Fast Weights to Attend to the Recent Past (2016), section 4.1.
+
+    Raises:
+      ValueError: a size is not positive, there are fewer than two values, or fewer keys than pairs.
+    """
+    if min(count, pairs) < 1 or values < 2 or keys < pairs:
+        raise ValueError(
+            f"one sequence and pair, two values and {pairs} keys are needed, got {count=}, {pairs=}, {keys=}, {values=}"
+        )
+    draw = np.random.default_rng(seed)
+    key = draw.random((count, keys)).argsort(1)[:, :pairs]
+    value = draw.integers(values, size=(count, pairs))
+    asked = draw.integers(pairs, size=count)
+    rows = np.arange(count)
+    tokens = np.concatenate([np.stack([key, keys + value], -1).reshape(count, -1), key[rows, asked][:, None]], 1)
+    return {"image": tokens.astype(np.int32), "label": value[rows, asked].astype(np.int32)}
+
+
+def recall_chance(pairs: int, values: int) -> float:
+    """Best accuracy at `associative_recall` for who knows which values came, how often, and not with which key.
+
+    It is the mean count of the commonest value over the number of pairs. The probability that no value comes more than
+    m times in n draws is n! / values^n times the coefficient of x^n in (sum_{j <= m} x^j / j!)^values.
+    """
+    at_most = []
+    for most in range(pairs + 1):
+        series = np.polynomial.Polynomial([1 / math.factorial(j) for j in range(most + 1)]) ** values
+        coefficient = series.coef[pairs] if len(series.coef) > pairs else 0.0
+        at_most.append(float(coefficient) * math.factorial(pairs) / values**pairs)
+    return sum(1 - p for p in at_most[:-1]) / pairs

@@ -42,6 +42,7 @@ def pixel_snail(
     features: int = 64,
     blocks: int = 4,
     residual_blocks: int = 2,
+    attention: bool = True,
     heads: int = 1,
     key_features: int = 16,
     value_features: int | None = None,
@@ -60,6 +61,7 @@ def pixel_snail(
       features: of the stream.
       blocks: each of `residual_blocks` and one attention.
       residual_blocks: gated, of two convolutions each.
+      attention: whether blocks have it; without, they are their residual blocks alone: gated convolutions.
       heads: of each attention; they divide `key_features` and `value_features`. One in the paper.
       key_features: of queries and keys.
       value_features: None: half of `features`, as in the paper's code, made a multiple of `heads`.
@@ -109,6 +111,7 @@ def pixel_snail(
         features,
         blocks,
         residual_blocks,
+        attention,
         heads,
         key_features,
         value_features,
@@ -128,6 +131,7 @@ class _PixelSNAIL(nn.Module):
     features: int
     blocks: int
     residual_blocks: int
+    attention: bool
     heads: int
     key_features: int
     value_features: int
@@ -151,6 +155,8 @@ class _PixelSNAIL(nn.Module):
         for block in range(self.blocks):
             for i in range(self.residual_blocks):
                 h = of_stream((2, 3), name=f"residual_{block}_{i}")(h, at, train, label)
+            if not self.attention:
+                continue
             placed = jnp.concatenate([h, background], -1)
             # What stands at a position is of the pixel before it: while an image is generated its own is not known yet.
             memory = Previous(name=f"previous_{block}")(placed, at)

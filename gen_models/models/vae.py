@@ -9,9 +9,13 @@ IWAE (2016), eq. 8 and 14.
     log p(x) >= E_{z ~ q(z|x)} [log p(x|z)] - KL(q(z|x) || p(z))
     log p(x) >= E_{z_1..z_K ~ q(z|x)} log 1/K sum_k p(x, z_k) / q(z_k|x)
 
-Differs from the first paper: as many hidden layers as asked for, and the activation is a choice.
+With `channels`, convolutions of stride 2 in place of pooling and their transposes, as in Radford et al., DCGAN (2016),
+section 3, but without batch norm, which would make an image's bound depend on its neighbours in the batch.
+
+Differs from the first paper: as many hidden layers as asked for, convolutions, and the activation is a choice.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -23,8 +27,11 @@ from jaxtyping import Array, Float
 from gen_models.core import Model
 from gen_models.distributions import bernoulli_log_prob, normal_kl, normal_log_prob
 from gen_models.evaluation.likelihood import importance_weighted
+from gen_models.nn.conv import Conv, ConvTranspose
 
 Activation = Callable[[Array], Array]
+
+_WINDOW = (4, 4)  # twice the stride, so that a transposed convolution makes each pixel of equally many taps
 
 
 def vae(
@@ -35,6 +42,7 @@ def vae(
     warmup_steps: int | Array = 0,
     particles: int = 1,
     activation: Activation = nn.relu,
+    channels: Sequence[int] = (),
     dtype: DTypeLike | None = None,
 ) -> Model:
     """A VAE for images whose pixels are 0 or 1 (or probabilities between them).
@@ -49,21 +57,27 @@ def vae(
       warmup_steps: steps over which that weight rises from 0; may be traced.
       particles: K of the objective: 1 is the ELBO; more is IWAE's bound, which `beta` must leave alone.
       activation: between the layers.
+      channels: of 4x4 convolutions of stride 2 before the encoder's hidden layers, each of which halves height and
+        width (odd ones rounded up); the decoder mirrors them. None: all layers are dense.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
-      ValueError: a size is not positive, a weight is negative, or both `beta` and `particles` change the objective.
+      ValueError: a size is not positive, `shape` is not (H, W, C), the image is too small for so many strides, a weight
+        is negative, or both `beta` and `particles` change the objective.
     """
-    if min((*shape, latent, particles, *hidden)) < 1:
-        raise ValueError(f"sizes must be positive, got {shape=}, {latent=}, {hidden=}, {particles=}")
+    if min((*shape, latent, particles, *hidden, *channels)) < 1:
+        raise ValueError(f"sizes must be positive, got {shape=}, {latent=}, {hidden=}, {particles=}, {channels=}")
+    if len(shape) != 3:
+        raise ValueError(f"an image's shape is (height, width, channels), got shape={tuple(shape)}")
+    _check_strides(shape[0], shape[1], tuple(channels))
     for name, value in {"beta": beta, "warmup_steps": warmup_steps}.items():
         if isinstance(value, (int, float)) and value < 0:
             raise ValueError(f"{name} must not be negative, got {value}")
     weighed = not (isinstance(beta, (int, float)) and beta == 1 and isinstance(warmup_steps, int) and warmup_steps == 0)
     if particles > 1 and weighed:
         raise ValueError(f"particles={particles} has no separate KL to weigh: leave beta at 1 and warmup_steps at 0")
-    encoder = _Encoder(tuple(hidden), latent, activation, dtype)
-    decoder = _Decoder(tuple(hidden)[::-1], tuple(shape), activation, dtype)
+    encoder = _Encoder(tuple(channels), tuple(hidden), latent, activation, dtype)
+    decoder = _Decoder(tuple(hidden)[::-1], _maps(tuple(shape), tuple(channels)), activation, dtype)
 
     def init(key, batch):
         x = batch["image"]
@@ -124,7 +138,24 @@ def vae(
     return Model(init, loss, sample=sample, log_prob=log_prob, encode=encode, decode=decode)
 
 
+def _maps(shape: tuple[int, ...], channels: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """(height, width, channels) of the image and of what each convolution makes of it."""
+    height, width, colours = shape
+    return tuple((-(-height // 2**i), -(-width // 2**i), c) for i, c in enumerate((colours, *channels)))
+
+
+def _check_strides(height: int, width: int, channels: tuple[int, ...]) -> None:
+    most = (min(height, width) - 1).bit_length()  # halvings, odd sides rounded up, until one is a single pixel
+    if len(channels) > most:
+        remedy = f"give at most {most} channels" if most else "leave channels empty"
+        raise ValueError(
+            f"an image of {height}x{width} is too small for {len(channels)} convolutions of stride 2, {channels=}: "
+            f"{remedy}, or use images with sides of more than {2 ** (len(channels) - 1)} pixels"
+        )
+
+
 class _Encoder(nn.Module):
+    channels: tuple[int, ...]
     hidden: tuple[int, ...]
     latent: int
     activation: Activation
@@ -132,7 +163,10 @@ class _Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, x):  # [B, H, W, C] -> two of [B, latent]
-        h = x.reshape(x.shape[0], -1)
+        h = x
+        for features in self.channels:
+            h = self.activation(Conv(features, _WINDOW, 2, dtype=self.dtype)(h))
+        h = h.reshape(x.shape[0], -1)
         for width in self.hidden:
             h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
         mu, log_sigma = (nn.Dense(self.latent, dtype=self.dtype, name=name)(h) for name in ("mu", "log_sigma"))
@@ -141,7 +175,7 @@ class _Encoder(nn.Module):
 
 class _Decoder(nn.Module):
     hidden: tuple[int, ...]
-    shape: tuple[int, ...]
+    maps: tuple[tuple[int, ...], ...]  # from the image to the smallest
     activation: Activation
     dtype: DTypeLike | None
 
@@ -150,6 +184,10 @@ class _Decoder(nn.Module):
         h = z
         for width in self.hidden:
             h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
-        size = self.shape[0] * self.shape[1] * self.shape[2]
-        logits = nn.Dense(size, dtype=self.dtype)(h)
-        return logits.astype(jnp.float32).reshape(z.shape[0], *self.shape)
+        h = nn.Dense(math.prod(self.maps[-1]), dtype=self.dtype)(h).reshape(z.shape[0], *self.maps[-1])
+        for *sides, features in reversed(self.maps[:-1]):
+            # The transpose of the encoder's "SAME" convolution, which pads odd sides by one more at their end: so the
+            # map has exactly the sides that the encoder saw, and each pixel lies where its features were made from it.
+            padding = [(2, 2 - side % 2) for side in sides]
+            h = ConvTranspose(features, _WINDOW, 2, padding, dtype=self.dtype)(self.activation(h))
+        return h.astype(jnp.float32)
