@@ -43,7 +43,7 @@ variants: Mapping[str, ladder.Config] = {
     **{f"depth{layers}": replace(_base, layers=layers, residual=True, skip=True) for layers in (1, 2, 3)},
 }
 
-EXPERIMENT = Experiment("experiments.pixel_rnn_ablation", __doc__, variants, ladder.build)
+EXPERIMENT = Experiment("experiments.pixel_rnn_ablation", __doc__, variants, ladder.build, **ladder.JUDGED)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

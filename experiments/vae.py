@@ -15,12 +15,12 @@ Measured on 2 CPU cores, seed 0, nats per test image (spread: standard error ove
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from gen_models import cli
-from gen_models.config import Experiment, RunConfig
+from gen_models.config import TRACED, Experiment, Range, RunConfig
 from gen_models.runs import Figure
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ class Config(RunConfig):
     """Dimensions of z."""
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the encoder's layers; the decoder mirrors them."""
+    channels: tuple[int, ...] = ()
+    """Of convolutions of stride 2 before the hidden layers; none: all layers are dense."""
     activation: Literal["relu", "gelu", "tanh", "leaky_relu"] = "relu"
     """Between the layers."""
-    beta: float = 1.0
+    beta: Annotated[float, TRACED, Range(0.1, 10.0, log=True)] = 1.0
     """Weight of the KL term."""
     warmup_steps: int = 0
     """Steps over which that weight rises from 0."""
@@ -68,6 +70,7 @@ variants: Mapping[str, Config] = {
     "beta4": replace(base, beta=4.0),
     "warmup": replace(base, warmup_steps=1000),
     "iwae": replace(base, particles=5),
+    "conv": replace(base, channels=(32, 64), hidden=(256,)),
     # The recipes for full MNIST; their figures are in the README.
     "mnist": replace(
         base,
@@ -117,20 +120,30 @@ def build(config: Config) -> "Job":
     word = "test" if held_out is test else "validation"
     transform = binarise_dynamic if config.binarisation == "dynamic" else binarise_fixed()
     source = batches(train, config.batch_size, seed=config.seed, transform=transform)
-    model = vae(
-        train.shape,
-        latent=config.latent,
-        hidden=config.hidden,
-        beta=config.beta,
-        warmup_steps=config.warmup_steps,
-        particles=config.particles,
-        activation={"relu": nn.relu, "gelu": nn.gelu, "tanh": nn.tanh, "leaky_relu": nn.leaky_relu}[config.activation],
-        dtype=config.precision,
-    )
-    rate = schedule(config.schedule, config.learning_rate, config.steps)
-    decay = {"weight_decay": config.weight_decay} if config.weight_decay else {}
-    tx = optimizer(config.optimizer, rate, **decay)
     example = {"image": jnp.zeros((1, *train.shape))}
+
+    def parts(config):
+        """Model and optimizer."""
+        # The importance-weighted objective has no KL to weigh: `vae` refuses a number, and a traced one is left out.
+        weighs = config.particles == 1 or isinstance(config.beta, float)
+        model = vae(
+            train.shape,
+            latent=config.latent,
+            hidden=config.hidden,
+            channels=config.channels,
+            warmup_steps=config.warmup_steps,
+            particles=config.particles,
+            activation={"relu": nn.relu, "gelu": nn.gelu, "tanh": nn.tanh, "leaky_relu": nn.leaky_relu}[
+                config.activation
+            ],
+            dtype=config.precision,
+            **({"beta": config.beta} if weighs else {}),
+        )
+        rate = schedule(config.schedule, config.learning_rate, config.steps)
+        decay = {"weight_decay": config.weight_decay} if config.weight_decay else {}
+        return model, optimizer(config.optimizer, rate, **decay)
+
+    model, tx = parts(config)
 
     def averaged(state):
         return state.params if state.ema is None else state.ema
@@ -199,11 +212,17 @@ def build(config: Config) -> "Job":
         walk = np.concatenate([ends[2 * i] * (1 - along) + ends[2 * i + 1] * along for i in range(8)])
         plots.image_grid(np.asarray(decode_means(params, walk)), folder / "latent_walk.png", columns=12)
 
+    def step_of(config):
+        model, tx = parts(config)
+        return make_train_step(model.loss, tx, ema_decay=config.ema_decay, accumulate=config.accumulate)
+
     return Job(
         model=model,
         init=lambda key: init_state(model, tx, key, example, ema=config.ema_decay > 0),
-        step=make_train_step(model.loss, tx, ema_decay=config.ema_decay, accumulate=config.accumulate),
+        step=step_of(config),
+        step_of=step_of,
         batches=source,
+        batches_of=lambda seed: batches(train, config.batch_size, seed=seed, transform=transform),
         figures=figures,
         evaluate=evaluate,
         sample=lambda state, key, n: np.asarray(sample(averaged(state), state.stats, key, n)),
@@ -212,7 +231,15 @@ def build(config: Config) -> "Job":
     )
 
 
-EXPERIMENT = Experiment("experiments.vae", __doc__, variants, build)
+EXPERIMENT = Experiment(
+    "experiments.vae",
+    __doc__,
+    variants,
+    build,
+    swept=("base", "beta4", "warmup", "iwae", "conv"),
+    objective=("validation/elbo", "maximize"),
+    directions={"ELBO": "maximize", "log-likelihood": "maximize"},
+)
 
 if __name__ == "__main__":
     cli.launch(EXPERIMENT)

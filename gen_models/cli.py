@@ -4,7 +4,6 @@ Arguments are parsed before JAX is imported, so that `--help` and a mistyped opt
 the input is said in one line, before anything is compiled; exit statuses tell how a run ended.
 """
 
-import argparse
 import dataclasses
 import math
 import sys
@@ -25,10 +24,13 @@ def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> No
 def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     """What `launch` does; returns the exit status. tyro exits by itself after `--help` and for a mistyped option."""
     words = list(arguments)
-    variant = words.pop(0) if words and not words[0].startswith("-") else next(iter(experiment.variants))
+    unnamed = "sweep" if experiment.table and "--help" not in words else next(iter(experiment.variants))
+    variant = words.pop(0) if words and not words[0].startswith("-") else unnamed
     try:
         if variant == "sweep":
-            return _sweep(experiment, words)
+            from gen_models.sweep.command import sweep
+
+            return sweep(experiment, words)
         config = parse(experiment, variant, words)
         return run(experiment, variant, config)[0]
     except InputError as error:
@@ -51,7 +53,7 @@ def run(experiment: Experiment, variant: str, config: Any) -> tuple[int, list[Fi
       InputError: the config, the data or the run directory is wrong.
     """
     try:
-        _validate(config)
+        validate(config)
         folder = Path(config.run_dir or run_directory(experiment, variant, config.seed))
         found = check_run(folder, experiment.name, variant, config)
         figures = None if found is None else found.result()
@@ -103,7 +105,7 @@ def parse(experiment: Experiment, variant: str | None, words: Sequence[str]) -> 
     )
 
 
-def _validate(config: Any) -> None:
+def validate(config: Any) -> None:
     """Ranges that no experiment may leave."""
     at_least = {
         "steps": 1,
@@ -124,41 +126,6 @@ def _validate(config: Any) -> None:
             raise ValueError(f"--{field.name.replace('_', '-')} must be finite, got {value}")
     if config.learning_rate < 0:
         raise ValueError(f"--learning-rate must not be negative, got {config.learning_rate}")
-
-
-def _sweep(experiment: Experiment, words: Sequence[str]) -> int:
-    """Every variant with every seed, one after another; a table of means and standard deviations."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m {experiment.name} sweep",
-        description="Variants with seeds 0 to N-1 each, one run after another. Other options override that field of "
-        "every variant.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
-    swept = list(experiment.swept or experiment.variants)
-    which = "all" if experiment.swept is None else ", ".join(swept)
-    parser.add_argument("--variants", nargs="+", default=swept, help=f"default: {which}")
-    parser.add_argument("--run-dir", help="runs go to RUN_DIR/<variant>/<seed>; by default under runs/<experiment>")
-    options, rest = parser.parse_known_args(words)
-    if options.seeds < 1:
-        raise InputError(f"--seeds must be 1 or more, got {options.seeds}")
-    configs = {name: parse(experiment, name, rest) for name in options.variants}  # typing errors before the first run
-    results: dict[str, list[list[Figure]]] = {}
-    worst = FINISHED
-    for name, config in configs.items():
-        for seed in range(options.seeds):
-            folder = run_directory(experiment, name, seed, options.run_dir)
-            status, figures = run(experiment, name, dataclasses.replace(config, seed=seed, run_dir=str(folder)))
-            if status == INTERRUPTED:
-                return status
-            worst = max(worst, status)
-            results.setdefault(name, [])
-            if figures is not None:
-                results[name].append(figures)
-    from gen_models.console import show_sweep
-
-    show_sweep(results, options.seeds)
-    return worst
 
 
 def guard(function: Callable[[], int | None]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -85,23 +84,13 @@ def show_result(
         console.print("pictures:", *[str(p) for p in shown], sep="\n  ", highlight=False, soft_wrap=True)
 
 
-def show_sweep(results: Mapping[str, Sequence[Sequence[Figure]]], seeds: int) -> None:
-    """Mean and sample standard deviation over seeds, a row for each variant and a column for each figure."""
-    names = list(dict.fromkeys(f.name for runs in results.values() for figures in runs for f in figures))
-    table = Table(title=f"mean +- standard deviation over {seeds} seeds", title_justify="left")
-    table.add_column("variant")
-    table.add_column("runs", justify="right")
-    units = {f.name: f.unit for runs in results.values() for figures in runs for f in figures}
-    for name in names:
-        table.add_column(f"{name}\n[{units[name]}]", justify="right")
-    for variant, runs in results.items():
-        cells = []
-        for name in names:
-            values = [f.value for figures in runs for f in figures if f.name == name]
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-            cells.append(plain_value(float(np.mean(values)), spread) if values else "")
-        failed = "" if len(runs) == seeds else f" ({seeds - len(runs)} failed)"
-        table.add_row(variant, f"{len(runs)}{failed}", *cells)
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
+    """A table; all columns but the first are to the right."""
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
     console.print(table)
 
 

@@ -3,6 +3,7 @@
 Imports JAX: the command line comes here only once its arguments are known to be good.
 """
 
+import dataclasses
 import importlib
 import sys
 import time
@@ -40,12 +41,69 @@ class Job(NamedTuple):
     pictures: Callable[[TrainState, Key, Path], Any] | None = None  # more pictures into a folder, at the end
     shown: int = 64  # samples in a picture
     place: Callable[[TrainState], TrainState] | None = None  # puts a fresh or restored state on its devices
+    # The step of a config that differs in fields marked TRACED alone, which may be traced values; and the batches of
+    # another seed, which differ from these in their rows alone. With both, the job serves any such config and seed.
+    step_of: Callable[[Any], Step] | None = None
+    batches_of: Callable[[int], Batches] | None = None
+
+
+class Prepared(NamedTuple):
+    """A job whose step takes the config's traced numbers, so that one program serves all runs that differ in them."""
+
+    job: Job
+    step: Callable[..., Any]  # (state, batch, numbers) -> (state, metrics); without numbers where there are none
+    names: tuple[str, ...]  # of the numbers
+    config: Any  # that the job was built of
+
+    def serves(self, config: Any) -> bool:
+        """Whether a config that differs in seed and traced numbers alone can be trained with this."""
+        if self.job.batches_of is None and config.seed != self.config.seed:
+            return False
+        traced = configs.traced_fields(config)
+        return all(name in self.names or getattr(config, name) == getattr(self.config, name) for name in traced)
+
+    def numbers(self, config: Any) -> dict[str, float]:
+        """The config's."""
+        return {name: getattr(config, name) for name in self.names}
+
+    def batches(self, seed: int) -> Batches:
+        """Those of a seed; data and transforms are the same objects for all seeds."""
+        if seed == self.config.seed or self.job.batches_of is None:
+            return self.job.batches
+        return self.job.batches._replace(rows=self.job.batches_of(seed).rows)
+
+
+def prepare(job: Job, config: Any) -> Prepared:
+    """The job of a config, ready for every config that differs from it in its seed and traced numbers."""
+    step_of = job.step_of
+    names = () if step_of is None else configs.traced_fields(config)
+    if step_of is None or not names:
+        return Prepared(job, job.step, (), config)
+
+    def step(state, batch, numbers):
+        return step_of(dataclasses.replace(config, **numbers))(state, batch)
+
+    return Prepared(job, step, names, config)
 
 
 def run_job(
-    job: Job, experiment: str, variant: str, config: configs.RunConfig, folder: Path
+    job: Job | Prepared,
+    experiment: str,
+    variant: str,
+    config: configs.RunConfig,
+    folder: Path,
+    *,
+    until: int | None = None,
 ) -> tuple[int, list[Figure] | None]:
     """Train from wherever the directory is; then figures, pictures and `result.json`.
+
+    Args:
+      job: of the config; or prepared for one that differs from it in seed and traced numbers alone.
+      experiment: the experiment's module.
+      variant: the variant's name.
+      config: what is asked for.
+      folder: the run's directory.
+      until: stop at this step, evaluated and saved, where the run has more.
 
     Returns:
       The exit status (see `gen_models/config.py`), and the figures where the run finished, on the host that writes.
@@ -55,17 +113,20 @@ def run_job(
     """
     try:
         with quiet():
-            return _run_job(job, experiment, variant, config, folder)
+            prepared = job if isinstance(job, Prepared) else prepare(job, config)
+            return _run_job(prepared, experiment, variant, config, folder, until)
     except _CannotWrite as error:
         print(f"error: {error}", file=sys.stderr)
         return configs.CANNOT_WRITE, None
 
 
 def _run_job(
-    job: Job, experiment: str, variant: str, config: configs.RunConfig, folder: Path
+    prepared: Prepared, experiment: str, variant: str, config: configs.RunConfig, folder: Path, until: int | None
 ) -> tuple[int, list[Figure] | None]:
     started = time.perf_counter()
-    _, data_key, evaluation_key, figures_key, draw_key = keys(config.seed)
+    job = prepared.job
+    goal = config.steps if until is None else min(until, config.steps)
+    _, data_key, evaluation_key, _, draw_key = keys(config.seed)
     first = jax.process_index() == 0  # of several hosts, the one that writes
     with ExitStack() as stack:
         try:
@@ -76,6 +137,10 @@ def _run_job(
             _together("the run directory is open")
             if not first:
                 run = runs.existing_run(folder)
+            elif jax.process_count() == 1 and (figures := run.result()) is not None:  # finished since it was looked at
+                return configs.FINISHED, figures
+            if first:
+                run.begin()
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
             state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters)
             write = stack.enter_context(_Writer(run, config.tensorboard)) if first else None
@@ -107,11 +172,12 @@ def _run_job(
 
             with console.report(config.steps, start) as report:
                 outcome = fit(
-                    job.step,
+                    prepared.step,
                     state,
-                    job.batches,
-                    steps=config.steps,
+                    prepared.batches(config.seed),
+                    steps=goal,
                     key=data_key,
+                    numbers=prepared.numbers(config),
                     checkpoints=checkpoints,
                     checkpoint_every=config.checkpoint_every,
                     log=None if write is None else lambda step, values: write(step, seconds(), values),
@@ -127,21 +193,32 @@ def _run_job(
             trained = seconds()
             if outcome.status != "finished":
                 return _unfinished(outcome, run) if first else _STATUS[outcome.status], None
+            if goal < config.steps:
+                return configs.PAUSED, None
             state = here(outcome.state)
             if not first:
                 return configs.FINISHED, None
-            figures = list(job.figures(state, figures_key))
-            if job.sample is not None and job.show is not None:
-                job.show(job.sample(state, draw_key, job.shown), run.samples / "samples.png")
-            if job.pictures is not None:
-                job.pictures(state, figures_key, run.samples)
-            title = f"{experiment.rsplit('.', 1)[-1]}, {variant}, seed {config.seed}"
-            plots.curves(run.history(), run.curves, title=title)
-            run.finish(figures, trained)
+            figures = conclude(job, run, variant, config, state, trained)
         except OSError as error:
             raise _CannotWrite(_told(error, run)) from error
         console.show_result(run, figures, seconds=trained)
     return configs.FINISHED, figures
+
+
+def conclude(
+    job: Job, run: Run, variant: str, config: configs.RunConfig, state: TrainState, seconds: float
+) -> list[Figure]:
+    """Figures, pictures, curves and `result.json` of a run whose training has ended; returns the figures."""
+    *_, figures_key, draw_key = keys(config.seed)
+    figures = list(job.figures(state, figures_key))
+    if job.sample is not None and job.show is not None:
+        job.show(job.sample(state, draw_key, job.shown), run.samples / "samples.png")
+    if job.pictures is not None:
+        job.pictures(state, figures_key, run.samples)
+    name = run.config()["experiment"].rsplit(".", 1)[-1]
+    plots.curves(run.history(), run.curves, title=f"{name}, {variant}, seed {config.seed}")
+    run.finish(figures, seconds)
+    return figures
 
 
 def _mesh(job: Job, config: configs.RunConfig) -> Mesh | None:
@@ -218,6 +295,11 @@ def load_run(folder: str | Path, *, data_dir: str | None = None) -> tuple[Run, A
 _STATUS = {"diverged": configs.DIVERGED, "interrupted": configs.INTERRUPTED}
 
 
+def diverged_message(step: int) -> str:
+    """What is said of a run that diverged."""
+    return f"diverged at step {step:,}: a loss or gradient is not finite, or too large"
+
+
 def _unfinished(outcome: Outcome, run: Run) -> int:
     """Say how the run stopped; returns the exit status."""
     kept = (
@@ -226,7 +308,9 @@ def _unfinished(outcome: Outcome, run: Run) -> int:
         else f"the last good checkpoint is {outcome.checkpoint}"
     )
     if outcome.status == "diverged":
-        console.say(f"diverged at step {outcome.step:,}: a loss or gradient is not finite, or too large; {kept}")
+        message = diverged_message(outcome.step)
+        run.stop("diverged", outcome.step, message)
+        console.say(f"{message}; {kept}")
         return _STATUS[outcome.status]
     console.say(f"interrupted and saved at step {outcome.step:,}; the same command goes on: {kept}")
     return _STATUS[outcome.status]
@@ -262,7 +346,8 @@ class _Writer:
         if self._board is not None:
             self._board.close()
 
-    def __call__(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
+    def __call__(self, step: int, seconds: float, values: Mapping[str, Any]) -> None:
+        values = {name: float(np.mean(value)) for name, value in values.items()}  # over trials, where there are some
         self._run.log(step, seconds, values)
         if self._board is not None:
             for name, value in values.items():

@@ -167,7 +167,9 @@ def local(state: Any) -> Any:
     return jax.tree.map(gather, state)
 
 
-def train_many(step: Step, members: int) -> tuple[Step, Callable[[TrainState], TrainState]]:
+def train_many(
+    step: Callable[..., Any], members: int, how: Literal["auto", "vmap", "scan"] = "auto"
+) -> tuple[Callable[..., Any], Callable[[TrainState], TrainState]]:
     """A step for `members` stacked states with a batch each, and a function that puts such a state on its devices.
 
     The members are shared out over as many devices as divide their number. A device takes its members by `vmap` on an
@@ -176,23 +178,27 @@ def train_many(step: Step, members: int) -> tuple[Step, Callable[[TrainState], T
     `vmap` on one, and on one device 0.85 of it (two rounds each, while other programs ran: rough).
 
     Args:
-      step: of one member, from `make_train_step`.
+      step: of one member, from `make_train_step`; or with more arguments, each of which is stacked as well.
       members: leading axis of every leaf of the state and the batch.
+      how: "vmap" or "scan" (one after another) on each device; "auto": as above.
 
     Raises:
-      ValueError: `members` is below 1.
+      ValueError: `members` is below 1, or `how` is unknown.
     """
     if members < 1:
         raise ValueError(f"members must be 1 or more, got {members}")
+    if how not in ("auto", "vmap", "scan"):
+        raise unknown("way to train several members", how, ("auto", "vmap", "scan"))
     devices = jax.devices()
     count = max(d for d in range(1, len(devices) + 1) if members % d == 0)
     mesh = Mesh(devices[:count], ("member",))
     spec = PartitionSpec("member")
+    in_turn = how == "scan" or (how == "auto" and jax.default_backend() == "cpu")
 
-    def mine(states, batches):
-        if jax.default_backend() == "cpu":
-            return jax.lax.map(lambda pair: step(*pair), (states, batches))
-        return jax.vmap(step)(states, batches)
+    def mine(arguments):
+        if in_turn:
+            return jax.lax.map(lambda each: step(*each), arguments)
+        return jax.vmap(step)(*arguments)
 
-    together = jax.shard_map(mine, mesh=mesh, in_specs=(spec, spec), out_specs=(spec, spec), check_vma=False)
-    return together, lambda state: jax.device_put(state, NamedSharding(mesh, spec))
+    together = jax.shard_map(mine, mesh=mesh, in_specs=(spec,), out_specs=spec, check_vma=False)
+    return lambda *arguments: together(arguments), lambda state: jax.device_put(state, NamedSharding(mesh, spec))

@@ -7,6 +7,7 @@
     curves.png         metrics against steps
     checkpoints/       Orbax
     result.json        the figures, once the run has finished
+    stopped.json       why it has not: it diverged, say
     .lock              held by the process that trains
 
 Everything is written whole or not at all: to a temporary file, then renamed.
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -56,6 +58,10 @@ class Figure(NamedTuple):
     note: str = ""  # what it is a bound on, how many samples, what it may not be compared with
 
 
+class InUse(ValueError):
+    """Another process holds the run directory."""
+
+
 class Run:
     """An open run directory."""
 
@@ -76,7 +82,26 @@ class Run:
     def finish(self, figures: Sequence[Figure], seconds: float) -> None:
         """Write `result.json`: the run is done."""
         rows = [f._asdict() | {"value": _plain(f.value), "spread": _plain(f.spread)} for f in figures]
-        write_json(self.folder / "result.json", {"figures": rows, "seconds": round(seconds, 1)})
+        write_json(self.folder / "result.json", {"figures": rows, "seconds": round(seconds, 3)})
+        (self.folder / "stopped.json").unlink(missing_ok=True)
+
+    def begin(self) -> None:
+        """Forget why an earlier process ended: it is tried again."""
+        (self.folder / "stopped.json").unlink(missing_ok=True)
+
+    def stop(self, status: str, step: int, message: str) -> None:
+        """Write `stopped.json`: why the run ended without figures."""
+        write_json(self.folder / "stopped.json", {"status": status, "step": step, "message": message})
+
+    def stopped(self) -> dict[str, Any] | None:
+        """What `stop` wrote, else None."""
+        path = self.folder / "stopped.json"
+        return read_json(path) if path.exists() else None
+
+    def seconds(self) -> float | None:
+        """How long a finished run trained, else None."""
+        path = self.folder / "result.json"
+        return float(read_json(path)["seconds"]) if path.exists() else None
 
     def config(self) -> dict[str, Any]:
         """What `config.json` holds: experiment, variant and config."""
@@ -85,7 +110,7 @@ class Run:
     def rewind(self, step: int) -> float:
         """Drop metrics of steps after `step` (of a run that was killed); returns the seconds trained up to there."""
         rows = [row for row in self.history() if row["step"] <= step]
-        _write(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         return max((row["seconds"] for row in rows), default=0.0)
 
     def history(self) -> list[dict[str, Any]]:
@@ -134,8 +159,8 @@ def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> 
     """Make the run's directory, or continue in the one that is there, and hold it; arguments as for `check_run`.
 
     Raises:
-      ValueError: as `check_run`; another process holds the directory; or something in it is a link, through which a
-        run would write elsewhere.
+      InUse: another process holds the directory.
+      ValueError: as `check_run`; or something in it is a link, through which a run would write elsewhere.
       OSError: it cannot be written.
     """
     folder = Path(folder)
@@ -162,7 +187,7 @@ def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> 
         yield Run(folder)
 
 
-_TEMPORARY = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|result\.json)\.\d+")
+_TEMPORARY = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|result\.json|stopped\.json)\.\d+")
 
 
 def _is_beginning(path: Path) -> bool:
@@ -190,7 +215,7 @@ def _hold(folder: Path) -> IO[str]:
         file.seek(0)
         holder = file.read().strip() or "another process"
         file.close()
-        raise ValueError(f"{folder} is in use by {holder}: wait for it, or choose another --run-dir") from None
+        raise InUse(f"{folder} is in use by {holder}: wait for it, or choose another --run-dir") from None
     file.seek(0)
     file.truncate()
     file.write(f"process {os.getpid()} on {platform.node()}")
@@ -250,7 +275,7 @@ def restore_config(kind: type, fields: Mapping[str, Any]) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
-    _write(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def _asked(experiment: str, variant: str, config: Any) -> dict[str, Any]:
@@ -287,7 +312,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}): restore it, or choose another --run-dir") from error
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w") as file:
         file.write(text)
@@ -304,6 +330,7 @@ def _plain(value: float | None) -> float | str | None:
     return value if math.isfinite(value) else str(value)
 
 
+@lru_cache  # what this process has loaded
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -311,6 +338,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@lru_cache
 def _commit() -> str | None:
     """The commit of the code, with a + where files differ from it; None outside a checkout."""
     here = Path(__file__).parent

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,6 @@ from jax.extend import core as jax_core
 from jax.sharding import Mesh
 
 from gen_models import parallel
-from gen_models.checkpoint import Checkpoints
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
 from gen_models.nn.devices import contexts, over_devices
@@ -31,7 +30,17 @@ from gen_models.startup import cores
 
 MAX_STEPS_PER_CALL = 64
 SECONDS_PER_CALL = 0.5  # so that a signal or a progress bar never waits long for a program of many steps
+LARGEST_LOSS = 1e8  # a loss of greater magnitude counts as diverged
 CALLS_PER_AGREEMENT = 16  # of several hosts whose calls take one step each, about a signal that one of them got
+
+
+class Saves(Protocol):
+    """What `fit` needs of `Checkpoints`."""
+
+    def latest(self) -> int | None: ...  # noqa: D102
+    def path(self, step: int) -> Path: ...  # noqa: D102
+    def notes(self, step: int) -> dict[str, Any]: ...  # noqa: D102
+    def save(self, step: int, state: Any, notes: Mapping[str, Any]) -> None: ...  # noqa: D102
 
 
 class Outcome(NamedTuple):
@@ -44,15 +53,16 @@ class Outcome(NamedTuple):
 
 
 def fit(
-    step: Step,
+    step: Step | Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]],
     state: TrainState,
     batches: Batches,
     *,
     steps: int,
     key: Key,
-    checkpoints: Checkpoints | None = None,
+    numbers: Mapping[str, Any] | None = None,
+    checkpoints: Saves | None = None,
     checkpoint_every: int = 1000,
-    log: Callable[[int, dict[str, float]], None] | None = None,
+    log: Callable[[int, dict[str, Any]], None] | None = None,
     log_every: int = 100,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     evaluate_every: int = 0,
@@ -60,20 +70,23 @@ def fit(
     draw_every: int = 0,
     report: Callable[[int, dict[str, float]], None] | None = None,
     steps_per_call: int | None = None,
-    diverged_above: float = 1e8,
+    diverged_above: float = LARGEST_LOSS,
     mesh: Mesh | None = None,
     shard_parameters: bool = False,
 ) -> Outcome:
     """Train until `state.step` is `steps`, from wherever `state` is.
 
     Args:
-      step: from `make_train_step`; or its `vmap` over a stacked state, whose metrics are then logged as means.
+      step: from `make_train_step`; or its `vmap` over a stacked state, whose metrics are then arrays.
       state: fresh or restored; its buffers are donated, so do not use it afterwards.
       batches: from `gen_models.data`; which examples a step sees is a function of the step alone.
       steps: total number of updates, those done before included.
       key: randomness of the data's transforms; step k uses `fold_in(key, k)`.
+      numbers: floats that the step gets as a third argument (a learning rate, say): other ones, in another call with
+        the same step, compile nothing again.
       checkpoints: where the state is saved, every `checkpoint_every` steps (0: not during the run) and at the end.
-      log: called with (step, means over the last `log_every` steps), and with evaluations.
+      log: called with (step, means over the last `log_every` steps), and with evaluations; the means of a stacked
+        state's metrics are arrays with one value for each member.
       evaluate: `state -> {name: value}`, every `evaluate_every` steps and at the end (0: never).
       draw: `(state, step)`, every `draw_every` steps (0: never).
       report: called with (step, newest metrics) after each program, for a progress bar.
@@ -109,13 +122,14 @@ def fit(
     if shard_parameters and mesh is None:
         raise ValueError("shard_parameters needs a mesh: parallel.data_mesh() has all devices")
     state = jax.tree.map(_strong, state)
+    constants = {name: jnp.asarray(value, jnp.float32) for name, value in (numbers or {}).items()}
     program, most, mesh = _compile(
-        step, state, batches, key, done, steps_per_call, diverged_above, mesh, shard_parameters
+        step, state, batches, key, constants, done, steps_per_call, diverged_above, mesh, shard_parameters
     )
     data = batches.data
     if mesh is not None:
         state = parallel.put(state, parallel.shardings(state, mesh, shard_parameters=shard_parameters))
-        data, key = parallel.put((data, key), parallel.shardings((data, key), mesh))
+        data, key, constants = parallel.put((data, key, constants), parallel.shardings((data, key, constants), mesh))
     window = _Window(log, log_every)
     if checkpoints is not None:
         window.resume(checkpoints.notes(done))
@@ -149,7 +163,7 @@ def fit(
                 count, stop = _agreed(count, stop) if agreed else (count, False)
             count, calls = min(count, due - done), calls + 1
             rows = _pad(batches.rows(done, count), most)
-            state, *outputs = program(state, data, key, rows, np.int32(done), np.int32(count))
+            state, *outputs = program(state, data, key, constants, rows, np.int32(done), np.int32(count))
             pending.append((done, outputs))
             done += count
             at_end = done == steps
@@ -158,7 +172,7 @@ def fit(
             draws = draw_every > 0 and done % draw_every == 0 and not stop
             saves = at_end or stop or (checkpoint_every > 0 and done % checkpoint_every == 0)
             good = settle(0 if evaluates or draws or saves else 1)
-            if good and saves and not _finite(state):
+            if good and saves and not is_finite(state):
                 good, failed = False, done
             if not good:
                 return Outcome("diverged", state, failed or done, _newest(checkpoints))
@@ -177,12 +191,12 @@ def fit(
                 pace.restart()
 
 
-def _compile(step, state, batches, key, start, most, limit, mesh, shard_parameters):
+def _compile(step, state, batches, key, constants, start, most, limit, mesh, shard_parameters):
     """`(program, most, mesh)`: up to `most` steps as one compiled function, over the mesh where there is one."""
     if most is not None and most < 1:
         raise ValueError(f"steps_per_call must be 1 or more, got {most}")
     row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(start, 1))
-    leaves, tree = jax.tree.flatten((state, batches.data, key, row, np.int32(0)))
+    leaves, tree = jax.tree.flatten((state, batches.data, key, constants, row, np.int32(0)))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     on_host = not jax.tree.leaves(batches.data)
     most = 1 if on_host and most is None else most
@@ -194,7 +208,8 @@ def _compile(step, state, batches, key, start, most, limit, mesh, shard_paramete
 
 @lru_cache(maxsize=4)  # a second `fit` with the same step, as after a restore, traces and compiles nothing again
 def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_parameters, _contexts):
-    state, data, key, row, index = jax.tree.unflatten(tree, shapes)
+    state, data, key, constants, row, index = jax.tree.unflatten(tree, shapes)
+    given = (constants,) if constants else ()
 
     def made(data, row, key, index):
         return make(data, row, jax.random.fold_in(key, index))
@@ -207,34 +222,36 @@ def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_param
     if automatic:
         wanted = parallel.data_mesh(_divisor(size, min(cores(), jax.device_count())))
     with over_devices(wanted if wanted is not None and wanted.size > 1 else contexts()[0]):
-        jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch)
-    if automatic and wanted.size > 1 and _holds(jaxpr.jaxpr, lambda equation: equation.primitive.name == "shard_map"):
+        jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, *given)
+    if automatic and wanted.size > 1 and holds(jaxpr.jaxpr, lambda equation: equation.primitive.name == "shard_map"):
         mesh = wanted
     _same_shape(state, new_state)
     if most is None:
-        slow_inside_loops = jax.default_backend() == "cpu" and _holds(jaxpr.jaxpr, _is_slow_convolution)
+        slow_inside_loops = jax.default_backend() == "cpu" and holds(jaxpr.jaxpr, _is_slow_convolution)
         most = 1 if slow_inside_loops else MAX_STEPS_PER_CALL
     flat_make, flat_step = jax_core.jaxpr_as_fun(make_jaxpr), jax_core.jaxpr_as_fun(jaxpr)
     places = None if mesh is None else parallel.shardings(state, mesh, shard_parameters=shard_parameters)
     batch_tree, out_tree = jax.tree.structure(batch), jax.tree.structure((new_state, metrics))
 
-    def one_again(state, data, key, row, index):  # from the jaxprs: nothing of the user's is traced a second time
+    def one_again(
+        state, data, key, constants, row, index
+    ):  # from the jaxprs: nothing of the user's is traced a second time
         batch = jax.tree.unflatten(batch_tree, flat_make(*jax.tree.leaves((data, row, key, index))))
         if mesh is not None:
             batch = parallel.cut(batch, mesh)
-        state, metrics = jax.tree.unflatten(out_tree, flat_step(*jax.tree.leaves((state, batch))))
+        state, metrics = jax.tree.unflatten(out_tree, flat_step(*jax.tree.leaves((state, batch, constants))))
         if mesh is not None:
             state = parallel.constrain(state, places)
             metrics = parallel.constrain(metrics, parallel.shardings(metrics, mesh))
         return state, metrics
 
-    def program(state, data, key, rows, start, count):
+    def program(state, data, key, constants, rows, start, count):
         def body(carry):
             index, state, buffers, _ = carry
             row = jax.tree.map(lambda r: jax.lax.dynamic_index_in_dim(r, index, keepdims=False), rows)
-            state, metrics = one_again(state, data, key, row, start + index)
+            state, metrics = one_again(state, data, key, constants, row, start + index)
             buffers = jax.tree.map(lambda b, m: b.at[index].set(m), buffers, metrics)
-            return index + 1, state, buffers, _good(metrics, limit)
+            return index + 1, state, buffers, is_good(metrics, limit)
 
         def proceed(carry):
             index, _, _, ok = carry
@@ -248,7 +265,7 @@ def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_param
     return jax.jit(program, donate_argnums=0), most, mesh
 
 
-def _good(metrics: Metrics, limit: float) -> jax.Array:
+def is_good(metrics: Metrics, limit: float) -> jax.Array:
     """Whether every loss and gradient norm is finite and within the limit; of a vmapped step, of any member."""
     good = jnp.array(True)
     for name, value in metrics.items():
@@ -265,7 +282,7 @@ def _all_finite(leaves: list[jax.Array]) -> jax.Array:
     return jnp.all(jnp.array([jnp.isfinite(leaf).any() if leaf.size else True for leaf in leaves]))
 
 
-def _finite(state: TrainState) -> bool:
+def is_finite(state: TrainState) -> bool:
     """Whether no parameter has gone to NaN or infinity as a whole; a vmapped state may have members that did."""
     leaves = [leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return bool(_all_finite(leaves))
@@ -276,32 +293,31 @@ class _Window:
 
     def __init__(self, log, every: int) -> None:
         self._log, self._every = log, every
-        self._sums: dict[str, float] = {}
+        self._sums: dict[str, Any] = {}  # floats, or arrays with one value for each member of a stacked state
         self._count = 0
 
     def open(self) -> dict[str, Any]:
         """What a run that goes on from here has to know of the window that is open."""
-        return {"sums": dict(self._sums), "count": self._count}
+        return {"sums": {name: np.asarray(total).tolist() for name, total in self._sums.items()}, "count": self._count}
 
     def resume(self, notes: Mapping[str, Any]) -> None:
         """Go on with the window that `open` described."""
-        self._sums, self._count = dict(notes.get("sums", {})), int(notes.get("count", 0))
+        sums = {name: np.asarray(total, np.float64) for name, total in notes.get("sums", {}).items()}
+        self._sums = {name: total if total.ndim else float(total) for name, total in sums.items()}
+        self._count = int(notes.get("count", 0))
 
     def add(self, first: int, metrics: Mapping[str, np.ndarray], count: int) -> dict[str, float]:
-        """Take the metrics of steps `first` to `first + count`; returns those of the last."""
-        values: dict[str, float] = {}
-        columns = {k: np.asarray(v, np.float64) for k, v in metrics.items()}
-        columns = {k: v.reshape(v.shape[0], -1).mean(1) for k, v in columns.items()}
+        """Take the metrics of steps `first` to `first + count`; returns those of the last, of members their mean."""
+        columns = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
         for i in range(count):
-            values = {k: float(v[i]) for k, v in columns.items()}
-            for k, v in values.items():
-                self._sums[k] = self._sums.get(k, 0.0) + v
+            for name, column in columns.items():
+                self._sums[name] = self._sums.get(name, 0.0) + (column[i] if column.ndim > 1 else float(column[i]))
             self._count += 1
             if self._every and (first + i + 1) % self._every == 0:
                 if self._log is not None:
                     self._log(first + i + 1, {f"train/{k}": s / self._count for k, s in self._sums.items()})
                 self._sums, self._count = {}, 0
-        return values
+        return {name: float(np.mean(column[count - 1])) for name, column in columns.items()} if count else {}
 
 
 class _Pace:
@@ -349,11 +365,11 @@ def _same_shape(state: TrainState, new: TrainState) -> None:
             raise ValueError(f"the step changes {where} from {a.dtype}{list(a.shape)} to {b.dtype}{list(b.shape)}")
 
 
-def _holds(jaxpr, matches: Callable[[Any], bool]) -> bool:
+def holds(jaxpr, matches: Callable[[Any], bool]) -> bool:
     """Whether an equation of the jaxpr, or of one inside it, matches."""
     if any(matches(equation) for equation in jaxpr.eqns):
         return True
-    return any(_holds(inner, matches) for inner in jax_core.subjaxprs(jaxpr))
+    return any(holds(inner, matches) for inner in jax_core.subjaxprs(jaxpr))
 
 
 def _is_slow_convolution(equation) -> bool:
@@ -383,7 +399,7 @@ def _strong(leaf: jax.Array) -> jax.Array:
     return jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
 
-def _newest(checkpoints: Checkpoints | None) -> Path | None:
+def _newest(checkpoints: Saves | None) -> Path | None:
     if checkpoints is None:
         return None
     latest = checkpoints.latest()

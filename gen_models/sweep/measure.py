@@ -1,0 +1,110 @@
+"""What a group's step costs: seconds for each way to run it, parameters, FLOPs, bytes."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_models import experiment
+from gen_models.experiment import Prepared
+from gen_models.nn.devices import plain
+from gen_models.sweep import group
+from gen_models.training import fit, holds
+
+
+def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, seconds: float) -> float:
+    """Seconds that a step takes of one run's time, measured over `seconds` or more after compilation.
+
+    Args:
+      prepared: the group's job.
+      config: one of its configs; all members get its numbers, and seeds of their own.
+      how: "one" (a run by itself), "loop" (the same with one step a call of the program, as a loop over a jitted step),
+        "vmap" or "scan" (`members` runs stacked: their step's time over their number).
+      members: how many are stacked.
+      seconds: how long to measure at least.
+    """
+    seeds = [config.seed + i for i in range(members if how in ("vmap", "scan") else 1)]
+    keys = [experiment.keys(seed) for seed in seeds]
+    numbers: Mapping[str, Any]
+    if how not in ("vmap", "scan"):
+        step, batches, numbers = prepared.step, prepared.batches(config.seed), prepared.numbers(config)
+        state = prepared.job.init(keys[0][0])
+        state = state if prepared.job.place is None else prepared.job.place(state)
+    else:
+        first = prepared.job.init(keys[0][0])
+        step, place = group.stacked_step(prepared, members, how)
+        state = place(jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * members), first))
+        batches = group.stacked_batches(prepared, seeds, [own[1] for own in keys])
+        numbers = group.stacked_numbers(prepared, [config] * members)
+
+    def train(state: Any, steps: int) -> Any:
+        most = 1 if how == "loop" else None
+        key = keys[0][1]
+        return fit(
+            step, state, batches, steps=steps, key=key, numbers=numbers, checkpoint_every=0, steps_per_call=most
+        ).state
+
+    done, more = 4, 8
+    state = train(state, done)  # compiles
+    while True:
+        began = time.perf_counter()
+        state = jax.block_until_ready(train(state, done + more))
+        took = time.perf_counter() - began
+        if took >= seconds or more >= 10_000:
+            return took / more / len(seeds)
+        done, more = done + more, more * max(2, min(16, int(1.3 * seconds / max(took, 1e-6))))
+
+
+def cost(prepared: Prepared) -> dict[str, float]:
+    """Parameters, and floating-point operations of a training step by XLA's own count before it optimises.
+
+    Layers whose gradients are written out for CPUs are counted as XLA's own ones. XLA counts the body of a loop once:
+    for a model that scans, FLOPs would be too few, and are left out.
+    """
+    state = jax.eval_shape(prepared.job.init, jax.random.key(0))
+    found = {"parameters": float(sum(leaf.size for leaf in jax.tree.leaves(state.params)))}
+    batch = batch_shape(prepared)
+    numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in prepared.names},) if prepared.names else ()
+    with plain():
+        traced = jax.jit(lambda *arguments: prepared.step(*arguments)).trace(state, batch, *numbers)
+    loops = holds(traced.jaxpr.jaxpr, lambda equation: equation.primitive.name in ("scan", "while"))
+    analysis = traced.lower().cost_analysis() or {}
+    if not loops and np.isfinite(analysis.get("flops", np.nan)) and analysis["flops"] > 0:
+        found["FLOPs per step"] = float(analysis["flops"])
+    return found
+
+
+def batch_shape(prepared: Prepared) -> Any:
+    """Shapes of a batch."""
+    batches = prepared.job.batches
+    row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(0, 1))
+    return jax.eval_shape(batches.make, batches.data, row, jax.random.key(0))
+
+
+def bytes_per_member(prepared: Prepared) -> int:
+    """Memory that a stacked run adds, estimated: its state twice (old and new) and its gradients and activations.
+
+    Those are what XLA plans for one run's compiled step (`memory_analysis`).
+    """
+    state = jax.eval_shape(prepared.job.init, jax.random.key(0))
+    numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in prepared.names},) if prepared.names else ()
+    compiled = jax.jit(prepared.step, donate_argnums=0).lower(state, batch_shape(prepared), *numbers).compile()
+    planned = compiled.memory_analysis()
+    temporary = 0 if planned is None else int(planned.temp_size_in_bytes)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state) if hasattr(leaf.dtype, "itemsize"))
+    return 2 * size + temporary
+
+
+def available_bytes() -> int:
+    """Memory that may still be used: the device's, or the host's where it is a CPU."""
+    device = jax.local_devices()[0]
+    statistics = device.memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return int(statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)) * len(jax.local_devices())
+    try:
+        with open("/proc/meminfo") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 2**33
