@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_experiments import NAMES, TINY, _experiment
+from test_experiments import NAMES, OF_THE_LADDER, TINY, _experiment, _slow_if
 
 from gen_models import cli, config, runs
 from gen_models.experiment import keys, prepare, run_job
@@ -126,7 +126,7 @@ def _differing(own):
     return dataclasses.replace(own, **{name: getattr(own, name) * 1.5 for name in config.traced_fields(own)})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [_slow_if(name in OF_THE_LADDER, name) for name in NAMES])
 def test_a_job_serves_other_seeds_and_numbers(name):
     """What `step_of` and `batches_of` promise: evaluation reads no traced number, and a seed changes the rows alone."""
     experiment = _experiment(name)
