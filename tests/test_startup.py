@@ -58,7 +58,7 @@ def _leaves(folder):
     return [np.asarray(x) for x in jax.tree.leaves((state.params, state.ema, state.opt_state))]
 
 
-@pytest.mark.parametrize("how", [pytest.param([], marks=pytest.mark.slow), ["--shard-parameters"]])
+@pytest.mark.parametrize("how", [[], pytest.param(["--shard-parameters"], marks=pytest.mark.slow)])
 def test_two_processes_train_save_and_resume_as_one(how, tmp_path):
     words = ["--steps", "6", "--checkpoint-every", "2", "--log-every", "2", "--evaluate-every", "2"]
     assert cli.main(EXPERIMENT, [*TINY, *words, "--run-dir", str(tmp_path / "one")]) == config.FINISHED
