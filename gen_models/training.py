@@ -122,6 +122,8 @@ def fit(
     if shard_parameters and mesh is None:
         raise ValueError("shard_parameters needs a mesh: parallel.data_mesh() has all devices")
     state = jax.tree.map(_strong, state)
+    if mesh is None and _is_copied(state):
+        state = parallel.local(state)
     constants = {name: jnp.asarray(value, jnp.float32) for name, value in (numbers or {}).items()}
     program, most, mesh = _compile(
         step, state, batches, key, constants, done, steps_per_call, diverged_above, mesh, shard_parameters
@@ -392,6 +394,12 @@ def _agreed(count: int, stop: bool) -> tuple[int, bool]:
     both = np.asarray(multihost_utils.process_allgather(np.array([count, -int(stop)])))
     count, stopped = both.min(0)
     return int(count), bool(stopped)
+
+
+def _is_copied(state: TrainState) -> bool:
+    """Whether each CPU device holds the state, as after a `fit` that cut its batches: each would take the whole step."""
+    alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
+    return alone and all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
 
 
 def _strong(leaf: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ from gen_models.data import Batches, in_memory, load, streamed
 from gen_models.models.cnn import cnn
 from gen_models.models.logistic import logistic_regression
 from gen_models.nn.devices import plain
-from gen_models.parallel import data_mesh
+from gen_models.parallel import data_mesh, local
 from gen_models.training import fit
 
 DATA = {"image": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
@@ -163,6 +163,11 @@ def test_a_batch_cut_over_devices_trains_as_on_one(how, monkeypatch):
     kernel = together.state.params["Conv_1"]["kernel"]
     assert len(alone.state.params["Conv_1"]["kernel"].devices()) == 1 and len(kernel.devices()) == devices
     assert kernel.addressable_data(0).size == kernel.size // (8 if how == "shard_parameters" else 1)
+    # One that goes on from there is cut again: each device would else take whole steps, the same as the others.
+    further = fit(step, jax.tree.map(jnp.copy, together.state), batches, steps=7, key=key, **options)
+    assert further.state.params["Conv_1"]["kernel"].devices() == kernel.devices()
+    whole = fit(step, local(jax.tree.map(jnp.copy, together.state)), batches, steps=7, key=key, **options)
+    _equal(further.state, whole.state)
     for a, b in zip(*(jax.tree.leaves((s.state.params, s.state.stats)) for s in (alone, together)), strict=True):
         np.testing.assert_allclose(jax.device_get(a), jax.device_get(b), rtol=2e-3, atol=1e-4)
 

@@ -38,6 +38,9 @@ class Case(NamedTuple):
 CASES: dict[str, Case] = {
     "step_vae": Case("steps", "make_train_step against the same update by hand: MLP VAE 784-512-512-32, batch 128", 60),
     "step_gan": Case("steps", "make_train_step against the same updates by hand: two players, 2-D grid, batch 100", 60),
+    "bernoulli": Case(
+        "steps", "log p of binary images [128, 28, 28, 1] and its gradient, against the sum over three axes as written"
+    ),
     "saving": Case(
         "steps", "fit with a checkpoint every 100 steps against fit without: MLP VAE, 600 steps a turn", 8, 0.0, False
     ),
