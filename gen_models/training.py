@@ -397,7 +397,7 @@ def _agreed(count: int, stop: bool) -> tuple[int, bool]:
 
 
 def _is_copied(state: TrainState) -> bool:
-    """Whether each CPU device holds the state, as after a `fit` that cut its batches: each would take the whole step."""
+    """Whether each CPU device holds the state, as after a `fit` that cut its batches: all would take the same steps."""
     alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
     return alone and all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
 
