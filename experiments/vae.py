@@ -167,14 +167,16 @@ def build(config: Config) -> "Job":
         reconstruction, kl = bound(averaged(state), held_out, key)
         return {f"{word}/elbo": -(reconstruction + kl), f"{word}/reconstruction": reconstruction, f"{word}/kl": kl}
 
+    def weighted(params, stats, x, key):  # the same function for all runs of a group: it is compiled once
+        return model.log_prob(params, stats, x, key, particles=config.importance_samples)
+
     def figures(state, key):
         params = averaged(state)
         bound_key, weights_key = jax.random.split(key)
         reconstruction, kl = bound(params, test, bound_key)
         where = f"{test.name}, test, {len(test):,} images, binarised ({config.binarisation})"
-        count = config.importance_samples
         likelihood = dataset_log_prob(
-            lambda params, stats, x, key: model.log_prob(params, stats, x, key, particles=count),
+            weighted,
             params,
             state.stats,
             evaluation_batches(test, 250, transform=transform),
@@ -190,7 +192,7 @@ def build(config: Config) -> "Job":
                 "nats/image",
                 where,
                 likelihood.standard_error,
-                f"importance-weighted bound, {count} samples; the spread is over images",
+                f"importance-weighted bound, {config.importance_samples} samples; the spread is over images",
             ),
         ]
 
