@@ -21,8 +21,17 @@ from gen_models.nn.devices import DATA_AXIS
 from gen_models.parallel import compile_step
 
 SIZE = 16  # eight devices with two examples each: one pack of the GAN
-# Compiled for long, and without batch norm: that gradients are averaged over devices, the others show.
-DEEP = ("pixel_cnn", "gated_pixel_cnn", "pixel_cnn_pp", "row_lstm", "diagonal_lstm", "image_gpt", "pixel_snail")
+# Compiled for long: that gradients and batch norm are averaged over devices, the others show.
+DEEP = (
+    "pixel_cnn",
+    "gated_pixel_cnn",
+    "pixel_cnn_pp",
+    "row_lstm",
+    "diagonal_lstm",
+    "image_gpt",
+    "pixel_snail",
+    "residual_cnn",
+)
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 
 

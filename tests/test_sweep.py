@@ -23,6 +23,7 @@ from gen_models.sweep.measure import bytes_per_member, cost, seconds_per_step
 from gen_models.sweep.plan import Row, group_of, planned
 from gen_models.sweep.runner import Choice, Runner
 from gen_models.sweep.study import Group
+from tools.benchmarks import toy
 
 ROOT = Path(__file__).parent.parent
 RATES = (1e-3, 1e-2, 1e12)  # the last one diverges
@@ -83,6 +84,13 @@ def test_a_stacked_run_is_what_it_is_alone(how, alone, tmp_path):
         assert stopped == diverged and (stopped is None) == (one.config.learning_rate < 1)
         if stopped is None:
             assert (one.folder / "samples" / "samples.png").exists() and (one.folder / "curves.png").exists()
+    # A parent that looked before they ended, as another process's: none begins again.
+    starts, alike = _starts(tmp_path), list(run_group(_prepared(), "experiments.vae", _asked(tmp_path), how))
+    assert sorted(alike) == sorted(ended)
+    for one in _asked(tmp_path):
+        status, _ = run_job(_prepared(), "experiments.vae", "base", one.config, one.folder, again=False)
+        assert status == (config.FINISHED if one.config.learning_rate < 1 else config.DIVERGED)
+    assert _starts(tmp_path) == starts == dict.fromkeys(starts, 1)
 
 
 def test_a_run_goes_on_alone_from_where_a_stack_left_it(alone, tmp_path):
@@ -167,7 +175,7 @@ def test_costs_are_those_of_a_step():
     assert products - first <= found["FLOPs per step"] < 2 * products
     size = sum(leaf.nbytes for leaf in jax.tree.leaves((state.params, state.opt_state)))
     assert bytes_per_member(prepared) >= 2 * size
-    for how in ("one", "vmap"):
+    for how in ("one", "plain", "vmap"):
         assert 0 < seconds_per_step(prepared, prepared.config, how, 4, 0.05) < 1
 
 
@@ -274,11 +282,28 @@ def test_a_sweep_that_is_killed_ends_in_the_same_table(seeds, rates, kills, tmp_
     assert status == 0, said
     subprocess.run([*words, "--run-dir", str(tmp_path / "whole")], cwd=ROOT, check=True, capture_output=True)
     killed, whole = _rows(tmp_path / "killed"), _rows(tmp_path / "whole")
-    assert len(list((tmp_path / "killed").glob("*/*/config.json"))) == seeds * len(rates.split(","))
+    count = seeds * len(rates.split(","))
+    assert len(list((tmp_path / "killed").glob("*/*/config.json"))) == count
+    starts = _starts(tmp_path / "killed")  # a kill cuts short what two workers were at, and nothing else starts again
+    assert len(starts) == count and sum(starts.values()) <= count + 2 * kills
     for key, row in whole.items():
         for name, value in row.items():
             if name != "seconds_median":
                 assert killed[key][name] == value, (key, name)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_idle_is_replaced(tmp_path):
+    row = Row("base", "base", dataclasses.replace(toy.variants["base"], steps=1))
+    members = [planned(tmp_path, row, seed) for seed in range(2)]
+    with Runner(toy.EXPERIMENT.name, tmp_path, "one", None, lambda line: None) as sweep:
+        for number, one in enumerate(members):
+            assert sweep.train([one])[one.folder].status == "finished"
+            if number == 0:
+                worker = sweep._pool("wide")[0]
+                worker.process.kill()
+                worker.process.wait()
+    assert all(runs.existing_run(one.folder).result() is not None for one in members)
 
 
 @pytest.mark.slow

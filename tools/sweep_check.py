@@ -3,17 +3,20 @@
     python -m tools.sweep_check                         # MLP VAE, convolutional VAE and a toy; then the runner itself
     python -m tools.sweep_check vae --steps 300 --json FILE
 
-Sixteen runs (4 learning rates x 4 seeds) from the command to the last figure, each time with an empty folder of
-compiled programs: as commands one after another ("launches"), one after another in one process that compiles once
-("one"), and as sweeps ("processes", "vmap", "scan", "auto"). Then training alone, seconds a step of one run; "loop"
-is a loop over a jitted step, where "one" takes many steps in a call of its program. `runner` is what a sweep adds to
-each run: the time between the end of one and the beginning of the next.
+Sixteen runs (4 learning rates x 4 seeds) from the command to the last figure, compilation included: as commands one
+after another, which find no compiled program ("compiling", as scripts without JAX's cache), or those that the first has
+left in an empty folder ("launches", as ours); one after another in one process that compiles once ("one"); and as
+sweeps ("processes", "vmap", "scan", "auto"), which find none. Then training alone, seconds a step of one run: "loop" is
+a loop over a jitted step, where "one" takes many steps in a call of its program, and "plain" such a loop without the
+gradients of `nn/conv.py`. `runner` is what a sweep adds to each run: the time between the end of one and the beginning
+of the next.
 """
 
 import argparse
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,9 +42,9 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "toy": ("tools.benchmarks.toy", []),
 }
 WAYS = {
-    "vae": ("launches", "one", "processes"),
-    "vae_conv": ("launches", "one", "processes"),
-    "toy": ("launches", "one", "processes", "vmap"),
+    "vae": ("compiling", "launches", "one", "processes"),
+    "vae_conv": ("compiling", "launches", "one", "processes"),
+    "toy": ("compiling", "launches", "one", "processes", "vmap"),
 }
 
 
@@ -50,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join([*CASES, 'runner'])}; default: all")
     parser.add_argument("--steps", type=int, default=300, help="of each run")
-    parser.add_argument("--ways", nargs="+", help="of launches, one, processes, vmap, scan, auto")
+    parser.add_argument("--ways", nargs="+", help="of compiling, launches, one, processes, vmap, scan, auto")
     parser.add_argument("--json", type=Path, help="also write the seconds here")
     options = parser.parse_args(words)
     known = [*CASES, "runner"]
@@ -85,7 +88,7 @@ def measured(case: str, way: str, steps: int) -> float:
         commands = [[*sweep, *fields, "--execution", way, "--run-dir", f"{folder}/runs"]]
         if case == "vae_conv":
             commands[0][commands[0].index("base")] = "conv"
-        if way == "launches":
+        if way in ("compiling", "launches"):
             variant = ["conv"] if case == "vae_conv" else ["base"]
             points = [(rate, seed) for rate in RATES for seed in range(SEEDS)]
             commands = [
@@ -103,6 +106,8 @@ def measured(case: str, way: str, steps: int) -> float:
             ]
         began = time.perf_counter()
         for command in commands:
+            if way == "compiling":
+                shutil.rmtree(f"{folder}/cache", ignore_errors=True)
             _run(module, command, Path(folder))
         return time.perf_counter() - began
 
@@ -132,7 +137,7 @@ def steps_alone(case: str, members: int = 16) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         plan = [planned(Path(folder), row, seed) for seed in range(members)]
         with Runner(experiment.name, Path(folder), "auto", None, console.say) as sweep:
-            return sweep.compare(plan, ("loop", "one", "vmap", "scan"))
+            return sweep.compare(plan, ("plain", "loop", "one", "vmap", "scan"))
 
 
 def _run(module: str, words: Sequence[str], folder: Path) -> None:

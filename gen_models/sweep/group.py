@@ -23,6 +23,7 @@ from gen_models.config import traced_fields
 from gen_models.core import TrainState
 from gen_models.data import Batches
 from gen_models.experiment import Prepared
+from gen_models.sweep.runner import ended_before
 from gen_models.training import LARGEST_LOSS, fit, is_finite, is_good
 
 How = Literal["vmap", "scan"]
@@ -40,7 +41,7 @@ class Ended(NamedTuple):
     """How it ended."""
 
     folder: Path
-    status: Literal["finished", "diverged", "failed", "interrupted", "busy"]
+    status: str  # "finished", "diverged", "dropped", "failed", "interrupted", "busy"
     message: str = ""
 
 
@@ -71,8 +72,8 @@ def run_group(prepared: Prepared, experiment_name: str, asked: Sequence[Asked], 
             except runs.InUse as error:
                 yield Ended(one.folder, "busy", str(error))
                 continue
-            if run.result() is not None:
-                yield Ended(one.folder, "finished")
+            if (before := ended_before(one.folder)) is not None:  # since the parent looked
+                yield Ended(one.folder, before.status, before.message)
                 continue
             run.begin()
             remove_unfinished(run.checkpoints)

@@ -1,5 +1,6 @@
 """What a group's step costs: seconds for each way to run it, parameters, FLOPs, bytes."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, se
       prepared: the group's job.
       config: one of its configs; all members get its numbers, and seeds of their own.
       how: "one" (a run by itself), "loop" (the same with one step a call of the program, as a loop over a jitted step),
+        "plain" (that with XLA's own gradients of convolutions and recurrences, on one device: JAX as it comes),
         "vmap" or "scan" (`members` runs stacked: their step's time over their number).
       members: how many are stacked.
       seconds: how long to measure at least.
@@ -30,21 +32,22 @@ def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, se
     numbers: Mapping[str, Any]
     if how not in ("vmap", "scan"):
         step, batches, numbers = prepared.step, prepared.batches(config.seed), prepared.numbers(config)
-        state = prepared.job.init(keys[0][0])
+        state = experiment.initial(prepared.job, keys[0][0])
         state = state if prepared.job.place is None else prepared.job.place(state)
     else:
-        first = prepared.job.init(keys[0][0])
+        first = experiment.initial(prepared.job, keys[0][0])
         step, place = group.stacked_step(prepared, members, how)
         state = place(jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * members), first))
         batches = group.stacked_batches(prepared, seeds, [own[1] for own in keys])
         numbers = group.stacked_numbers(prepared, [config] * members)
 
     def train(state: Any, steps: int) -> Any:
-        most = 1 if how == "loop" else None
+        most = 1 if how in ("loop", "plain") else None
         key = keys[0][1]
-        return fit(
-            step, state, batches, steps=steps, key=key, numbers=numbers, checkpoint_every=0, steps_per_call=most
-        ).state
+        with plain() if how == "plain" else contextlib.nullcontext():
+            return fit(
+                step, state, batches, steps=steps, key=key, numbers=numbers, checkpoint_every=0, steps_per_call=most
+            ).state
 
     done, more = 4, 8
     state = train(state, done)  # compiles

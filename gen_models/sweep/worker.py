@@ -156,7 +156,9 @@ class Serving:
                 if group not in self._costed:
                     self._costed.add(group)
                     yield {"folder": one["folder"], "cost": cost(prepared)}  # kept, whatever becomes of the run
-                status, _ = run_job(prepared, self._experiment.name, one["variant"], config, folder, until=until)
+                named = self._experiment.name, one["variant"]
+                # Another process may have trained it since the parent looked; in halving the parent knows better.
+                status, _ = run_job(prepared, *named, config, folder, until=until, again=until is not None)
                 said |= {"status": _STATUS.get(status, "failed"), "message": _MESSAGES.get(status, "")}
                 if status == configs.DIVERGED:
                     said["message"] = (runs.Run(folder).stopped() or {}).get("message", "")
