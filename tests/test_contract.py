@@ -188,6 +188,7 @@ def test_a_step_after_save_and_restore_is_the_same_bit_for_bit(name, tmp_path):
     chex.assert_trees_all_equal(*jax.device_get((_numbers(after), _numbers(again))))
 
 
+@pytest.mark.parametrize("name", _slow_for(("pixel_cnn_pp", "image_gpt", "pixel_snail", "residual_cnn")))  # the longest
 def test_bfloat16_computations_keep_float32_parameters_losses_and_gradients(name):
     """And the gradient points where that of float32 does; a step that forgot the dtype would be equal to it."""
     entry, half = _entry(name), ZOO[name](dtype=jnp.bfloat16)
