@@ -91,7 +91,7 @@ def workers(
     numbered = enumerate(cores, first)
     started = [Worker(number, experiment, folder / f"worker{number}.log", core, answers) for number, core in numbered]
     try:
-        yield started
+        yield list(started)  # their owner may put others in the places of those that die
     finally:
         for worker in started:
             if worker.busy is not None:
