@@ -169,5 +169,4 @@ def _sum_of(each: Callable[..., Array], *values: Any) -> Array:
     As a matrix: XLA:CPU computes the function inside the sum's loop, and with vector instructions only where the sum is
     over one axis. Half of an MLP VAE's step had gone there (`python -m tools.benchmark bernoulli`).
     """
-    values = jnp.broadcast_arrays(*values)
-    return each(*(value.reshape(value.shape[0], -1) for value in values)).sum(1)
+    return each(*(value.reshape(value.shape[0], -1) for value in jnp.broadcast_arrays(*values))).sum(1)

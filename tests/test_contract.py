@@ -31,6 +31,8 @@ DEEP = (
     "image_gpt",
     "pixel_snail",
     "residual_cnn",
+    "sequence_classifier",
+    "convolutional_vae",
 )
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 
