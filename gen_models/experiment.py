@@ -279,8 +279,8 @@ def initial(job: Job, key: Key) -> TrainState:
 
 @lru_cache(maxsize=8)
 def _initialise(init: Callable[[Key], TrainState]) -> Callable[[Key], TrainState]:
-    # One program in place of dozens, and on a CPU with few of LLVM's optimisations, as it runs once: parameters have
-    # the same bits as with all of them, after a quarter of the time (a convolutional VAE's: 1.4 s for 5.2).
+    # One program in place of dozens, and on a CPU with few of LLVM's optimisations, as it runs once and most of its
+    # time would be compilation.
     quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
     return jax.jit(init, compiler_options=quick)
 

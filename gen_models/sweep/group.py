@@ -258,8 +258,8 @@ class _Together:
         return None
 
     def path(self, step: int) -> Path:
-        """Not one place."""
-        raise NotImplementedError
+        """Each member has its own; `fit` asks for the place of `latest` alone, and there is none."""
+        raise AssertionError(f"stacked runs have no common checkpoint, at step {step} or any other")
 
     def notes(self, step: int) -> dict[str, Any]:
         """The open window of the members' metrics."""
