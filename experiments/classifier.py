@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from gen_models import cli
-from gen_models.config import TRACED, Experiment, Range, RunConfig
-from gen_models.runs import Figure
+from gen_models.run import cli
+from gen_models.run.config import TRACED, Experiment, Range, RunConfig
+from gen_models.run.directory import Figure
 
 if TYPE_CHECKING:
-    from gen_models.experiment import Job
+    from gen_models.run.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +118,12 @@ def build(config: Config) -> "Job":
     from gen_models.data import batches, evaluation_batches, load
     from gen_models.data.transforms import compose, cutout, random_flip, random_shift, to_unit
     from gen_models.evaluation import layers
-    from gen_models.experiment import Job
-    from gen_models.models.cnn import cnn
-    from gen_models.models.logistic import logistic_regression
-    from gen_models.models.mlp import mlp
-    from gen_models.models.residual_cnn import residual_cnn
+    from gen_models.models.supervised.cnn import cnn
+    from gen_models.models.supervised.logistic import logistic_regression
+    from gen_models.models.supervised.mlp import mlp
+    from gen_models.models.supervised.residual_cnn import residual_cnn
     from gen_models.optimizers import optimizer, schedule
+    from gen_models.run.job import Job
 
     train = load(config.dataset, config.train_split, config.data_dir)
     test = load(config.dataset, "test", config.data_dir)

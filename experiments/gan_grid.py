@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gen_models import cli
-from gen_models.config import Experiment, RunConfig
-from gen_models.runs import Figure
+from gen_models.run import cli
+from gen_models.run.config import Experiment, RunConfig
+from gen_models.run.directory import Figure
 
 if TYPE_CHECKING:
-    from gen_models.experiment import Job
+    from gen_models.run.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +64,16 @@ def build(config: Config) -> "Job":
     """Model, data, training step and figures."""
     import jax
 
-    from gen_models import parallel, plots
+    from gen_models import plots
     from gen_models.core import init_state, make_train_step
     from gen_models.data import in_memory
     from gen_models.data.synthetic import gaussian_grid
     from gen_models.errors import unknown
     from gen_models.evaluation.modes import grid_centres, mode_statistics
-    from gen_models.experiment import Job
-    from gen_models.models.gan import gan
+    from gen_models.models.adversarial.gan import gan
     from gen_models.optimizers import adam
+    from gen_models.run.job import Job
+    from gen_models.training import parallel
 
     if config.dataset != "gaussian_grid":
         raise unknown("data set for this experiment", config.dataset, ["gaussian_grid"])

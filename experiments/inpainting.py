@@ -13,8 +13,8 @@ the upper one. (A VAE has no such order and is left out.)
 from functools import partial
 
 from experiments import likelihood_ladder as ladder
-from gen_models import cli
-from gen_models.config import Experiment
+from gen_models.run import cli
+from gen_models.run.config import Experiment
 
 variants = {name: config for name, config in ladder.variants.items() if config.model != "vae"}
 swept = tuple(name for name in ladder.EXPERIMENT.swept or () if name in variants)

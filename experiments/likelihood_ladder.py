@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
-from gen_models import cli
-from gen_models.config import TRACED, Experiment, Range, RunConfig
-from gen_models.runs import Figure
+from gen_models.run import cli
+from gen_models.run.config import TRACED, Experiment, Range, RunConfig
+from gen_models.run.directory import Figure
 
 if TYPE_CHECKING:
     from gen_models.core import Model
-    from gen_models.experiment import Job
+    from gen_models.run.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +157,8 @@ def build(config: Config, completing: bool = False) -> "Job":
     from gen_models.data import batches, evaluation_batches, load
     from gen_models.data.transforms import binarise_dynamic, binarise_fixed, quantise
     from gen_models.evaluation.likelihood import dataset_log_prob
-    from gen_models.experiment import Job
     from gen_models.optimizers import optimizer, schedule
+    from gen_models.run.job import Job
 
     bound = config.model == "vae"
     if completing and (bound or config.masks > 1):
@@ -299,16 +299,16 @@ def build_model(config: Config, shape: Sequence[int], classes: int | None = None
     Raises:
       ValueError: it does not take the config's levels or sizes, or labels.
     """
-    from gen_models.models.fvsbn import fvsbn
-    from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
-    from gen_models.models.image_gpt import image_gpt
-    from gen_models.models.made import made
-    from gen_models.models.nade import nade
-    from gen_models.models.pixel_cnn import pixel_cnn
-    from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
-    from gen_models.models.pixel_rnn import pixel_rnn
-    from gen_models.models.pixel_snail import pixel_snail
-    from gen_models.models.vae import vae
+    from gen_models.models.autoregressive.fvsbn import fvsbn
+    from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
+    from gen_models.models.autoregressive.image_gpt import image_gpt
+    from gen_models.models.autoregressive.made import made
+    from gen_models.models.autoregressive.nade import nade
+    from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
+    from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+    from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
+    from gen_models.models.autoregressive.pixel_snail import pixel_snail
+    from gen_models.models.latent.vae import vae
 
     if config.model in ("fvsbn", "nade", "made", "vae") and config.levels != 2:
         raise ValueError(f"--model {config.model} is for binary images: --levels must be 2, got {config.levels}")

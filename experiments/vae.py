@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
-from gen_models import cli
-from gen_models.config import TRACED, Experiment, Range, RunConfig
-from gen_models.runs import Figure
+from gen_models.run import cli
+from gen_models.run.config import TRACED, Experiment, Range, RunConfig
+from gen_models.run.directory import Figure
 
 if TYPE_CHECKING:
-    from gen_models.experiment import Job
+    from gen_models.run.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +107,9 @@ def build(config: Config) -> "Job":
     from gen_models.data.transforms import binarise_dynamic, binarise_fixed, to_unit
     from gen_models.distributions import bernoulli_log_prob, normal_kl
     from gen_models.evaluation.likelihood import dataset_log_prob
-    from gen_models.experiment import Job
-    from gen_models.models.vae import vae
+    from gen_models.models.latent.vae import vae
     from gen_models.optimizers import optimizer, schedule
+    from gen_models.run.job import Job
 
     train = load(config.dataset, config.train_split, config.data_dir)
     test = load(config.dataset, "test", config.data_dir)

@@ -1,7 +1,7 @@
 """A functional JAX/Flax research framework for generative models.
 
 Nothing is imported here, so that `--help` and a mistyped option answer at once: users import what they need, as in
-`from gen_models.models.vae import vae`.
+`from gen_models.models.latent.vae import vae`.
 """
 
 __version__ = "0.1.0"

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import ablation_momentum_quadratic as module
-from experiments.ablation_momentum_quadratic import best, rate_of
+from experiments.ablations import momentum_quadratic as module
+from experiments.ablations.momentum_quadratic import best, rate_of
 
 CURVATURES = {kappa: np.linspace(1 / kappa, 1, 2001) for kappa in (4.0, 100.0)}
 METHODS = [("sgd", "quadratic"), ("momentum", "quadratic"), ("nesterov", "convex"), ("nesterov", "quadratic")]

@@ -11,8 +11,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from gen_models.core import init_state, make_train_step
-from gen_models.models.gan import gan
-from gen_models.models.vae import vae
+from gen_models.models.adversarial.gan import gan
+from gen_models.models.latent.vae import vae
 from gen_models.nn.conv import Conv
 from gen_models.nn.devices import contexts
 from gen_models.optimizers import adam
@@ -163,7 +163,7 @@ def test_without_pytorch_its_contender_is_left_out(few_images, monkeypatch):
 def test_ours_is_cut_over_the_devices_and_plain_is_not():
     from flax import linen as nn
 
-    from gen_models.nn.classification import classifier
+    from gen_models.models.supervised.classification import classifier
 
     seen = []
 
@@ -195,7 +195,7 @@ def _two_contenders(stack):
 def quick(monkeypatch):
     monkeypatch.setitem(CASES, "step_vae", Case("steps", "quick", 3, 0.0))
     monkeypatch.setattr(steps, "step_vae", _two_contenders)
-    monkeypatch.setattr("gen_models.startup.start", lambda: None)
+    monkeypatch.setattr("gen_models.training.startup.start", lambda: None)
 
 
 def test_the_rows_are_written_and_shown(quick, tmp_path, capsys):

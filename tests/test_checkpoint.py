@@ -13,10 +13,10 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from gen_models import checksums
-from gen_models.checkpoint import Checkpoints, Damaged, Unverified
 from gen_models.core import Model, init_state
-from gen_models.parallel import data_mesh, shardings
+from gen_models.training import checksums
+from gen_models.training.checkpoint import Checkpoints, Damaged, Unverified
+from gen_models.training.parallel import data_mesh, shardings
 
 TX = optax.chain(optax.clip_by_global_norm(1.0), optax.inject_hyperparams(optax.adam)(learning_rate=1e-3))
 

@@ -15,10 +15,10 @@ import optax
 import pytest
 from zoo import ZOO
 
-from gen_models.checkpoint import Checkpoints
 from gen_models.core import init_state, make_train_step
 from gen_models.nn.devices import DATA_AXIS
-from gen_models.parallel import compile_step
+from gen_models.training.checkpoint import Checkpoints
+from gen_models.training.parallel import compile_step
 
 SIZE = 16  # eight devices with two examples each: one pack of the GAN
 # Compiled for long: that gradients and batch norm are averaged over devices, the others show.

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 import experiments
-from gen_models import cli, config
-from gen_models.training import fit
+from gen_models.run import cli, config
+from gen_models.training.loop import fit
 
 ROOT = Path(__file__).parent.parent
 NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
@@ -75,7 +75,7 @@ def _main(name, *words):
 
 def _leaves(folder, name):
     """Every leaf of the newest checkpoint, as bytes can be compared."""
-    from gen_models.experiment import load_run
+    from gen_models.run.job import load_run
 
     _, _, _, state = load_run(folder)
     keys = [jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(state)]
@@ -222,7 +222,7 @@ def test_a_conditional_model_completes_halves(tmp_path, capsys):
     figures = {figure["name"]: figure["value"] for figure in json.loads((run / "result.json").read_text())["figures"]}
     assert 0 < figures["NLL, lower half"] < figures["NLL"]
     assert (run / "samples" / "completions.png").exists()
-    from gen_models.experiment import keys, load_run
+    from gen_models.run.job import keys, load_run
 
     _, _, job, state = load_run(run)
     assert "label_0" in state.params
@@ -297,7 +297,7 @@ def test_a_mistyped_option_suggests_the_nearest_without_importing_jax():
 
 def test_importing_the_library_does_not_import_tfds():
     code = (
-        "import sys, gen_models.data, gen_models.experiment, gen_models.training\n"
+        "import sys, gen_models.data, gen_models.run.job, gen_models.training.loop\n"
         "assert not {'tensorflow_datasets', 'tensorflow', 'grain', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

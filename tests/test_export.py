@@ -17,14 +17,15 @@ import pytest
 from PIL import Image
 from zoo import ZOO
 
-from gen_models import cli, runs
-from gen_models.checkpoint import Checkpoints
-from gen_models.config import BAD_INPUT
 from gen_models.core import Model, TrainState
-from gen_models.experiment import keys, load_run
 from gen_models.export import DEFAULT_PLATFORMS, check, export_sampler, trained_parameters, write
 from gen_models.nn.conv import conv_transpose
-from gen_models.training import fit
+from gen_models.run import cli
+from gen_models.run import directory as runs
+from gen_models.run.config import BAD_INPUT
+from gen_models.run.job import keys, load_run
+from gen_models.training.checkpoint import Checkpoints
+from gen_models.training.loop import fit
 from tools import export as tool
 
 CALLS = [(0, 5), (0, 5), (1, 5), (2**32 - 1, 3)]  # (seed, number of samples)

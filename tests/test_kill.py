@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_models.runs import Figure, Run
+from gen_models.run.directory import Figure, Run
 from tools import kill_check as tool
 
 TINY = "--dataset digits --batch-size 16 --channels 4 --strides 2 --ema-decay 0.9"

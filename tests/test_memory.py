@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from experiments import vae
-from gen_models.config import BAD_INPUT
+from gen_models.run.config import BAD_INPUT
 from tools import memory
 
 
@@ -42,7 +42,7 @@ def test_temporaries_grow_with_the_batch():
 
 
 def test_the_tool_takes_an_experiments_own_words(capsys, monkeypatch):
-    monkeypatch.setattr("gen_models.startup.start", lambda: None)
+    monkeypatch.setattr("gen_models.training.startup.start", lambda: None)
     words = ["experiments.vae", "--dataset", "digits", "--hidden", "8", "--latent", "3", "--batch-size", "64"]
     memory.main([*words, "--devices", "4"])
     shown = capsys.readouterr().out
@@ -55,12 +55,12 @@ def test_the_tool_takes_an_experiments_own_words(capsys, monkeypatch):
     [
         (["experiments.vae", "bse"], "did you mean 'base'"),
         (["experiments.vae", "--devices", "0"], "--devices must be 1 or more, got 0"),
-        (["gen_models.config"], "gen_models.config is no experiment"),
+        (["gen_models.run.config"], "gen_models.run.config is no experiment"),
         (["--devices", "2"], "an experiment comes first"),
     ],
 )
 def test_bad_words_are_named(words, message, capsys, monkeypatch):
-    from gen_models import cli
+    from gen_models.run import cli
 
     monkeypatch.setattr(sys, "argv", ["memory", *words])
     with pytest.raises(SystemExit) as ended:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_models.models.cnn import cnn
+from gen_models.models.supervised.cnn import cnn
 
 RNG = np.random.default_rng(0)
 BATCH = {

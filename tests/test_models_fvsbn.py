@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from gen_models.models import fvsbn as module
-from gen_models.models.fvsbn import fvsbn
+from gen_models.models.autoregressive import fvsbn as module
+from gen_models.models.autoregressive.fvsbn import fvsbn
 
 BINARY, TWO_CHANNELS = (3, 3, 1), (2, 2, 2)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from gen_models.models.gan import discriminator_loss, gan, generator_loss, pack
+from gen_models.models.adversarial.gan import discriminator_loss, gan, generator_loss, pack
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)

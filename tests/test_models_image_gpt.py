@@ -13,8 +13,8 @@ from flax import linen as nn
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from gen_models.models import image_gpt as module
-from gen_models.models.image_gpt import image_gpt
+from gen_models.models.autoregressive import image_gpt as module
+from gen_models.models.autoregressive.image_gpt import image_gpt
 from gen_models.nn.causal import At
 from gen_models.nn.causal_attention import CausalAttention, Previous, WithinPixel, causal_attention, level_weights
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from gen_models.models.logistic import logistic_regression
+from gen_models.models.supervised.logistic import logistic_regression
 
 L2 = 0.01
 N = 600

@@ -16,8 +16,8 @@ from test_models_fvsbn import (
     varied,
 )
 
-from gen_models.models import made as module
-from gen_models.models.made import draw_degrees, made
+from gen_models.models.autoregressive import made as module
+from gen_models.models.autoregressive.made import draw_degrees, made
 
 CASES = {
     "one mask, two channels": (TWO_CHANNELS, {"hidden": (20,)}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from gen_models.models.mlp import mlp
+from gen_models.models.supervised.mlp import mlp
 
 RNG = np.random.default_rng(0)
 BATCH = {

@@ -17,8 +17,8 @@ from test_models_fvsbn import (
     varied,
 )
 
-from gen_models.models import nade as module
-from gen_models.models.nade import nade, nade_products
+from gen_models.models.autoregressive import nade as module
+from gen_models.models.autoregressive.nade import nade, nade_products
 
 
 def _order(shape, seed):

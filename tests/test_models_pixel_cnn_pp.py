@@ -9,10 +9,10 @@ import pytest
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from gen_models.models import pixel_cnn_pp as module
-from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.autoregressive import pixel_cnn_pp as module
+from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.autoregressive.pixel_model import pixel_model
 from gen_models.nn.causal_resampling import CornerConv, PixelUp, RowDown, RowUp
-from gen_models.nn.pixel_model import pixel_model
 
 BINARY = {"shape": (4, 4, 1), "levels": 2, "mixtures": None, "resolutions": 3}
 RGB = {"shape": (4, 6, 3), "levels": 4, "mixtures": 2, "resolutions": 2, "classes": 3}

@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 from jax.sharding import AxisType
 
-from gen_models.models.pixel_rnn import pixel_rnn
+from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
 from gen_models.nn import diagonal_lstm
 from gen_models.nn.causal import At
 from gen_models.nn.devices import over_devices, plain
@@ -44,7 +44,7 @@ def _model(name, shape=None, **more):
     """A model, its network, and its parameters."""
     arguments = TINY | CASES[name] | ({} if shape is None else {"shape": shape}) | more
     model = pixel_rnn(**arguments)
-    with mock.patch("gen_models.models.pixel_rnn.pixel_model", lambda network, *_, **__: network):
+    with mock.patch("gen_models.models.autoregressive.pixel_rnn.pixel_model", lambda network, *_, **__: network):
         network = pixel_rnn(**arguments)
     batch = {"image": np.zeros((1, *arguments["shape"]))}
     return model, network, _random(jax.jit(model.init)(jax.random.key(0), batch)[0])

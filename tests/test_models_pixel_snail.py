@@ -15,8 +15,8 @@ from test_models_image_gpt import (
     draw_images,
 )
 
-from gen_models.models import pixel_snail as module
-from gen_models.models.pixel_snail import pixel_snail
+from gen_models.models.autoregressive import pixel_snail as module
+from gen_models.models.autoregressive.pixel_snail import pixel_snail
 
 TINY = dict(features=6, blocks=1, residual_blocks=1, heads=1, key_features=4)
 # Each: arguments, and a second shape, which is not square.

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_models.models import residual_cnn as module
-from gen_models.models.residual_cnn import residual_cnn
+from gen_models.models.supervised import residual_cnn as module
+from gen_models.models.supervised.residual_cnn import residual_cnn
 
 RNG = np.random.default_rng(0)
 SHAPE = (6, 5, 2)

@@ -10,7 +10,7 @@ import pytest
 
 from gen_models.core import init_state, make_train_step
 from gen_models.data.synthetic import associative_recall, recall_chance
-from gen_models.models.sequence_classifier import sequence_classifier
+from gen_models.models.sequences.sequence_classifier import sequence_classifier
 
 SIZES = dict(length=7, vocabulary=9, num_classes=3, features=6)
 TOKENS = np.random.default_rng(0).integers(9, size=(4, 7)).astype(np.int32)

@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from gen_models.distributions import bernoulli_log_prob, normal_kl
-from gen_models.models.vae import vae
+from gen_models.models.latent.vae import vae
 
 SHAPE = (3, 3, 1)
 

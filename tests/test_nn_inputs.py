@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_models.models.fvsbn import fvsbn
-from gen_models.models.image_gpt import image_gpt
-from gen_models.models.made import made
-from gen_models.models.pixel_cnn import pixel_cnn
-from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
-from gen_models.models.pixel_snail import pixel_snail
+from gen_models.models.autoregressive.fvsbn import fvsbn
+from gen_models.models.autoregressive.image_gpt import image_gpt
+from gen_models.models.autoregressive.made import made
+from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
+from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.autoregressive.pixel_snail import pixel_snail
 
 SHAPE = (3, 3, 1)
 BUILD = {

@@ -8,9 +8,9 @@ import optax
 import pytest
 
 from gen_models.core import init_state, make_train_step
-from gen_models.models.gan import gan
-from gen_models.models.mlp import mlp
-from gen_models.parallel import compile_step, data_mesh, local, shardings, train_many
+from gen_models.models.adversarial.gan import gan
+from gen_models.models.supervised.mlp import mlp
+from gen_models.training.parallel import compile_step, data_mesh, local, shardings, train_many
 
 SGD = optax.sgd(0.1, momentum=0.9)
 

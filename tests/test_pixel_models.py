@@ -16,13 +16,13 @@ from jax.flatten_util import ravel_pytree
 from scipy.stats import chisquare
 
 from gen_models.core import Model
-from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
-from gen_models.models.image_gpt import image_gpt
-from gen_models.models.pixel_cnn import pixel_cnn
-from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
-from gen_models.models.pixel_rnn import pixel_rnn
-from gen_models.models.pixel_snail import pixel_snail
-from gen_models.nn import pixel_model
+from gen_models.models.autoregressive import pixel_model
+from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
+from gen_models.models.autoregressive.image_gpt import image_gpt
+from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
+from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
+from gen_models.models.autoregressive.pixel_snail import pixel_snail
 
 
 class Entry(NamedTuple):

@@ -23,12 +23,12 @@ from gen_models.evaluation.receptive_field import (
     pixel_cnn_pp_field,
     pixel_rnn_field,
 )
-from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
-from gen_models.models.image_gpt import image_gpt
-from gen_models.models.pixel_cnn import pixel_cnn
-from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
-from gen_models.models.pixel_rnn import pixel_rnn
-from gen_models.models.pixel_snail import pixel_snail
+from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
+from gen_models.models.autoregressive.image_gpt import image_gpt
+from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
+from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
+from gen_models.models.autoregressive.pixel_snail import pixel_snail
 
 KEY = jax.random.key(0)
 NARROW = {"features": 6, "head_features": 6}

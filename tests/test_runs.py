@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gen_models import plots, runs
-from gen_models.runs import Figure, Run, check_run, existing_run, experiment_module, plain, restore_config
+from gen_models import plots
+from gen_models.run import directory as runs
+from gen_models.run.directory import Figure, Run, check_run, existing_run, experiment_module, plain, restore_config
 
 
 @dataclass(frozen=True)

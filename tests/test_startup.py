@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from experiments.vae import EXPERIMENT
-from gen_models import cli, config, startup
-from gen_models.experiment import load_run
+from gen_models.run import cli, config
+from gen_models.run.job import load_run
+from gen_models.training import startup
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--batch-size", "16", "--hidden", "16", "--latent", "2", "--importance-samples", "2"]
@@ -95,7 +96,7 @@ def test_programs_are_kept_for_the_next_process_and_users_choices_stay(tmp_path)
         "import jax, jax.monitoring as monitoring\n"
         "found = []\n"
         "monitoring.register_event_listener(lambda name, **_: found.append(name.rsplit('/', 1)[-1]))\n"
-        "from gen_models.startup import start\n"
+        "from gen_models.training.startup import start\n"
         "start()\n"
         "assert float(jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((3, 3)))) == 27\n"
         "print(len(jax.devices()), found.count('cache_hits'), found.count('cache_misses'))"

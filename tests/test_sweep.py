@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 from test_experiments import NAMES, OF_THE_LADDER, TINY, _experiment, _slow_if
 
-from gen_models import cli, config, runs
-from gen_models.experiment import keys, prepare, run_job
+from gen_models.run import cli, config
+from gen_models.run import directory as runs
+from gen_models.run.job import keys, prepare, run_job
 from gen_models.sweep.group import Asked, run_group
 from gen_models.sweep.measure import bytes_per_member, cost, seconds_per_step
 from gen_models.sweep.plan import Row, group_of, planned
+from gen_models.sweep.report.study import Group
 from gen_models.sweep.runner import Choice, Runner
-from gen_models.sweep.study import Group
 from tools.benchmarks import toy
 
 ROOT = Path(__file__).parent.parent

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import pytest
 
-from gen_models.config import TRACED, Experiment, InputError, Range, RunConfig, ranges, traced_fields
+from gen_models.run.config import TRACED, Experiment, InputError, Range, RunConfig, ranges, traced_fields
 from gen_models.sweep import command, plan, search
-from gen_models.sweep.study import Member
+from gen_models.sweep.report.study import Member
 
 ROOT = Path(__file__).parent.parent
 

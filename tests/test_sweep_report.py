@@ -8,18 +8,17 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from gen_models.sweep.report.report.results import findings
+from gen_models.sweep.report.report.statistics import holm
 from matplotlib.colors import to_hex
 from PIL import Image
 from rich.console import Console
 from scipy import stats
 
-from gen_models.runs import Figure
-from gen_models.sweep import curves, pictures
-from gen_models.sweep.report import write_report
-from gen_models.sweep.results import findings
-from gen_models.sweep.statistics import holm
-from gen_models.sweep.study import Group, Member, Study
-from gen_models.sweep.table import HEADER, chance, columns, estimate, rows, show, write_csv
+from gen_models.run.directory import Figure
+from gen_models.sweep.report.report import curves, pictures, write_report
+from gen_models.sweep.report.study import Group, Member, Study
+from gen_models.sweep.report.table import HEADER, chance, columns, estimate, rows, show, write_csv
 
 HERE = "MNIST, test, 10,000 images"
 ODD = "base,width=64,<script>alert('1|2')</script>"

@@ -9,14 +9,14 @@ import numpy as np
 import optax
 import pytest
 
-from gen_models.checkpoint import Checkpoints
 from gen_models.core import Model, init_state, make_train_step
 from gen_models.data import Batches, in_memory, load, streamed
-from gen_models.models.cnn import cnn
-from gen_models.models.logistic import logistic_regression
+from gen_models.models.supervised.cnn import cnn
+from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.nn.devices import plain
-from gen_models.parallel import data_mesh, local
-from gen_models.training import fit
+from gen_models.training.checkpoint import Checkpoints
+from gen_models.training.loop import fit
+from gen_models.training.parallel import data_mesh, local
 
 DATA = {"image": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
 TX = optax.adam(1e-2)
@@ -142,7 +142,7 @@ def test_vmapped_state_trains_like_each_alone():
 @pytest.mark.parametrize("how", ["automatic", "mesh", "shard_parameters"])
 def test_a_batch_cut_over_devices_trains_as_on_one(how, monkeypatch):
     """Convolutions choose two of the eight devices by themselves: as many as there are cores, here said to be two."""
-    monkeypatch.setattr("gen_models.training.cores", lambda: 2)
+    monkeypatch.setattr("gen_models.training.loop.cores", lambda: 2)
     rng = np.random.default_rng(0)
     data = {"image": rng.normal(size=(64, 8, 8, 1)).astype(np.float32), "label": rng.integers(3, size=64)}
     model, tx = cnn((8, 8, 1), 3, channels=(16, 32), strides=(1, 2), dropout=0.0), optax.sgd(0.05, momentum=0.9)

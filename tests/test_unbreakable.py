@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from experiments import classifier, vae
-from gen_models import cli, config
 from gen_models.data import in_memory
-from gen_models.experiment import load_run
+from gen_models.run import cli, config
+from gen_models.run.job import load_run
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--batch-size", "16", "--hidden", "256", "--latent", "2", "--importance-samples", "2"]

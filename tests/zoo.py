@@ -7,22 +7,22 @@ import numpy as np
 import optax
 
 from gen_models.core import Model
-from gen_models.models.cnn import cnn
-from gen_models.models.fvsbn import fvsbn
-from gen_models.models.gan import gan
-from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
-from gen_models.models.image_gpt import image_gpt
-from gen_models.models.logistic import logistic_regression
-from gen_models.models.made import made
-from gen_models.models.mlp import mlp
-from gen_models.models.nade import nade
-from gen_models.models.pixel_cnn import pixel_cnn
-from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
-from gen_models.models.pixel_rnn import pixel_rnn
-from gen_models.models.pixel_snail import pixel_snail
-from gen_models.models.residual_cnn import residual_cnn
-from gen_models.models.sequence_classifier import sequence_classifier
-from gen_models.models.vae import vae
+from gen_models.models.adversarial.gan import gan
+from gen_models.models.autoregressive.fvsbn import fvsbn
+from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
+from gen_models.models.autoregressive.image_gpt import image_gpt
+from gen_models.models.autoregressive.made import made
+from gen_models.models.autoregressive.nade import nade
+from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
+from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
+from gen_models.models.autoregressive.pixel_snail import pixel_snail
+from gen_models.models.latent.vae import vae
+from gen_models.models.sequences.sequence_classifier import sequence_classifier
+from gen_models.models.supervised.cnn import cnn
+from gen_models.models.supervised.logistic import logistic_regression
+from gen_models.models.supervised.mlp import mlp
+from gen_models.models.supervised.residual_cnn import residual_cnn
 
 SHAPE = (6, 6, 1)
 

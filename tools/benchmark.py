@@ -26,9 +26,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from gen_models import cli
-from gen_models.console import console, say
 from gen_models.errors import unknown
+from gen_models.run import cli
+from gen_models.run.console import console, say
 from tools.benchmarks import CASES, chosen
 
 PROFILED_STEPS = 10
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json is not None and options.json.is_dir():
         raise ValueError(f"--json: {options.json} is a folder: give the name of a file")
 
-    from gen_models.startup import start
+    from gen_models.training.startup import start
 
     start()
     if options.profile:
@@ -150,7 +150,7 @@ def describe_machine() -> dict[str, Any]:
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    from gen_models.startup import cores
+    from gen_models.training.startup import cores
 
     return {
         "processor": processor,

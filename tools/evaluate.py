@@ -6,7 +6,7 @@ python -m tools.evaluate RUN
 import argparse
 from pathlib import Path
 
-from gen_models import cli
+from gen_models.run import cli
 
 
 def main() -> None:
@@ -19,8 +19,8 @@ def main() -> None:
 
     import jax
 
-    from gen_models.console import show_result
-    from gen_models.experiment import keys, load_run
+    from gen_models.run.console import show_result
+    from gen_models.run.job import keys, load_run
 
     run, config, job, state = load_run(arguments.run, data_dir=arguments.data_dir)
     key = keys(config.seed)[3] if arguments.seed is None else jax.random.key(arguments.seed)

@@ -9,7 +9,7 @@ of `model.sample` with the key `jax.random.key(seed)`, on every platform up to i
 import argparse
 from pathlib import Path
 
-from gen_models import cli
+from gen_models.run import cli
 
 
 def main() -> None:
@@ -38,7 +38,7 @@ def main() -> None:
     platforms = arguments.platforms or export.DEFAULT_PLATFORMS
     export.check(platforms, arguments.count)
 
-    from gen_models.experiment import load_run
+    from gen_models.run.job import load_run
 
     run, _, job, state = load_run(arguments.run, data_dir=arguments.data_dir)
     if job.model.sample is None:

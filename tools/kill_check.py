@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import experiments
-from gen_models import cli
 from gen_models.errors import unknown
-from gen_models.runs import Run
+from gen_models.run import cli
+from gen_models.run.directory import Run
 
 ROOT = Path(__file__).parent.parent
 POLL = 0.001  # seconds
@@ -115,7 +115,7 @@ def kill_check(
 
 def first_difference(whole: Path, killed: Path) -> str | None:
     """What differs first between two finished runs: a leaf of the training state, or what `differing_file` names."""
-    from gen_models.experiment import load_run  # imports JAX
+    from gen_models.run.job import load_run  # imports JAX
 
     leaf = differing_leaf(load_run(whole)[3], load_run(killed)[3])
     return differing_file(whole, killed) if leaf is None else f"the training state differs in {leaf}"
@@ -142,7 +142,7 @@ def differing_leaf(a: Any, b: Any) -> str | None:
     import jax
     import numpy as np
 
-    from gen_models.checksums import named_leaves
+    from gen_models.training.checksums import named_leaves
 
     def bits(leaf: Any) -> tuple[str, tuple[int, ...], bytes]:
         plain = jax.random.key_data(leaf) if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf

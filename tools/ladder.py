@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gen_models import cli
-from gen_models.runs import Figure, Run, read_json
+from gen_models.run import cli
+from gen_models.run.directory import Figure, Run, read_json
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by:
     """A table for each set of images that the figure `by` was measured on."""
     from rich.table import Table
 
-    from gen_models.console import console, plain_value
+    from gen_models.run.console import console, plain_value
 
     places: dict[str, dict[str, Mapping[str, Cell]]] = {}
     for variant, row in rows.items():

@@ -1,6 +1,6 @@
 """Estimate what memory a training step needs on each device, before an accelerator is paid for. Nothing is trained.
 
-python -m tools.memory experiments.published_likelihood cifar10_pixel_cnn_pp --data-dir DIR --devices 8
+python -m tools.memory experiments.recipes.published_likelihood cifar10_pixel_cnn_pp --data-dir DIR --devices 8
 python -m tools.memory experiments.vae --batch-size 4096
 
 Takes an experiment, its variant and its options as its own command line does. The step is compiled, for one device's
@@ -17,8 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from gen_models import cli
-from gen_models.config import Experiment
+from gen_models.run import cli
+from gen_models.run.config import Experiment
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> None:
         raise ValueError(f"{module} is no experiment: it has no EXPERIMENT")
     config = cli.parse(experiment, variant, rest)
 
-    from gen_models.startup import start
+    from gen_models.training.startup import start
 
     start()
     found = estimate(experiment.build(config), config.seed, options.devices, config.shard_parameters)
@@ -63,8 +63,8 @@ def estimate(job: Any, seed: int = 0, devices: int = 1, shard_parameters: bool =
     """
     import jax
 
-    from gen_models.experiment import keys
     from gen_models.nn.devices import plain
+    from gen_models.run.job import keys
 
     batches = job.batches
     if batches.batch_size % devices:
@@ -100,7 +100,7 @@ def show(title: str, found: dict[str, float]) -> None:
     """The estimate as a table."""
     from rich.table import Table
 
-    from gen_models.console import console
+    from gen_models.run.console import console
 
     table = Table(title=title, title_justify="left", show_header=False)
     table.add_row("parameters", f"{found['parameters']:,.0f}")

@@ -11,7 +11,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from gen_models import cli
+from gen_models.run import cli
 
 
 def main() -> None:
@@ -51,12 +51,12 @@ def families(shape, pixel, layers):
     A further family is one more entry.
     """
     from gen_models.evaluation import receptive_field as fields
-    from gen_models.models.gated_pixel_cnn import gated_pixel_cnn
-    from gen_models.models.image_gpt import image_gpt
-    from gen_models.models.pixel_cnn import pixel_cnn
-    from gen_models.models.pixel_cnn_pp import pixel_cnn_pp
-    from gen_models.models.pixel_rnn import pixel_rnn
-    from gen_models.models.pixel_snail import pixel_snail
+    from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
+    from gen_models.models.autoregressive.image_gpt import image_gpt
+    from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
+    from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
+    from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
+    from gen_models.models.autoregressive.pixel_snail import pixel_snail
 
     narrow = {"features": 8, "head_features": 8}
     resolutions, of = (1, "1 resolution") if shape[0] % 2 or shape[1] % 2 else (2, "2 resolutions")

@@ -6,7 +6,7 @@ python -m tools.sample RUN --n 64
 import argparse
 from pathlib import Path
 
-from gen_models import cli
+from gen_models.run import cli
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     import jax
     import numpy as np
 
-    from gen_models.experiment import load_run
+    from gen_models.run.job import load_run
 
     run, _, job, state = load_run(arguments.run, data_dir=arguments.data_dir)
     if job.sample is None or job.show is None:

@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gen_models import cli, console
+from gen_models.run import cli, console
 from gen_models.sweep.plan import Row, planned
 from gen_models.sweep.runner import Runner
 from tools.benchmarks import toy

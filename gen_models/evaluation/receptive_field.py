@@ -103,7 +103,7 @@ def earlier(shape: Sequence[int], pixel: tuple[int, int]) -> Pixels:
 def pixel_cnn_field(
     shape: Sequence[int], pixel: tuple[int, int], blocks: int, first_window: int = 7, window: int = 3
 ) -> Pixels:
-    """[H, W]: what `gen_models.models.pixel_cnn` sees; the pixel itself, where it has earlier channels."""
+    """[H, W]: what PixelCNN sees; the pixel itself, where it has earlier channels."""
     seen = only(shape, pixel)
     for _ in range(blocks):
         seen = seen | behind(seen, _before(window))  # the residual connection, and the block
@@ -113,7 +113,7 @@ def pixel_cnn_field(
 def gated_pixel_cnn_field(
     shape: Sequence[int], pixel: tuple[int, int], layers: int, first_window: int = 7, window: int = 3
 ) -> Pixels:
-    """[H, W]: what `gen_models.models.gated_pixel_cnn` sees; the pixel itself, where it has earlier channels."""
+    """[H, W]: what Gated PixelCNN sees; the pixel itself, where it has earlier channels."""
     horizontal = only(shape, pixel)
     vertical = np.zeros_like(horizontal)
     for _ in range(layers - 1):
@@ -132,7 +132,7 @@ def pixel_rnn_field(
     window: int = 3,
     first_window: int = 7,
 ) -> Pixels:
-    """[H, W]: what `gen_models.models.pixel_rnn` sees; the pixel itself, where it has earlier channels.
+    """[H, W]: what `gen_models.models.autoregressive.pixel_rnn` sees; the pixel itself, where it has earlier channels.
 
     Raises:
       ValueError: the pixel is outside, or the kind is unknown.
@@ -158,7 +158,7 @@ def _diagonal_bilstm(seen: Pixels) -> Pixels:
 
 
 def pixel_cnn_pp_field(shape: Sequence[int], pixel: tuple[int, int], blocks: int, resolutions: int) -> Pixels:
-    """[H, W]: what `gen_models.models.pixel_cnn_pp` sees; never the pixel itself, whose channels its mixture relates.
+    """[H, W]: what PixelCNN++ sees; never the pixel itself, whose channels its mixture relates.
 
     Raises:
       ValueError: the pixel is outside, or a resolution cannot be halved.

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gen_models import runs
-from gen_models.config import Experiment
+from gen_models.run import directory as runs
+from gen_models.run.config import Experiment
 from gen_models.sweep.plan import Plan, Planned, group_of, merge
+from gen_models.sweep.report.study import Group, Member, Study
 from gen_models.sweep.runner import Ending
-from gen_models.sweep.study import Group, Member, Study
 
 
 def collect(

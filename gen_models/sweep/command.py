@@ -14,9 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gen_models import cli, console, runs
-from gen_models.config import FINISHED, INTERRUPTED, Experiment, InputError
 from gen_models.errors import unknown
+from gen_models.run import cli, console
+from gen_models.run import directory as runs
+from gen_models.run.config import FINISHED, INTERRUPTED, Experiment, InputError
 from gen_models.sweep import plan as plans
 from gen_models.sweep import search as searches
 from gen_models.sweep.collect import collect, member
@@ -455,9 +456,9 @@ def _pair(word: str) -> tuple[str, str]:
 
 def show(study: Any, folder: Path) -> None:
     """The table in the terminal, and the files."""
-    from gen_models.sweep.report import write_report
-    from gen_models.sweep.table import show as show_table
-    from gen_models.sweep.table import write_csv
+    from gen_models.sweep.report.report import write_report
+    from gen_models.sweep.report.table import show as show_table
+    from gen_models.sweep.report.table import write_csv
 
     show_table(study)
     write_csv(study, folder / "results.csv")

@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_models import experiment, parallel, runs
-from gen_models.checkpoint import Checkpoints, quiet, remove_unfinished
-from gen_models.config import traced_fields
 from gen_models.core import TrainState
 from gen_models.data import Batches
-from gen_models.experiment import Prepared
+from gen_models.run import directory as runs
+from gen_models.run import job as experiment
+from gen_models.run.config import traced_fields
+from gen_models.run.job import Prepared
 from gen_models.sweep.runner import ended_before
-from gen_models.training import LARGEST_LOSS, fit, is_finite, is_good
+from gen_models.training import parallel
+from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
+from gen_models.training.loop import LARGEST_LOSS, fit, is_finite, is_good
 
 How = Literal["vmap", "scan"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_models import experiment
-from gen_models.experiment import Prepared
 from gen_models.nn.devices import plain
+from gen_models.run import job as experiment
+from gen_models.run.job import Prepared
 from gen_models.sweep import group
-from gen_models.training import fit, holds
+from gen_models.training.loop import fit, holds
 
 
 def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, seconds: float) -> float:

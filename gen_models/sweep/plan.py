@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gen_models import runs
-from gen_models.config import InputError, traced_fields
 from gen_models.errors import unknown
+from gen_models.run import directory as runs
+from gen_models.run.config import InputError, traced_fields
 
 LABEL_LENGTH = 120  # characters: folders' names have at most 255 bytes
 

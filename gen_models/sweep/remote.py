@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gen_models.config import InputError
+from gen_models.run.config import InputError
 
 RETRIES = 3  # of a task whose worker went away
 _serving: dict[str, Any] = {}  # one a process: what it has compiled serves the next run of the group
@@ -17,8 +17,8 @@ _serving: dict[str, Any] = {}  # one a process: what it has compiled serves the 
 def train_one(experiment: str, asked: Mapping[str, Any], until: int | None) -> dict[str, Any]:
     """Train a run in this process, from wherever it is; how it ended, as a worker tells it."""
     if experiment not in _serving:
-        from gen_models.startup import start
         from gen_models.sweep.worker import Serving
+        from gen_models.training.startup import start
 
         start()
         _serving[experiment] = Serving(importlib.import_module(experiment).EXPERIMENT)

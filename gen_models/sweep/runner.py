@@ -14,11 +14,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from gen_models import runs
-from gen_models.config import InputError
+from gen_models.run import directory as runs
+from gen_models.run.config import InputError
 from gen_models.sweep.plan import Planned, group_of, merge
 from gen_models.sweep.pool import Worker, cores, workers
-from gen_models.sweep.study import Group
+from gen_models.sweep.report.study import Group
 
 EXECUTIONS = ("auto", "processes", "one", "vmap", "scan")
 STACKED = ("vmap", "scan")

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from gen_models.config import InputError, Range, ranges
 from gen_models.errors import unknown
+from gen_models.run.config import InputError, Range, ranges
 from gen_models.sweep.plan import Row, planned
+from gen_models.sweep.report.study import Member
 from gen_models.sweep.runner import ended_before
-from gen_models.sweep.study import Member
 
 Objective = tuple[str, Literal["maximize", "minimize"]]
 

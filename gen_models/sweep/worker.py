@@ -27,8 +27,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gen_models import config as configs
-from gen_models import runs
+from gen_models.run import config as configs
+from gen_models.run import directory as runs
 from gen_models.sweep.plan import group_of
 from gen_models.sweep.runner import FILLED
 
@@ -61,7 +61,7 @@ def serve(name: str, questions: Any, answers: Any) -> None:
         answers.flush()
 
     experiment = importlib.import_module(name).EXPERIMENT
-    from gen_models.startup import start  # imports JAX
+    from gen_models.training.startup import start  # imports JAX
 
     start()
     import jax
@@ -144,7 +144,7 @@ class Serving:
                 yield self._failed(folder, error)
 
     def _in_turn(self, asked: Sequence[Any], until: int | None) -> Iterator[dict[str, Any]]:
-        from gen_models.experiment import run_job
+        from gen_models.run.job import run_job
         from gen_models.sweep.measure import cost
 
         for one in asked:
@@ -189,7 +189,7 @@ class Serving:
 
     def _job(self, config: Any, fresh: bool = False) -> Any:
         """The group's job: built once where it can serve other seeds, else for each run."""
-        from gen_models.experiment import prepare
+        from gen_models.run.job import prepare
 
         group = group_of(config)
         if fresh or group not in self._prepared:

@@ -19,7 +19,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from experiments import likelihood_ladder as ladder
 from gen_models.core import Model
 from gen_models.data.transforms import binarise_dynamic
-from gen_models.models import gated_pixel_cnn, pixel_cnn, pixel_cnn_pp, pixel_snail
+from gen_models.models.autoregressive import gated_pixel_cnn, pixel_cnn, pixel_cnn_pp, pixel_snail
 from gen_models.nn.conv import Conv
 from tools.benchmarks import Contender
 from tools.benchmarks.contenders import images, ours

@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from gen_models import parallel
 from gen_models.core import Batch, Model, TrainState, init_state, make_train_step
 from gen_models.data import batches as make_batches
 from gen_models.data import load
 from gen_models.data.transforms import Transform
 from gen_models.nn.devices import plain
-from gen_models.startup import cores
+from gen_models.training import parallel
+from gen_models.training.startup import cores
 from tools.benchmarks import Contender
 
 BATCHES = 8  # different ones, each used again and again

@@ -10,8 +10,8 @@ from flax import linen as nn
 
 from gen_models.core import Model
 from gen_models.data.transforms import binarise_dynamic, to_symmetric
-from gen_models.models.vae import vae
-from gen_models.nn.classification import classifier
+from gen_models.models.latent.vae import vae
+from gen_models.models.supervised.classification import classifier
 from gen_models.nn.conv import Conv, ConvTranspose
 from tools.benchmarks import Contender
 from tools.benchmarks.contenders import BATCHES, images, on_one_device, ours, plain_xla, pytorch

@@ -8,16 +8,16 @@ from pathlib import Path
 import jax
 import optax
 
-from gen_models.checkpoint import Checkpoints
 from gen_models.core import make_train_step
 from gen_models.data import in_memory
 from gen_models.data.synthetic import gaussian_grid
 from gen_models.data.transforms import binarise_dynamic
 from gen_models.distributions import bernoulli_log_prob
-from gen_models.models.gan import gan
-from gen_models.models.vae import vae
+from gen_models.models.adversarial.gan import gan
+from gen_models.models.latent.vae import vae
 from gen_models.optimizers import adam
-from gen_models.training import fit
+from gen_models.training.checkpoint import Checkpoints
+from gen_models.training.loop import fit
 from tools.benchmarks import Contender
 from tools.benchmarks.contenders import BATCHES, images, initial, parameters, trained
 

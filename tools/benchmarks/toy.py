@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gen_models import cli
-from gen_models.config import Experiment, RunConfig
-from gen_models.runs import Figure
+from gen_models.run import cli
+from gen_models.run.config import Experiment, RunConfig
+from gen_models.run.directory import Figure
 
 if TYPE_CHECKING:
-    from gen_models.experiment import Job
+    from gen_models.run.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,9 @@ def build(config: Config) -> "Job":
     from gen_models.data import in_memory
     from gen_models.data.synthetic import gaussian_grid
     from gen_models.evaluation.modes import grid_centres
-    from gen_models.experiment import Job
-    from gen_models.models.mlp import mlp
+    from gen_models.models.supervised.mlp import mlp
     from gen_models.optimizers import adam
+    from gen_models.run.job import Job
 
     centres = np.asarray(grid_centres())
 

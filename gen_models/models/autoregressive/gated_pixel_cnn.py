@@ -1,0 +1,117 @@
+"""Gated PixelCNN: two stacks of convolutions that together see every earlier pixel.
+
+van den Oord et al., Conditional Image Generation with PixelCNN Decoders (2016): the gated unit is eq. 2, with a label
+eq. 3; figure 2 is a layer. The vertical stack sees the rows above a pixel, over all their width; the horizontal one the
+pixels to its left, and the vertical stack at each layer. So there is no blind spot.
+
+    y = tanh(W_f * x + V_f h) . sigmoid(W_g * x + V_g h)
+
+Differs from the paper: the vertical stack's window is (k // 2 + 1, k), where the paper's is k x k cut to what it may
+see. Several channels: features belong to the colours in equal parts, and masks within a pixel are those of PixelRNN
+(2016), figure 2.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+
+from gen_models.core import Model
+from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.nn.causal import CausalConv, RowConv
+from gen_models.nn.heads import categorical
+
+
+def gated_pixel_cnn(
+    shape: Sequence[int] = (28, 28, 1),
+    levels: int = 2,
+    features: int = 64,
+    layers: int = 8,
+    window: int = 3,
+    first_window: int = 7,
+    head_features: int = 64,
+    classes: int | None = None,
+    dtype: DTypeLike | None = None,
+) -> Model:
+    """A model of images of integers 0 to levels - 1; its functions are those of `pixel_model`.
+
+    Args:
+      shape: (height, width, channels); for several channels, these divide `features` and `head_features`.
+      levels: values of a channel.
+      features: of each stack, p in the paper.
+      layers: gated layers, the first included.
+      window: k, odd, of all layers but the first.
+      first_window: k of the first, which does not see its own pixel.
+      head_features: of the 1x1 convolution before the outputs.
+      classes: of labels to condition on; None: unconditional.
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
+
+    Raises:
+      ValueError: a size is not positive, a window is even, or the channels do not divide the features.
+    """
+    sizes = (features, layers, head_features, window, first_window)
+    if min(sizes) < 1 or window % 2 == 0 or first_window % 2 == 0:
+        raise ValueError(
+            f"sizes must be positive and windows odd, got {features=}, {layers=}, {head_features=}, {window=}, "
+            f"{first_window=}"
+        )
+    if features % shape[-1] or head_features % shape[-1]:
+        raise ValueError(f"{shape[-1]} channels must divide features={features} and head_features={head_features}")
+    head = categorical(shape[-1], levels)
+    network = _GatedPixelCNN(
+        features, layers, window, first_window, head_features, head.outputs, shape[-1], classes, dtype
+    )
+    return pixel_model(network, head, shape, levels, classes=classes)
+
+
+class _GatedPixelCNN(nn.Module):
+    features: int
+    layers: int
+    window: int
+    first_window: int
+    head_features: int
+    outputs: int
+    colours: int
+    classes: int | None
+    dtype: DTypeLike | None
+
+    @nn.compact
+    def __call__(self, x, label, at, train):  # [B, H, W, C] -> [B, H, W, outputs]
+        h = v = x
+        for layer in range(self.layers):
+            first = layer == 0
+            k = self.first_window if first else self.window
+            rows = max(1, k // 2) if first else k // 2 + 1
+            row_conv = partial(RowConv, of_image=first, dtype=self.dtype)
+            vertical = row_conv(2 * self.features, (rows, k), name=f"vertical_{layer}")(v, at)
+            causal_conv = partial(CausalConv, kind="A" if first else "B", colours=self.colours, dtype=self.dtype)
+            horizontal = causal_conv(2 * self.features, (1, k), of_image=first, name=f"horizontal_{layer}")(h, at)
+            horizontal += self._pointwise(2 * self.features, f"vertical_to_horizontal_{layer}")(vertical)
+            if self.classes is not None:
+                bias = nn.Embed(self.classes, 4 * self.features, dtype=self.dtype, name=f"label_{layer}")(label)
+                of_vertical, of_horizontal = jnp.split(bias[:, None, None], 2, -1)
+                vertical, horizontal = vertical + of_vertical, horizontal + of_horizontal
+            v, gated = _gate(vertical), self._by_colour(horizontal)
+            out = CausalConv(self.features, (1, 1), colours=self.colours, dtype=self.dtype, name=f"out_{layer}")(
+                gated, at
+            )
+            h = out if first else h + out
+        for name, width in (("head", self.head_features), ("outputs", self.outputs)):
+            h = CausalConv(width, (1, 1), colours=self.colours, dtype=self.dtype, name=name)(nn.relu(h), at)
+        return h.astype(jnp.float32)
+
+    def _pointwise(self, features, name):
+        return nn.Dense(features, use_bias=False, dtype=self.dtype, name=name)
+
+    def _by_colour(self, x):
+        """The gate within each colour's part of the features."""
+        parts = jnp.split(x, self.colours, -1)
+        return jnp.concatenate([_gate(part) for part in parts], -1)
+
+
+def _gate(x):
+    a, b = jnp.split(x, 2, -1)
+    return jnp.tanh(a) * jax.nn.sigmoid(b)

@@ -1,0 +1,52 @@
+"""Multinomial logistic regression: Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.4."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array
+
+from gen_models.core import Model
+from gen_models.models.supervised.classification import classifier
+
+
+def logistic_regression(
+    shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    l2: float | Array = 0.0,
+    label_smoothing: float | Array = 0.0,
+    dtype: DTypeLike | None = None,
+) -> Model:
+    """log p(y = k | x) = log softmax(x W + b)_k, with W and b zero at first: the loss is convex.
+
+    Args:
+      shape: of one example in `batch["image"]`; it is flattened.
+      num_classes: K; labels are integers in [0, K).
+      l2: adds l2 / 2 * |W|^2 to the mean cross-entropy, the biases left free; scikit-learn's C is 1 / (l2 * examples).
+        May be traced.
+      label_smoothing: share of the target that is spread evenly over the classes; may be traced.
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
+
+    Raises:
+      ValueError: a size is not positive, `num_classes` is below 2, or `l2` or `label_smoothing` is out of range.
+    """
+    if isinstance(l2, int | float) and l2 < 0:
+        raise ValueError(f"l2 must be 0 or more, got {l2}")
+
+    def penalty(params):
+        return 0.5 * l2 * jnp.sum(params["logits"]["kernel"] ** 2)
+
+    return classifier(_Linear(num_classes, dtype), shape, num_classes, label_smoothing=label_smoothing, penalty=penalty)
+
+
+class _Linear(nn.Module):
+    num_classes: int
+    dtype: DTypeLike | None
+
+    @nn.compact
+    def __call__(self, x, dropout, train):  # [B, *shape] -> [B, K]
+        del dropout, train  # it has neither
+        x = x.reshape(x.shape[0], -1)
+        dense = nn.Dense(self.num_classes, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="logits")
+        return dense(x).astype(jnp.float32)

@@ -1,0 +1,109 @@
+"""What a run shows in the terminal: a progress bar with speed and loss, then a table. Imports no JAX."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gen_models.run.directory import Figure, Run
+
+console = Console()
+
+
+class Report:
+    """Follows a run: a live bar in a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, progress: Progress | None, steps: int, start: int) -> None:
+        self._progress, self._steps = progress, steps
+        self._task = (
+            None if progress is None else progress.add_task("train", total=steps, completed=start, loss="", speed="")
+        )
+        self._first: tuple[float, int] | None = None
+        self._last_line = time.perf_counter()
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show step, steps/s since the first program was done (compilation left out), and the losses."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = (now, step)
+        elapsed, done = now - self._first[0], step - self._first[1]
+        speed = f"{done / elapsed:,.1f} steps/s" if done and elapsed > 0 else ""
+        losses = {k: v for k, v in metrics.items() if k.rsplit("/", 1)[-1] == "loss"}
+        text = ", ".join(f"{k.replace('/', ' ')} {v:.4g}" for k, v in losses.items())
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=step, loss=text, speed=speed)
+        elif now - self._last_line > 10 or step == self._steps:
+            self._last_line = now
+            say(f"step {step:,} of {self._steps:,}  {text}  {speed}")
+
+
+@contextmanager
+def report(steps: int, start: int) -> Iterator[Report]:
+    """A progress report for steps `start` to `steps`."""
+    if not console.is_terminal:
+        yield Report(None, steps, start)
+        return
+    columns = (
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[speed]}", style="cyan"),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Report(progress, steps, start)
+
+
+def show_result(
+    run: Run, figures: Sequence[Figure], *, seconds: float | None = None, finished_before: bool = False
+) -> None:
+    """The table of a run's figures, and where its pictures are."""
+    say(f"{run.folder} finished before" if finished_before else str(run.folder))
+    places = list(dict.fromkeys(figure.measured_on for figure in figures))
+    shared = len(places) == 1  # then it is said once, under the table
+    caption = f"measured on {places[0]}" if shared else None
+    table = Table(caption=caption, caption_justify="left")
+    for name in ("figure", "value", "unit", *(() if shared else ("measured on",)), "note"):
+        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
+    for figure in figures:
+        place = () if shared else (figure.measured_on,)
+        table.add_row(figure.name, plain_value(figure.value, figure.spread), figure.unit, *place, figure.note)
+    if seconds is not None:
+        place = () if shared else ("this machine",)
+        table.add_row("training time", f"{seconds:.1f}", "s", *place, "on this machine, compilation included")
+    console.print(table)
+    pictures = [*sorted(run.samples.glob("*.png")), run.curves]
+    shown = [picture for picture in pictures if picture.exists() and not picture.name.startswith("step_")]
+    if shown:
+        console.print("pictures:", *[str(p) for p in shown], sep="\n  ", highlight=False, soft_wrap=True)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
+    """A table; all columns but the first are to the right."""
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    console.print(table)
+
+
+def say(text: str, path: Path | None = None) -> None:
+    """One line to the user."""
+    console.print(text if path is None else f"{text} {path}", highlight=False, soft_wrap=True)
+
+
+def plain_value(value: float, spread: float | None) -> str:
+    """The value to the first two digits of its spread, or to four significant ones; large whole numbers as they are."""
+    if (spread is None or spread == 0) and float(value).is_integer() and abs(value) >= 1000:
+        return f"{value:,.0f}"
+    if spread is None or not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):
+        return f"{value:.4g}" if abs(value) < 1e5 or not math.isfinite(value) else f"{value:,.0f}"
+    digits = max(0, 1 - math.floor(math.log10(spread)))
+    return f"{value:.{digits}f} +- {spread:.{digits}f}"

@@ -1,0 +1,335 @@
+"""Save and restore a training state with Orbax: asynchronous, complete or not there at all, and never in wrong values.
+
+A checkpoint holds the whole `TrainState`, so that a resumed run takes the very step that it would have taken: the key
+is never replaced and the data order is a function of the step, hence nothing else is needed. Beside it, in the same
+atomic save, stand each leaf's shape, dtype and checksum (`checksums.py`), for Orbax restores a flipped bit
+as a wrong value. A checkpoint that does not match them is named, the one before it is used, and nothing is deleted: its
+folder is put aside once training saves again.
+"""
+
+import gc
+import logging
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from gen_models.training import checksums, packing
+
+_REMOVED = ".removed"
+
+
+class Damaged(UserWarning):
+    """A checkpoint on disk is not what was saved."""
+
+
+class Unverified(UserWarning):
+    """A checkpoint was saved without checksums."""
+
+
+class Checkpoints:
+    """The checkpoints of one run, numbered by step; a context manager that waits for the last save.
+
+    A state of moderate size on one device, or the same on each, is saved as one array for each dtype: Orbax takes
+    longer over many small leaves than over their bytes. Larger ones and those in pieces are saved leaf by leaf.
+
+    Args:
+      folder: where they are; made at the first save.
+      keep: how many of the newest are kept.
+    """
+
+    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
+        self.folder = Path(folder).absolute()
+        self._keep = keep
+        handler = ocp.CompositeCheckpointHandler(
+            packed=ocp.PyTreeCheckpointHandler(use_ocdbt=False),
+            state=ocp.StandardCheckpointHandler(),
+            leaves=ocp.JsonCheckpointHandler(),
+        )
+        # Orbax measures its patience by the clock on the wall: one that is set forward in the middle of a save would
+        # fail it. Hosts do wait for each other in vain where one of them died.
+        patience = {} if jax.process_count() > 1 else {"timeout_secs": 10**9}
+        logging.getLogger("absl").addFilter(_not_about_merging)  # one that is there is not added again
+        self._checkpointer = ocp.AsyncCheckpointer(handler, **patience)
+        self._damaged: set[int] = set()
+        self._saving: int | None = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.wait()
+        except OSError:
+            if kind is None:  # else the first error is the one to show
+                raise
+        finally:
+            self._checkpointer.close()
+
+    def latest(self) -> int | None:
+        """The newest step whose checkpoint is not known to be damaged, once the save under way is complete, or None."""
+        self.wait()
+        return max(self._steps(), default=None)
+
+    def path(self, step: int) -> Path:
+        """The folder of the checkpoint of `step`."""
+        return self.folder / str(step)
+
+    def save(self, step: int, state: Any, notes: Mapping[str, Any] | None = None) -> None:
+        """Start saving; returns once the state is copied, so that its buffers may be donated. A known step is kept.
+
+        Damaged checkpoints that `restore` passed over are put aside first: renamed, with "damaged-" before the step.
+
+        Args:
+          step: its number.
+          state: a tree of arrays.
+          notes: what else belongs to this moment, as JSON holds it; `notes` gives it back.
+
+        Raises:
+          OSError: this save or the one before cannot be written; checkpoints before them are as they were.
+        """
+        self.wait()
+        self._put_aside()
+        if step in self._all_steps():
+            return
+        packs = packing.fits(state)
+        recorded = checksums.describe(state, {**(notes or {}), "packed": packs})
+        item = (
+            {"packed": ocp.args.PyTreeSave(packing.pack(state))} if packs else {"state": ocp.args.StandardSave(state)}
+        )
+        with self._writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._saving = step
+            args = ocp.args.Composite(leaves=ocp.args.JsonSave(recorded), **item)
+            self._checkpointer.save(self.path(step), args=args)
+
+    def restore(self, like: Any, step: int | None = None) -> Any:
+        """The state saved at `step`, by default the newest that is undamaged, on the devices that JAX uses now.
+
+        A damaged one is named in a warning (`Damaged`) before the one before it is tried.
+
+        Args:
+          like: a state, or its `jax.eval_shape`: structure, shapes and dtypes that the saved one must have. Leaves with
+            a sharding are restored to it, others to the first device; the devices need not be those that saved.
+          step: which checkpoint; then no other is tried.
+
+        Raises:
+          FileNotFoundError: there is no such checkpoint.
+          ValueError: the saved state has another structure, other shapes or dtypes; or every checkpoint is damaged.
+        """
+        self.wait()
+        steps = self._all_steps()
+        if step not in steps if step is not None else not steps:
+            which = "" if step is None else f"of step {step} "
+            raise FileNotFoundError(f"no complete checkpoint {which}in {self.folder}")
+        for candidate in sorted(steps, reverse=True) if step is None else [step]:
+            state, problem = None, ""
+            try:
+                state = self._restore(candidate, like)
+            except _NotAsSaved as error:
+                problem = str(error)
+            if _on_every_host(not problem):
+                return state
+            self._damaged.add(candidate)
+            problem = problem or "another host cannot read it"
+            warnings.warn(
+                f"the checkpoint {self.path(candidate)} is damaged and is not used: {problem}", Damaged, stacklevel=2
+            )
+        named = ", ".join(str(self.path(s)) for s in sorted(steps if step is None else [step]))
+        raise ValueError(
+            f"every checkpoint is damaged: {named}. Put a copy in place; or, to train from the start, move them away"
+        )
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """What was noted when `step` was saved; nothing where it is not there, or damaged."""
+        self.wait()
+        if step not in self._steps() or not (self.path(step) / "leaves").is_dir():
+            return {}
+        try:
+            return dict(self._recorded(step)["notes"])
+        except _NotAsSaved:
+            return {}
+
+    def wait(self) -> None:
+        """Wait until the save under way is complete on disk.
+
+        Raises:
+          OSError: it cannot be written.
+        """
+        with self._writing():
+            self._checkpointer.wait_until_finished()
+        if self._saving is not None:
+            self._saving = None
+            self._remove_old()
+
+    def _all_steps(self) -> list[int]:
+        """Of complete checkpoints: Orbax gives a folder its name once all of it is written."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
+
+    def _steps(self) -> list[int]:
+        return [step for step in self._all_steps() if step not in self._damaged]
+
+    def _remove_old(self) -> None:
+        """Renamed first, so that what is left of a removal that is cut short is no checkpoint."""
+        if jax.process_index() == 0:
+            for step in self._steps()[: -self._keep]:
+                unwanted = self.folder / f"{step}{_REMOVED}"
+                self.path(step).rename(unwanted)
+                shutil.rmtree(unwanted, ignore_errors=True)
+
+    def _restore(self, step: int, like: Any) -> Any:
+        unverified = not (self.path(step) / "leaves").is_dir() and (self.path(step) / "default").is_dir()
+        if unverified:  # as gen_models 0.1.0 of before 2026-11-23 saved it
+            recorded: Mapping[str, Any] = _described_by_orbax(self.path(step) / "default")
+        else:
+            recorded = self._recorded(step)
+        checksums.same_form(recorded, like, self.path(step))
+        wanted = packing.placed(like)
+        if unverified:
+            said = f"the checkpoint {self.path(step)} was saved without checksums: it cannot be verified"
+            warnings.warn(said, Unverified, stacklevel=4)
+            with ocp.StandardCheckpointer() as checkpointer:
+                return checkpointer.restore(self.path(step) / "default", wanted)
+        packs = recorded["notes"]["packed"]
+        with _reading():
+            try:
+                if packs:
+                    saved = packing.shapes(wanted)
+                    places = jax.tree.map(lambda leaf: leaf.sharding, saved)
+                    types = ocp.checkpoint_utils.construct_restore_args(saved, places)
+                    args = {"packed": ocp.args.PyTreeRestore(saved, restore_args=types)}
+                else:
+                    args = {"state": ocp.args.StandardRestore(wanted)}
+                found = self._checkpointer.restore(self.path(step), args=ocp.args.Composite(**args))
+                state = packing.unpack(found["packed"], wanted) if packs else found["state"]
+            except (MemoryError, PermissionError):
+                raise
+            except Exception as error:
+                raise _NotAsSaved(f"it cannot be read ({_first_line(error)})") from None
+        if wrong := checksums.changed(recorded, state):
+            raise _NotAsSaved(f"{wrong} has other values than were saved")
+        return state
+
+    def _recorded(self, step: int) -> Mapping[str, Any]:
+        """What `checksums.describe` said of the state when it was saved."""
+        with _reading():
+            try:
+                args = ocp.args.Composite(leaves=ocp.args.JsonRestore())
+                recorded = self._checkpointer.restore(self.path(step), args=args)["leaves"]
+            except PermissionError:
+                raise
+            except Exception as error:
+                raise _NotAsSaved(f"the list of its leaves cannot be read ({_first_line(error)})") from None
+        if not checksums.intact(recorded):
+            raise _NotAsSaved("the list of its leaves is not as it was saved")
+        return recorded
+
+    def _put_aside(self) -> None:
+        if not self._damaged:
+            return
+        if jax.process_index() == 0:
+            for step in self._damaged:
+                target, number = self.folder / f"damaged-{step}", 1
+                while target.exists():
+                    number += 1
+                    target = self.folder / f"damaged-{step}-{number}"
+                self.path(step).rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints are put aside")
+        self._damaged = set()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whatever Orbax and TensorStore raise when they cannot write is an OSError that says what is safe."""
+        try:
+            yield
+        except Exception as error:
+            safe = max(self._steps(), default=None)
+            kept = "there is no checkpoint before it" if safe is None else f"{self.path(safe)} is complete"
+            raise OSError(f"cannot save a checkpoint in {self.folder}: {_first_line(error)}; {kept}") from error
+
+
+class _NotAsSaved(Exception):
+    """Why a checkpoint is damaged."""
+
+
+def _on_every_host(good: bool) -> bool:
+    return good if jax.process_count() == 1 else bool(np.all(multihost_utils.process_allgather(np.array(good))))
+
+
+def _not_about_merging(record: logging.LogRecord) -> bool:
+    """Orbax warns at every save that it has no files of several hosts to merge, in a format that has none."""
+    return "Skipping merge of OCDBT" not in str(record.msg)
+
+
+def _described_by_orbax(folder: Path) -> dict[str, Any]:
+    """Shapes and dtypes of a checkpoint that holds no list of its leaves."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata(folder)
+    tree = getattr(metadata, "item_metadata", metadata)
+    leaves = checksums.named_leaves(getattr(tree, "tree", tree))
+    return {"leaves": {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in leaves.items()}}
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what saves and removals that were killed have left; only while nobody else can be saving there."""
+    for pattern in ("*.orbax-checkpoint-tmp*", f"*{_REMOVED}"):
+        for path in folder.glob(pattern):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep off the terminal the pages that Orbax's threads leave there when a file cannot be read or written.
+
+    What matters of them is raised, in the thread that asked. After an OSError it stays quiet: such threads go on until
+    the process ends.
+    """
+    before, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+
+    def hook(unraisable):
+        if not re.search("Event loop is closed|Encountered error while reading array", str(unraisable.exc_value)):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    stay = False
+    try:
+        yield
+    except OSError:
+        stay = True
+        raise
+    finally:
+        if not stay:
+            sys.unraisablehook = before
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # tasks that are never awaited
+        try:
+            yield
+        except BaseException:
+            gc.collect()  # they complain when they are collected
+            raise
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

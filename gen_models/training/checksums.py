@@ -1,0 +1,126 @@
+"""A state's leaves by name, with shape, dtype and a checksum of their bits, to be kept beside what is saved.
+
+A leaf's checksum is two sums of 32 bits over its elements, each mixed with its place by a bijection of integers (a
+finaliser of Wellons, Prospecting for Hash Functions, 2018), so that any change of one element changes them, and any
+other change does but for a chance far below 2^-32. They are sums of integers: the same however a leaf is cut over
+devices, and computed where it lies.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_models.training.parallel import local
+
+
+def describe(state: Any, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What `intact`, `same_form` and `changed` compare with; plain values that JSON holds, as `notes` must be."""
+    leaves = named_leaves(state)
+    described = {
+        name: {"shape": list(x.shape), "dtype": str(x.dtype), "checksum": total}
+        for (name, x), total in zip(leaves.items(), _checksums(list(leaves.values())), strict=True)
+    }
+    content = {"leaves": described, "notes": dict(notes or {})}
+    return {**content, "digest": _digest(content)}
+
+
+def intact(recorded: Any) -> bool:
+    """Whether this is what `describe` gave, to the last character."""
+    if not isinstance(recorded, Mapping) or set(recorded) != {"leaves", "notes", "digest"}:
+        return False
+    return recorded["digest"] == _digest({name: recorded[name] for name in ("leaves", "notes")})
+
+
+def same_form(recorded: Mapping[str, Any], like: Any, where: Path) -> None:
+    """Compare names, shapes and dtypes with those that are wanted.
+
+    Raises:
+      ValueError: they differ; the message names the first difference.
+    """
+    saved, wanted = recorded["leaves"], named_leaves(like)
+    for name in sorted(saved.keys() ^ wanted.keys()):
+        owner = "the checkpoint alone" if name in saved else "the model alone"
+        raise ValueError(f"checkpoint {where} is of another model: {name!r} is in {owner}")
+    for name, leaf in wanted.items():
+        if "checksum" not in saved[name] and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            continue  # Orbax's own description is that of the key's words
+        found, here = saved[name], {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+        if any(found[what] != here[what] for what in here):
+            raise ValueError(
+                f"checkpoint {where} is of another model: {name!r} is {found['dtype']}{found['shape']} there and "
+                f"{here['dtype']}{here['shape']} here"
+            )
+
+
+def changed(recorded: Mapping[str, Any], state: Any) -> str | None:
+    """The first leaf whose shape, dtype or values are not those that were described, or None."""
+    leaves = named_leaves(state)
+    for name, leaf in leaves.items():  # Orbax's own description of a leaf may be what was damaged
+        described = recorded["leaves"][name]
+        if described["shape"] != list(leaf.shape) or described["dtype"] != str(leaf.dtype):
+            return name
+    for name, total in zip(leaves, _checksums(list(leaves.values())), strict=True):
+        if recorded["leaves"][name]["checksum"] != total:
+            return name
+    return None
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by path; named tuples and the dicts that Orbax stores them as give the same path."""
+
+    def name(entry) -> str:
+        return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
+
+    paths = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {"/".join(map(name, path)): leaf for path, leaf in paths if leaf is not None}
+
+
+def _digest(described: Any) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _checksums(leaves: list[Any]) -> list[str]:
+    if not leaves:
+        return []
+    return [f"{a:08x}{b:08x}" for a, b in np.asarray(local(_sums(leaves)))]
+
+
+@jax.jit
+def _sums(leaves):
+    return jnp.stack([_sum(jnp.asarray(leaf)) for leaf in leaves])
+
+
+def _sum(leaf):
+    words = _words(leaf)
+    # An element's number in the order of rows, without a reshape that would gather a leaf cut over devices.
+    index, size = jnp.zeros([], jnp.uint32), 1
+    for axis in reversed(range(words.ndim)):
+        index = index + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(size % 2**32)
+        size *= words.shape[axis]
+    mixed = _mix(words ^ (index * jnp.uint32(0x9E3779B9)))
+    again = (mixed ^ (mixed >> 15)) * jnp.uint32(0x2C1B3C6D)
+    return jnp.stack([mixed.sum(dtype=jnp.uint32), (again ^ (again >> 12)).sum(dtype=jnp.uint32)])
+
+
+def _words(leaf):
+    """The bits as uint32, of an element in one or two of them."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
+        leaf = jnp.stack([leaf.real, leaf.imag], -1)
+    if leaf.dtype == jnp.bool_ or (leaf.dtype.itemsize == 1 and jnp.issubdtype(leaf.dtype, jnp.integer)):
+        return leaf.astype(jnp.uint32)
+    of_its_size = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
+    return jax.lax.bitcast_convert_type(leaf, of_its_size).astype(jnp.uint32)
+
+
+def _mix(word):
+    word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
+    word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
+    return word ^ (word >> 16)
