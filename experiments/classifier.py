@@ -180,7 +180,7 @@ def build(config: Config) -> "Job":
         return make[config.model](), tx
 
     model, tx = parts(config)
-    example = {"image": jnp.zeros((1, *train.shape)), "label": jnp.zeros(1, jnp.int32)}
+    example = {"x": jnp.zeros((1, *train.shape)), "y": jnp.zeros(1, jnp.int32)}
 
     def averaged(state):
         return state.params if state.ema is None else state.ema
@@ -191,8 +191,8 @@ def build(config: Config) -> "Job":
         """Logits [N, K] and labels [N] of a whole split, in order."""
         logits, labels = [], []
         for batch in evaluation_batches(dataset, 500, transform=to_unit):
-            logits.append(apply(averaged(state), state.stats, batch["image"]))
-            labels.append(batch["label"])
+            logits.append(apply(averaged(state), state.stats, batch["x"]))
+            labels.append(batch["y"])
         return jnp.concatenate(logits)[: len(dataset)], jnp.concatenate(labels)[: len(dataset)]
 
     def evaluate(state, key):
@@ -218,7 +218,7 @@ def build(config: Config) -> "Job":
             found = model.encode(averaged(state), state.stats, x)
             return {name: layers.count(*units, weight) for name, units in found.items()}
 
-        parts = [counts(b["image"], b["weight"]) for b in evaluation_batches(test, 250, transform=to_unit)]
+        parts = [counts(b["x"], b["weight"]) for b in evaluation_batches(test, 250, transform=to_unit)]
         return jax.tree.map(lambda *counts: sum(counts), *parts)
 
     def more_figures(state, key, where):
@@ -268,7 +268,7 @@ def build(config: Config) -> "Job":
         surest = np.asarray(jnp.where(guess == labels, -1.0, jax.nn.softmax(logits).max(-1))).argsort()[::-1]
         wrong = [index for index in surest[:40] if guess[index] != labels[index]]
         if wrong:
-            images = np.concatenate([np.asarray(b["image"]) for b in evaluation_batches(test, 500, transform=to_unit)])
+            images = np.concatenate([np.asarray(b["x"]) for b in evaluation_batches(test, 500, transform=to_unit)])
             titles = [f"{int(labels[index])}, taken for {int(guess[index])}" for index in wrong]
             plots.captioned(images[wrong], titles, folder / "surest_mistakes.png")
         if "gradients" in config.measure:

@@ -97,7 +97,7 @@ def build(config: Config) -> "Job":
         dtype=config.precision,
     )
     tx = {player: adam(config.learning_rate, b1=config.beta1) for player in model.loss}
-    example = {"image": np.zeros((config.packing, 2), np.float32)}
+    example = {"x": np.zeros((config.packing, 2), np.float32)}
 
     def init(key):
         return jax.vmap(lambda key: init_state(model, tx, key, example))(jax.random.split(key, trials))

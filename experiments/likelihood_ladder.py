@@ -180,7 +180,7 @@ def build(config: Config, completing: bool = False) -> "Job":
         transform = binarise_dynamic if config.binarisation == "dynamic" else binarise_fixed()
     source = batches(train, config.batch_size, seed=config.seed, transform=transform)
     classes = train.num_classes if config.conditional else None
-    condition = ("label",) if config.conditional else ()
+    condition = ("y",) if config.conditional else ()
 
     def parts(config):
         """Model and optimizer."""
@@ -189,7 +189,7 @@ def build(config: Config, completing: bool = False) -> "Job":
         return build_model(config, train.shape, classes), tx
 
     model, tx = parts(config)
-    example = {"image": jnp.zeros((1, *train.shape)), "label": jnp.zeros(1, jnp.int32)}
+    example = {"x": jnp.zeros((1, *train.shape)), "y": jnp.zeros(1, jnp.int32)}
     dims = int(np.prod(train.shape))
 
     def averaged(state):
@@ -217,7 +217,7 @@ def build(config: Config, completing: bool = False) -> "Job":
     def draw(params, stats, key, n, label=None, **given):
         """Of the classes in turn, or of the labels."""
         if config.conditional:
-            given["label"] = jnp.arange(n) % classes if label is None else label
+            given["y"] = jnp.arange(n) % classes if label is None else label
         return model.sample(params, stats, key, n, **given)
 
     sample = jax.jit(draw, static_argnums=3)
@@ -267,8 +267,8 @@ def build(config: Config, completing: bool = False) -> "Job":
         if bound:  # it has no order in which to complete
             return
         shown = next(evaluation_batches(test, min(len(test), 400), transform=transform))
-        rows = np.linspace(0, len(shown["image"]) - 1, 24).astype(int)
-        x, label = np.asarray(shown["image"])[rows], np.asarray(shown["label"])[rows]
+        rows = np.linspace(0, len(shown["x"]) - 1, 24).astype(int)
+        x, label = np.asarray(shown["x"])[rows], np.asarray(shown["y"])[rows]
         drawn = np.asarray(jax.jit(completions)(averaged(state), state.stats, x, label, key))
         half = np.where(upper[..., None], x, 0)
         grid = np.stack([x, half, *drawn], 1).reshape(-1, *x.shape[1:])

@@ -120,7 +120,7 @@ def build(config: Config) -> "Job":
     word = "test" if held_out is test else "validation"
     transform = binarise_dynamic if config.binarisation == "dynamic" else binarise_fixed()
     source = batches(train, config.batch_size, seed=config.seed, transform=transform)
-    example = {"image": jnp.zeros((1, *train.shape))}
+    example = {"x": jnp.zeros((1, *train.shape))}
 
     def parts(config):
         """Model and optimizer."""
@@ -151,9 +151,9 @@ def build(config: Config) -> "Job":
     @jax.jit
     def terms(params, batch, key):
         """Reconstruction and KL, summed over the batch's examples, in nats."""
-        mu, log_sigma = model.encode(params, {}, batch["image"])
+        mu, log_sigma = model.encode(params, {}, batch["x"])
         z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
-        reconstruction = -bernoulli_log_prob(batch["image"], model.decode(params, {}, z))
+        reconstruction = -bernoulli_log_prob(batch["x"], model.decode(params, {}, z))
         return (jnp.stack([reconstruction, normal_kl(mu, log_sigma)]) * batch["weight"]).sum(1)
 
     def bound(params, dataset, key):
@@ -202,8 +202,8 @@ def build(config: Config) -> "Job":
 
     def pictures(state, key, folder: Path):
         params = averaged(state)
-        shown = next(evaluation_batches(test, min(len(test), 400), transform=transform))["image"]
-        original = next(evaluation_batches(test, min(len(test), 400), transform=to_unit))["image"]
+        shown = next(evaluation_batches(test, min(len(test), 400), transform=transform))["x"]
+        original = next(evaluation_batches(test, min(len(test), 400), transform=to_unit))["x"]
         picked = np.linspace(0, len(shown) - 1, 24).astype(int)
         x, original = np.asarray(shown)[picked], np.asarray(original)[picked]
         mu = encode_means(params, x)

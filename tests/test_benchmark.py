@@ -109,7 +109,7 @@ def _equal(a, b):
 def test_the_vae_by_hand_is_the_librarys():
     model, tx = vae((4, 4, 1), latent=3, hidden=(8,)), adam(1e-3)
     draws = jax.random.bernoulli(jax.random.key(0), 0.4, (3, 16, 4, 4, 1)).astype(jnp.float32)
-    batches = [{"image": x} for x in draws]
+    batches = [{"x": x} for x in draws]
     state = jax.jit(lambda key: init_state(model, tx, key, batches[0]))(jax.random.key(1))
     by_hand, start = steps.vae_by_hand(model)
     ours, metrics = _three_steps(make_train_step(model.loss, tx), state, batches)
@@ -123,7 +123,7 @@ def test_the_vae_by_hand_is_the_librarys():
 def test_the_gan_by_hand_is_the_librarys():
     model = gan(generator_hidden=(8, 8), discriminator_hidden=(6,), pieces=2)
     tx = {player: adam(1e-4, b1=0.8) for player in model.loss}
-    batches = [{"image": x} for x in jax.random.normal(jax.random.key(0), (3, 10, 2))]
+    batches = [{"x": x} for x in jax.random.normal(jax.random.key(0), (3, 10, 2))]
     state = jax.jit(lambda key: init_state(model, tx, key, batches[0]))(jax.random.key(1))
     by_hand, start = steps.gan_by_hand(model)
     ours, metrics = _three_steps(make_train_step(model.loss, tx), state, batches)
@@ -139,7 +139,7 @@ def few_images(monkeypatch):
 
     def images(batch_size, transform=None):
         x = jnp.zeros((2, 28, 28, 1))
-        return [{"image": x, "label": jnp.zeros(2, jnp.int32)}]
+        return [{"x": x, "y": jnp.zeros(2, jnp.int32)}]
 
     monkeypatch.setattr(layers, "images", images)
     monkeypatch.setattr(layers, "BATCHES", 1)
@@ -175,7 +175,7 @@ def test_ours_is_cut_over_the_devices_and_plain_is_not():
 
     model = classifier(Network(), (6, 6, 1), 2)
     x = jax.random.normal(jax.random.key(0), (16, 6, 6, 1))
-    batches = [{"image": x, "label": jnp.arange(16) % 2}]
+    batches = [{"x": x, "y": jnp.arange(16) % 2}]
     built = (contenders.ours(model, adam(1e-2), batches), contenders.plain_xla(model, adam(1e-2), batches))
     losses = []
     for contender, count, in_plain in zip(built, (contenders.cores(), 1), (False, True), strict=True):
@@ -268,7 +268,7 @@ def test_without_masks_a_network_sees_later_pixels_and_costs_as_much(name):
 
         @jax.jit
         def gradient(x, model=model):
-            params, _ = model.init(key, {"image": x})
+            params, _ = model.init(key, {"x": x})
             flat, unflatten = ravel_pytree(params)
             params = unflatten(0.3 * jax.random.normal(key, flat.shape))
             return jax.grad(lambda x: model.apply(params, {}, x)[0, 0, 0].sum())(x), flat.size

@@ -55,13 +55,13 @@ def test_make_gathers_and_transforms():
     b = in_memory(DIGITS, 16)
     row = first(b.rows(4, 1))
     batch = jax.jit(b.make)(b.data, row, KEY)
-    assert b.data["image"].dtype == jnp.uint8
-    chex.assert_trees_all_close(batch["image"], DIGITS.arrays["image"][row] / 16.0, atol=1e-7)
-    chex.assert_trees_all_equal(batch["label"], jnp.asarray(DIGITS.arrays["label"][row]))
+    assert b.data["x"].dtype == jnp.uint8
+    chex.assert_trees_all_close(batch["x"], DIGITS.arrays["x"][row] / 16.0, atol=1e-7)
+    chex.assert_trees_all_equal(batch["y"], jnp.asarray(DIGITS.arrays["y"][row]))
     chex.assert_trees_all_equal(batch["index"], jnp.asarray(row))
-    assert set(batch) == {"image", "label", "index"}
+    assert set(batch) == {"x", "y", "index"}
     a, c = (in_memory(DIGITS, 16, transform=binarise_dynamic).make(b.data, row, jax.random.key(k)) for k in (0, 1))
-    assert (a["image"] != c["image"]).any()
+    assert (a["x"] != c["x"]).any()
 
 
 def test_a_scan_over_rows_equals_single_steps():
@@ -83,7 +83,7 @@ def test_streamed_equals_in_memory():
     )
     assert stream.data == () and stream.steps_per_epoch == memory.steps_per_epoch
     left, right = memory.rows(0, 20), stream.rows(0, 20)
-    assert right["image"].shape == (20, 32, 8, 8, 1) and right["image"].dtype == np.uint8
+    assert right["x"].shape == (20, 32, 8, 8, 1) and right["x"].dtype == np.uint8
     for k in (0, 8, 9, 19):  # both sides of the epoch's end
         chex.assert_trees_all_equal(
             memory.make(memory.data, left[k], KEY), stream.make((), jax.tree.map(lambda x, k=k: x[k], right), KEY)
@@ -133,31 +133,31 @@ def test_batches_picks_by_where_the_data_are():
 @pytest.mark.parametrize("data", [DIGITS, on_disk(DIGITS), dict(DIGITS.arrays)], ids=["memory", "disk", "arrays"])
 def test_evaluation_visits_all_once_in_one_shape(data):
     found = list(evaluation_batches(data, 100))
-    assert {x["image"].shape for x in found} == {(100, 8, 8, 1)}
+    assert {x["x"].shape for x in found} == {(100, 8, 8, 1)}
     weight = np.concatenate([x["weight"] for x in found])
     index = np.concatenate([x["index"] for x in found])
     assert weight.sum() == 297 and index[weight == 1].tolist() == list(range(297))
-    label = np.concatenate([x["label"] for x in found])
-    np.testing.assert_array_equal(label[weight == 1], DIGITS.arrays["label"])
-    mean = sum((x["weight"] * x["image"].mean((1, 2, 3))).sum() for x in found) / weight.sum()
+    label = np.concatenate([x["y"] for x in found])
+    np.testing.assert_array_equal(label[weight == 1], DIGITS.arrays["y"])
+    mean = sum((x["weight"] * x["x"].mean((1, 2, 3))).sum() for x in found) / weight.sum()
     levels = 255 if isinstance(data, dict) else 16
-    np.testing.assert_allclose(mean, DIGITS.arrays["image"].mean() / levels, rtol=1e-5)
+    np.testing.assert_allclose(mean, DIGITS.arrays["x"].mean() / levels, rtol=1e-5)
 
 
 def test_evaluation_has_the_same_randomness_every_time():
     one, two = (list(evaluation_batches(DIGITS, 500, transform=binarise_dynamic)) for _ in range(2))
     chex.assert_trees_all_equal(one, two)
     other = list(evaluation_batches(DIGITS, 500, transform=binarise_dynamic, seed=1))
-    assert (one[0]["image"] != other[0]["image"]).any()
+    assert (one[0]["x"] != other[0]["x"]).any()
     assert one[0]["weight"].sum() == 297  # a batch may be larger than the split
 
 
 def test_points_that_are_no_images():
     points = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
-    b = in_memory({"image": points}, 10)
+    b = in_memory({"x": points}, 10)
     row = first(b.rows(0, 1))
     batch = b.make(b.data, row, KEY)
-    np.testing.assert_array_equal(batch["image"], points[row])
+    np.testing.assert_array_equal(batch["x"], points[row])
 
 
 @pytest.mark.parametrize("make", [in_memory, lambda d, b, **k: streamed(on_disk(d), b, **k)])
@@ -174,9 +174,9 @@ def test_refused(make):
 
 def test_bad_arrays_refused():
     with pytest.raises(ValueError, match="same number of examples"):
-        in_memory({"image": np.zeros((3, 2)), "label": np.zeros(4, int)}, 2)
+        in_memory({"x": np.zeros((3, 2)), "y": np.zeros(4, int)}, 2)
     with pytest.raises(ValueError, match="1 values that are not finite"):
-        in_memory({"image": np.array([[1.0], [np.nan]], np.float32)}, 1)
+        in_memory({"x": np.array([[1.0], [np.nan]], np.float32)}, 1)
     with pytest.raises(ValueError, match="streamed"):
         in_memory(on_disk(DIGITS), 2)
     with pytest.raises(ValueError, match="workers"):

@@ -28,8 +28,8 @@ def test_splits_are_the_files_in_their_order(name):
         "train[:1%]": slice(0, 500),
     }.items():
         data = load(name, split, DATA_DIR)
-        np.testing.assert_array_equal(data.arrays["image"], image[rows])
-        np.testing.assert_array_equal(data.arrays["label"], label[rows])
+        np.testing.assert_array_equal(data.arrays["x"], image[rows])
+        np.testing.assert_array_equal(data.arrays["y"], label[rows])
     assert len(load(name, "test", DATA_DIR)) == 10_000
     assert "tensorflow" not in sys.modules
 
@@ -39,12 +39,12 @@ def test_bundled_is_the_first_of_each_class():
         full, bundled = load("fashion_mnist", split, DATA_DIR).arrays, load(split=split).arrays
         taken = np.zeros(10, int)
         rows = []
-        for row, label in enumerate(full["label"]):
+        for row, label in enumerate(full["y"]):
             if taken[label] < count:
                 taken[label] += 1
                 rows.append(row)
-        np.testing.assert_array_equal(bundled["image"], full["image"][rows])
-        np.testing.assert_array_equal(bundled["label"], full["label"][rows])
+        np.testing.assert_array_equal(bundled["x"], full["x"][rows])
+        np.testing.assert_array_equal(bundled["y"], full["y"][rows])
 
 
 def test_bundled_tool_makes_the_arrays_again(tmp_path):
@@ -65,5 +65,5 @@ def test_prepared_equals_the_idx_files(name, tmp_path):
     assert main([name, "--raw-dir", f"{DATA_DIR}/{name}", "--data-dir", str(tmp_path)]) == 0
     for split in ("train", "validation", "test"):
         prepared, original = load(name, split, tmp_path).arrays, load(name, split, DATA_DIR).arrays
-        np.testing.assert_array_equal(prepared["image"], original["image"])
-        np.testing.assert_array_equal(prepared["label"], original["label"])
+        np.testing.assert_array_equal(prepared["x"], original["x"])
+        np.testing.assert_array_equal(prepared["y"], original["y"])

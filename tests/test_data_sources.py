@@ -50,10 +50,10 @@ def test_bundled_splits_partition_the_data_and_stay_balanced():
         "train+validation": 10_000,
     }
     for part in parts.values():
-        assert part.arrays["image"].dtype == np.uint8 and part.shape == (28, 28, 1)
-        assert set(np.bincount(part.arrays["label"], minlength=10)) == {len(part) // 10}
-    whole = sorted(map(bytes, parts["train+validation"].arrays["image"]))
-    apart = [*map(bytes, parts["train"].arrays["image"]), *map(bytes, parts["validation"].arrays["image"])]
+        assert part.arrays["x"].dtype == np.uint8 and part.shape == (28, 28, 1)
+        assert set(np.bincount(part.arrays["y"], minlength=10)) == {len(part) // 10}
+    whole = sorted(map(bytes, parts["train+validation"].arrays["x"]))
+    apart = [*map(bytes, parts["train"].arrays["x"]), *map(bytes, parts["validation"].arrays["x"])]
     assert sorted(apart) == whole
 
 
@@ -83,7 +83,7 @@ def test_last_of_each_class_by_hand():
 )
 def test_slices(text, expected):
     np.testing.assert_array_equal(
-        load("digits", text).arrays["image"], load("digits", "test").arrays["image"][expected]
+        load("digits", text).arrays["x"], load("digits", "test").arrays["x"][expected]
     )
 
 
@@ -92,8 +92,8 @@ def test_digits_are_scikit_learns():
 
     digits = load_digits()
     got = [load("digits", split) for split in ("train", "validation", "test")]
-    np.testing.assert_array_equal(np.concatenate([d.arrays["image"][..., 0] for d in got]), digits.images)
-    np.testing.assert_array_equal(np.concatenate([d.arrays["label"] for d in got]), digits.target)
+    np.testing.assert_array_equal(np.concatenate([d.arrays["x"][..., 0] for d in got]), digits.images)
+    np.testing.assert_array_equal(np.concatenate([d.arrays["y"] for d in got]), digits.target)
     assert got[0].levels == 17 and [len(d) for d in got] == [1350, 150, 297]
 
 
@@ -138,10 +138,10 @@ def test_idx_round_trip_in_the_files_order(tmp_path, suffix):
     for name, data_dir in ((f"idx:{tmp_path / 'mnist'}", None), ("mnist", tmp_path)):
         kwargs = {"validation": 15}
         train, held = (load(name, s, data_dir, **kwargs) for s in ("train", "validation"))
-        np.testing.assert_array_equal(train.arrays["image"][..., 0], written["train"][0][:45])
-        np.testing.assert_array_equal(held.arrays["label"], written["train"][1][45:])
-        np.testing.assert_array_equal(load(name, "test", data_dir).arrays["image"][..., 0], written["t10k"][0])
-        assert train.num_classes == 10 and train.arrays["label"].dtype == np.int32
+        np.testing.assert_array_equal(train.arrays["x"][..., 0], written["train"][0][:45])
+        np.testing.assert_array_equal(held.arrays["y"], written["train"][1][45:])
+        np.testing.assert_array_equal(load(name, "test", data_dir).arrays["x"][..., 0], written["t10k"][0])
+        assert train.num_classes == 10 and train.arrays["y"].dtype == np.int32
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_npz_named_splits_and_own_split(tmp_path):
     image, label = rng.integers(0, 256, (50, 6, 6, 3)).astype(np.uint8), np.arange(50) % 5
     np.savez(tmp_path / "a.npz", train_image=image[:40], train_label=label[:40], test_image=image[40:])
     train = load(f"npz:{tmp_path / 'a.npz'}", "train+validation")
-    np.testing.assert_array_equal(train.arrays["image"], image[:40])
-    assert train.num_classes == 5 and not load(f"npz:{tmp_path / 'a.npz'}", "test").arrays["label"].any()
+    np.testing.assert_array_equal(train.arrays["x"], image[:40])
+    assert train.num_classes == 5 and not load(f"npz:{tmp_path / 'a.npz'}", "test").arrays["y"].any()
     np.savez(tmp_path / "b.npz", image=image, label=label)
     parts = [load(f"npz:{tmp_path / 'b.npz'}", split) for split in ("train", "validation", "test")]
     assert [len(part) for part in parts] == [41, 4, 5]  # round(0.1 * 45) to even
-    pixels = [bytes(x) for part in parts for x in part.arrays["image"]]
+    pixels = [bytes(x) for part in parts for x in part.arrays["x"]]
     assert sorted(pixels) == sorted(map(bytes, image)), "the three parts are the whole, without overlap"
 
 
@@ -206,7 +206,7 @@ def test_npz_of_jpegs_that_share_a_header(tmp_path):
     for _ in range(2):  # the second time from the cache
         data = load(f"npz:{tmp_path / 'j.npz'}", "train+validation")
         expected = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
-        np.testing.assert_array_equal(data.arrays["image"], expected)
+        np.testing.assert_array_equal(data.arrays["x"], expected)
     assert "lossy" in data.note and len(list((tmp_path / FOLDER).iterdir())) == 2
     np.savez(tmp_path / "k.npz", header=np.frombuffer(header, np.uint8), **arrays | {"train_offset": offset + 1})
     with pytest.raises(ValueError, match="must run from 0"):
@@ -217,13 +217,13 @@ def test_npz_of_jpegs_that_share_a_header(tmp_path):
     ("arrays", "message"),
     [
         ({"x": np.zeros(3)}, "name them image and label"),
-        ({"image": np.zeros((3, 4, 4))}, "uint8, got float64"),
-        ({"image": np.full((30, 4, 4), np.nan)}, "not finite"),
-        ({"image": np.zeros((3, 3, 32, 32), np.uint8)}, "NHWC"),
-        ({"image": np.zeros((3, 4), np.uint8)}, r"\[N, H, W, C\]"),
-        ({"image": np.zeros((3, 4, 4), np.uint8), "label": np.zeros(3)}, "labels must be integers"),
-        ({"image": np.zeros((30, 4, 4), np.uint8), "label": np.full(30, -1)}, "labels must be 0 to"),
-        ({"image": np.array([object()] * 3)}, "save plain arrays"),
+        ({"x": np.zeros((3, 4, 4))}, "uint8, got float64"),
+        ({"x": np.full((30, 4, 4), np.nan)}, "not finite"),
+        ({"x": np.zeros((3, 3, 32, 32), np.uint8)}, "NHWC"),
+        ({"x": np.zeros((3, 4), np.uint8)}, r"\[N, H, W, C\]"),
+        ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.zeros(3)}, "labels must be integers"),
+        ({"x": np.zeros((30, 4, 4), np.uint8), "y": np.full(30, -1)}, "labels must be 0 to"),
+        ({"x": np.array([object()] * 3)}, "save plain arrays"),
     ],
 )
 def test_npz_refused(tmp_path, arrays, message):
@@ -254,23 +254,23 @@ def test_folder_split_by_hash(tmp_path, monkeypatch):
     name = f"folder:{tmp_path / 'set'}"
     train, test = load(name, "train+validation"), load(name, "test")
     assert len(train) + len(test) == 120 and 4 <= len(test) <= 22  # 12 expected, 3.3 standard deviation
-    assert set(train.arrays["label"]) == {0, 1} == set(load(name, "validation").arrays["label"])
+    assert set(train.arrays["y"]) == {0, 1} == set(load(name, "validation").arrays["y"])
     assert train.shape == (6, 5, 3) and train.num_classes == 2
     by_pixels = {}
     for label, group in enumerate(("cat", "dog")):
         for path in (tmp_path / "set" / group).iterdir():
             by_pixels[np.asarray(Image.open(path)).tobytes()] = label
     for part in (train, test):
-        assert [by_pixels[bytes(x)] for x in part.arrays["image"]] == part.arrays["label"].tolist()
+        assert [by_pixels[bytes(x)] for x in part.arrays["x"]] == part.arrays["y"].tolist()
     _make_folder(tmp_path / "set", groups=("eel",), count=5)  # new images move none of the old ones
-    old = {bytes(x) for x in test.arrays["image"]}
-    assert old == {bytes(x) for x in load(name, "test").arrays["image"]} & set(by_pixels)
+    old = {bytes(x) for x in test.arrays["x"]}
+    assert old == {bytes(x) for x in load(name, "test").arrays["x"]} & set(by_pixels)
     monkeypatch.setattr(sources, "IN_MEMORY_BYTES", 10)
     lazy = load(name, "train+validation")
     assert lazy.arrays is None and lazy.shape == (6, 5, 3)
     monkeypatch.undo()
     again = load(name, "train+validation")
-    np.testing.assert_array_equal(np.stack([lazy.source[i]["image"] for i in range(len(lazy))]), again.arrays["image"])
+    np.testing.assert_array_equal(np.stack([lazy.source[i]["x"] for i in range(len(lazy))]), again.arrays["x"])
 
 
 def test_folder_with_official_splits_greys_and_resizing(tmp_path):
@@ -334,17 +334,17 @@ def test_cache_is_keyed_whole_and_optional(tmp_path):
 
     def make():
         calls.append(1)
-        return {"image": np.arange(12).reshape(3, 4), "label": np.arange(3)}
+        return {"x": np.arange(12).reshape(3, 4), "y": np.arange(3)}
 
     for stamp, expected in (("a", 1), ("a", 1), ("b", 2)):
-        np.testing.assert_array_equal(cached(tmp_path, "x", stamp, make)["image"], np.arange(12).reshape(3, 4))
+        np.testing.assert_array_equal(cached(tmp_path, "x", stamp, make)["x"], np.arange(12).reshape(3, 4))
         assert len(calls) == expected
     for path in (tmp_path / FOLDER).iterdir():
         path.write_bytes(path.read_bytes()[:-8])
-    np.testing.assert_array_equal(cached(tmp_path, "x", "a", make)["label"], np.arange(3))
+    np.testing.assert_array_equal(cached(tmp_path, "x", "a", make)["y"], np.arange(3))
     assert len(calls) == 3 and not list((tmp_path / FOLDER).glob("*.part"))
     (tmp_path / "file").write_text("")  # a place where no folder can be made
-    assert cached(tmp_path / "file", "x", "a", make)["image"].shape == (3, 4)
+    assert cached(tmp_path / "file", "x", "a", make)["x"].shape == (3, 4)
 
 
 def test_two_processes_may_fill_the_cache_at_once(tmp_path):
@@ -353,8 +353,8 @@ import sys, pathlib, numpy as np
 from gen_models.data.cache import cached
 root = pathlib.Path(sys.argv[1])
 for stamp in range(30):
-    out = cached(root, "x", [stamp], lambda: {"image": np.full((200, 200), stamp), "label": np.full(9, stamp)})
-    assert (out["image"] == stamp).all() and (out["label"] == stamp).all()
+    out = cached(root, "x", [stamp], lambda: {"x": np.full((200, 200), stamp), "y": np.full(9, stamp)})
+    assert (out["x"] == stamp).all() and (out["y"] == stamp).all()
 """
     runs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
     assert [run.wait() for run in runs] == [0, 0]

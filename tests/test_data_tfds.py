@@ -58,8 +58,8 @@ def test_stock_readers_answer_through_load(name, tmp_path, mocked):
     train, test = load(name, "train[:50%]", tmp_path, **options, **held), load(name, "test", tmp_path, **options)
     assert len(train) == (5 if held else 6) and len(test) == 12
     for data in (train, test):
-        assert data.shape == SHAPES[name] and data.arrays["image"].dtype == np.uint8
-        assert data.arrays["image"].std() > 0 and data.arrays["label"].any() == (data.num_classes is not None)
+        assert data.shape == SHAPES[name] and data.arrays["x"].dtype == np.uint8
+        assert data.arrays["x"].std() > 0 and data.arrays["y"].any() == (data.num_classes is not None)
     if name == "lsun":
         with pytest.raises(ValueError, match="give size="):
             load(name, "train", tmp_path)
@@ -75,9 +75,9 @@ def test_large_splits_stay_on_disk_with_the_same_rows(tmp_path, monkeypatch, moc
     disk = load("cifar10", "train[2:6]", tmp_path, validation=3)
     assert disk.arrays is None and len(disk) == len(memory) == 4 and disk.shape == (32, 32, 3)
     many = disk.source.__getitems__([3, 1])
-    np.testing.assert_array_equal(many[0]["image"], memory.arrays["image"][3])
-    np.testing.assert_array_equal(disk.source[1]["image"], memory.arrays["image"][1])
-    assert disk.source[1]["label"] == memory.arrays["label"][1]
+    np.testing.assert_array_equal(many[0]["x"], memory.arrays["x"][3])
+    np.testing.assert_array_equal(disk.source[1]["x"], memory.arrays["x"][1])
+    assert disk.source[1]["y"] == memory.arrays["y"][1]
     assert len(load("cifar10", "validation", tmp_path, validation=3)) == 3
     assert len(load("celeb_a", "train+validation", tmp_path, size=8)) == 24  # two official splits, joined
 
@@ -146,8 +146,8 @@ def test_prepare_cifar_from_its_binary_archive(name, raw, tmp_path, capsys, monk
         data = load(name, split, tmp_path / "data")
         expected = np.concatenate([rows[file] for file in files])
         pixels = expected[:, keys:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        np.testing.assert_array_equal(data.arrays["image"], pixels)  # in the order of the files
-        np.testing.assert_array_equal(data.arrays["label"], expected[:, keys - 1])
+        np.testing.assert_array_equal(data.arrays["x"], pixels)  # in the order of the files
+        np.testing.assert_array_equal(data.arrays["y"], expected[:, keys - 1])
     check_streaming(name, tmp_path / "data", monkeypatch)
 
 
@@ -161,14 +161,14 @@ def check_streaming(name, data_dir, monkeypatch):
     stream, rows = streamed(disk, 6, seed=2), in_memory(memory, 6, seed=2).rows(0, 12)
     for step, count in ((0, 5), (5, 2), (2, 10)):
         read = stream.rows(step, count)
-        np.testing.assert_array_equal(read["image"], memory.arrays["image"][rows[step : step + count]])
-        np.testing.assert_array_equal(read["label"], memory.arrays["label"][rows[step : step + count]])
+        np.testing.assert_array_equal(read["x"], memory.arrays["x"][rows[step : step + count]])
+        np.testing.assert_array_equal(read["y"], memory.arrays["y"][rows[step : step + count]])
     (record,) = data_dir.glob(f"{name}/*/*-train.array_record*")
     damaged = bytearray(record.read_bytes())
     damaged[len(damaged) // 2] ^= 255
     record.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"cannot be read .* prepare it again"):
-        sum(len(x["image"]) for x in evaluation_batches(load(name, "train", data_dir), 10))
+        sum(len(x["x"]) for x in evaluation_batches(load(name, "train", data_dir), 10))
     info = record.parent / "dataset_info.json"
     info.write_text(info.read_text().replace("array_record", "tfrecord"))
     with pytest.raises(ValueError, match="is not array_record"):
@@ -208,7 +208,7 @@ def test_prepare_celeb_a_from_its_archive(raw, tmp_path, capsys):
     found = [load("celeb_a", split, tmp_path / "data") for split in ("train", "validation", "test")]
     assert [len(data) for data in found] == [3, 2, 1]
     expected = np.stack([np.asarray(Image.open(io.BytesIO(content))) for content in images.values()])
-    np.testing.assert_array_equal(np.concatenate([data.arrays["image"] for data in found]), expected)
+    np.testing.assert_array_equal(np.concatenate([data.arrays["x"] for data in found]), expected)
 
 
 def test_prepare_imagenet_resized_from_its_archives(raw, tmp_path, capsys):
@@ -225,10 +225,10 @@ def test_prepare_imagenet_resized_from_its_archives(raw, tmp_path, capsys):
     assert prepare("imagenet_resized", raw, tmp_path) == 0, capsys.readouterr().err
     train = load("imagenet_resized", "train+validation", tmp_path / "data")
     expected = np.concatenate([parts["train_part1"][0], parts["train_part2"][0]])
-    np.testing.assert_array_equal(train.arrays["image"], expected)
-    assert train.arrays["label"].tolist() == [0, 1, 2, 500, 501]
+    np.testing.assert_array_equal(train.arrays["x"], expected)
+    assert train.arrays["y"].tolist() == [0, 1, 2, 500, 501]
     test = load("imagenet_resized", "test", tmp_path / "data")
-    np.testing.assert_array_equal(test.arrays["image"], parts["val"][0])
+    np.testing.assert_array_equal(test.arrays["x"], parts["val"][0])
 
 
 def test_prepare_lsun_from_its_databases(raw, tmp_path, capsys):
@@ -251,7 +251,7 @@ def test_prepare_lsun_from_its_databases(raw, tmp_path, capsys):
     assert len(load("lsun", "test", tmp_path / "data", size=16)) == 2
     from gen_models.data.images import fit
 
-    np.testing.assert_array_equal(train.arrays["image"][3], fit(images["train", 3], (16, 16)))
+    np.testing.assert_array_equal(train.arrays["x"][3], fit(images["train", 3], (16, 16)))
 
 
 def mnist_files(count=4):

@@ -10,7 +10,7 @@ from gen_models.data import transforms as t
 
 KEY = jax.random.key(0)
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 7, 6, 3)).astype(np.uint8)
-BATCH = {"image": jnp.asarray(PIXELS), "label": jnp.arange(8), "index": jnp.arange(8, dtype=jnp.int32)}
+BATCH = {"x": jnp.asarray(PIXELS), "y": jnp.arange(8), "index": jnp.arange(8, dtype=jnp.int32)}
 ALL = {
     "to_unit": t.to_unit,
     "to_symmetric": t.to_symmetric,
@@ -26,34 +26,34 @@ ALL = {
 
 
 def test_ranges():
-    chex.assert_trees_all_close(t.to_unit(BATCH)["image"], PIXELS / 255.0, atol=1e-7)
-    chex.assert_trees_all_close(t.to_symmetric(BATCH)["image"], PIXELS / 127.5 - 1.0, atol=1e-6)
-    digits = {"image": jnp.arange(17, dtype=jnp.uint8).reshape(1, 17, 1, 1), "levels": 17}
-    chex.assert_trees_all_close(t.to_unit(digits)["image"].ravel(), np.arange(17) / 16, atol=1e-7)
-    symmetric = t.to_symmetric(digits)["image"]
+    chex.assert_trees_all_close(t.to_unit(BATCH)["x"], PIXELS / 255.0, atol=1e-7)
+    chex.assert_trees_all_close(t.to_symmetric(BATCH)["x"], PIXELS / 127.5 - 1.0, atol=1e-6)
+    digits = {"x": jnp.arange(17, dtype=jnp.uint8).reshape(1, 17, 1, 1), "levels": 17}
+    chex.assert_trees_all_close(t.to_unit(digits)["x"].ravel(), np.arange(17) / 16, atol=1e-7)
+    symmetric = t.to_symmetric(digits)["x"]
     assert (symmetric.min(), symmetric.max()) == (-1, 1)
 
 
 def test_dequantise_is_uniform_within_its_level_and_below_one():
     digits = jnp.tile(jnp.arange(17, dtype=jnp.uint8), 500).reshape(500, 17, 1, 1)
-    out = np.asarray(t.dequantise({"image": digits, "levels": 17}, KEY)["image"])
+    out = np.asarray(t.dequantise({"x": digits, "levels": 17}, KEY)["x"])
     assert out.max() < 1.0 and out.min() >= 0.0
     np.testing.assert_array_equal(np.floor(out * 17 + 1e-5), digits)
     noise = (out * 17 - np.asarray(digits)).ravel()
     assert abs(noise.mean() - 0.5) < 4 / np.sqrt(12 * noise.size)
     assert abs(noise.var() - 1 / 12) < 4 * np.sqrt(1 / 180 / noise.size)
     white = jnp.full((64, 64, 64, 1), 255, jnp.uint8)  # 255 + u rounds up to 256 for the largest u
-    assert t.dequantise({"image": white}, KEY)["image"].max() < 1.0
+    assert t.dequantise({"x": white}, KEY)["x"].max() < 1.0
 
 
 def test_quantising_keeps_the_order_and_fills_all_levels_evenly():
-    ramp = {"image": jnp.arange(256, dtype=jnp.uint8).reshape(1, 256, 1, 1)}
+    ramp = {"x": jnp.arange(256, dtype=jnp.uint8).reshape(1, 256, 1, 1)}
     for levels in (2, 3, 8, 256):
-        out = np.asarray(t.quantise(levels)(ramp)["image"]).ravel()
+        out = np.asarray(t.quantise(levels)(ramp)["x"]).ravel()
         counts = np.bincount(out, minlength=levels)
         assert out.dtype == np.int32 and (np.diff(out) >= 0).all() and counts.max() - counts.min() <= 1
-    digits = {"image": jnp.arange(16, dtype=jnp.uint8).reshape(1, 16, 1, 1), "levels": 16}
-    np.testing.assert_array_equal(t.quantise(4)(digits)["image"].ravel(), np.arange(16) // 4)
+    digits = {"x": jnp.arange(16, dtype=jnp.uint8).reshape(1, 16, 1, 1), "levels": 16}
+    np.testing.assert_array_equal(t.quantise(4)(digits)["x"].ravel(), np.arange(16) // 4)
     with pytest.raises(ValueError, match="16 levels cannot be cut into 17"):
         t.quantise(17)(digits)
     with pytest.raises(ValueError, match="got levels=1"):
@@ -64,7 +64,7 @@ def test_quantising_keeps_the_order_and_fills_all_levels_evenly():
 
 def test_dynamic_binarisation_is_bernoulli_and_fresh():
     images = jnp.broadcast_to(jnp.arange(0, 256, 51, dtype=jnp.uint8).reshape(1, 1, 6, 1), (100, 100, 6, 1))
-    first, second = (t.binarise_dynamic({"image": images}, jax.random.key(k))["image"] for k in (0, 1))
+    first, second = (t.binarise_dynamic({"x": images}, jax.random.key(k))["x"] for k in (0, 1))
     assert set(np.unique(first)) == {0.0, 1.0} and first.dtype == jnp.float32
     p = np.arange(6) / 5
     np.testing.assert_array_less(abs(first.mean((0, 1, 3)) - p), 4 * np.sqrt(p * (1 - p) / 1e4) + 1e-9)
@@ -74,22 +74,22 @@ def test_dynamic_binarisation_is_bernoulli_and_fresh():
 
 def test_fixed_binarisation_depends_on_seed_and_index_alone():
     fixed = t.binarise_fixed(3)
-    whole = fixed(BATCH, KEY)["image"]
-    chex.assert_trees_all_equal(whole, fixed(BATCH, jax.random.key(9))["image"])
+    whole = fixed(BATCH, KEY)["x"]
+    chex.assert_trees_all_equal(whole, fixed(BATCH, jax.random.key(9))["x"])
     order = jnp.array([5, 0, 3])
-    part = {"image": BATCH["image"][order], "index": order}
-    chex.assert_trees_all_equal(fixed(part, KEY)["image"], whole[order])
-    assert (t.binarise_fixed(4)(BATCH, KEY)["image"] != whole).any()
-    same = {"image": jnp.full((2, 20, 20, 1), 128, jnp.uint8), "index": jnp.arange(2)}
-    draws = fixed(same)["image"]
+    part = {"x": BATCH["x"][order], "index": order}
+    chex.assert_trees_all_equal(fixed(part, KEY)["x"], whole[order])
+    assert (t.binarise_fixed(4)(BATCH, KEY)["x"] != whole).any()
+    same = {"x": jnp.full((2, 20, 20, 1), 128, jnp.uint8), "index": jnp.arange(2)}
+    draws = fixed(same)["x"]
     assert 0.3 < (draws[0] != draws[1]).mean() < 0.7, "different rows draw independently"
     with pytest.raises(ValueError, match="index"):
-        fixed({"image": BATCH["image"]}, KEY)
+        fixed({"x": BATCH["x"]}, KEY)
 
 
 def test_flip_mirrors_whole_images_half_the_time():
     images = jnp.tile(jnp.asarray(PIXELS[:1]), (1000, 1, 1, 1))
-    out = np.asarray(t.random_flip({"image": images}, KEY)["image"])
+    out = np.asarray(t.random_flip({"x": images}, KEY)["x"])
     flipped = (out == PIXELS[0, :, ::-1]).all((1, 2, 3))
     kept = (out == PIXELS[0]).all((1, 2, 3))
     assert (flipped ^ kept).all() and abs(flipped.mean() - 0.5) < 4 * 0.5 / np.sqrt(1000)
@@ -100,7 +100,7 @@ def test_shifts_are_uniform_over_all_windows(make):
     m, count = 2, 5000
     image = np.pad(PIXELS[0], ((m, m), (m, m), (0, 0)))
     windows = {image[i : i + 7, j : j + 6].tobytes(): (i, j) for i in range(5) for j in range(5)}
-    out = np.asarray(make(m)({"image": jnp.tile(jnp.asarray(PIXELS[:1]), (count, 1, 1, 1))}, KEY)["image"])
+    out = np.asarray(make(m)({"x": jnp.tile(jnp.asarray(PIXELS[:1]), (count, 1, 1, 1))}, KEY)["x"])
     seen = [windows[x.tobytes()] for x in out]  # a KeyError: not a window
     counts = np.bincount([i * 5 + j for i, j in seen], minlength=25)
     chi2 = ((counts - count / 25) ** 2 / (count / 25)).sum()
@@ -109,7 +109,7 @@ def test_shifts_are_uniform_over_all_windows(make):
 
 def test_cutout_is_one_square_with_its_centre_anywhere():
     size, count, n = 3, 4000, 7
-    out = np.asarray(t.cutout(size)({"image": jnp.ones((count, n, n, 1))}, KEY)["image"])[..., 0]
+    out = np.asarray(t.cutout(size)({"x": jnp.ones((count, n, n, 1))}, KEY)["x"])[..., 0]
     hole = out == 0
     rows, columns = hole.any(2), hole.any(1)
     np.testing.assert_array_equal(hole, rows[:, :, None] & columns[:, None, :])
@@ -120,9 +120,9 @@ def test_cutout_is_one_square_with_its_centre_anywhere():
 
 def test_compose_gives_each_its_own_key():
     def noise(batch, key):
-        return {**batch, "image": batch["image"] + jax.random.normal(key, (2, 3, 3, 1))}
+        return {**batch, "x": batch["x"] + jax.random.normal(key, (2, 3, 3, 1))}
 
-    both = t.compose(noise, noise)({"image": jnp.zeros((2, 3, 3, 1))}, KEY)["image"]
+    both = t.compose(noise, noise)({"x": jnp.zeros((2, 3, 3, 1))}, KEY)["x"]
     parts = [jax.random.normal(jax.random.fold_in(KEY, i), (2, 3, 3, 1)) for i in range(2)]
     chex.assert_trees_all_close(both, parts[0] + parts[1])
     assert (parts[0] != parts[1]).all()
@@ -139,7 +139,7 @@ def test_scan_and_vmap_agree_with_single_calls(name):
         return jax.tree.map(lambda *x: jnp.stack(x), *single), scanned, jax.vmap(lambda k: transform(batch, k))(keys)
 
     single, scanned, mapped = three_ways(BATCH, jax.random.split(KEY, 2))
-    assert set(single) == set(BATCH) and single["image"].shape == (2, *PIXELS.shape)
+    assert set(single) == set(BATCH) and single["x"].shape == (2, *PIXELS.shape)
     chex.assert_trees_all_close(scanned, single, atol=1e-6)
     chex.assert_trees_all_close(mapped, single, atol=1e-6)
 
@@ -147,16 +147,16 @@ def test_scan_and_vmap_agree_with_single_calls(name):
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("dtype", [jnp.int32, jnp.bool_])
 def test_wrong_dtype_raises_when_traced(name, dtype):
-    batch = {**BATCH, "image": jax.ShapeDtypeStruct((8, 7, 6, 3), dtype)}
+    batch = {**BATCH, "x": jax.ShapeDtypeStruct((8, 7, 6, 3), dtype)}
     with pytest.raises(ValueError, match="uint8"):
         jax.eval_shape(ALL[name], batch, KEY)
 
 
 def test_refused():
     with pytest.raises(ValueError, match="float32"):
-        t.dequantise({"image": jnp.zeros((1, 2, 2, 1))}, KEY)
+        t.dequantise({"x": jnp.zeros((1, 2, 2, 1))}, KEY)
     with pytest.raises(ValueError, match=r"\[B, H, W, C\]"):
-        t.random_flip({"image": jnp.zeros((4, 2))}, KEY)
+        t.random_flip({"x": jnp.zeros((4, 2))}, KEY)
     for make in (t.random_shift, t.random_crop, t.cutout):
         with pytest.raises(ValueError, match="1 or more, got 0"):
             make(0)

@@ -117,7 +117,7 @@ def batches_of(values, size):
         part = values[start : start + size]
         pad = size - len(part)
         weight = np.array([1.0] * len(part) + [0.0] * pad, np.float32)
-        yield {"image": np.concatenate([part, np.full((pad, D), np.nan)]).astype(np.float32), "weight": weight}
+        yield {"x": np.concatenate([part, np.full((pad, D), np.nan)]).astype(np.float32), "weight": weight}
 
 
 def exact_log_prob(params, stats, x, key):
@@ -151,7 +151,7 @@ def test_it_is_traced_once_over_calls_and_draws_anew_for_each_batch():
         return jax.random.normal(key, x.shape[:1])
 
     for seed in (0, 0, 1):
-        batches = [{"image": np.zeros((2, D))}] * 3
+        batches = [{"x": np.zeros((2, D))}] * 3
         seen.append(dataset_log_prob(log_prob, PARAMS, {}, batches, jax.random.key(seed)))
     assert seen[0] == seen[1] != seen[2]
     assert seen[0].standard_error > 0
@@ -163,19 +163,19 @@ def test_an_impossible_example_is_reported_not_hidden():
     def log_prob(params, stats, x, key):
         return jnp.where(x[:, 0] > 0, 0.0, -jnp.inf)
 
-    out = dataset_log_prob(log_prob, {}, {}, [{"image": np.array([[1.0], [-1.0]])}], jax.random.key(0))
+    out = dataset_log_prob(log_prob, {}, {}, [{"x": np.array([[1.0], [-1.0]])}], jax.random.key(0))
     assert out.mean == -np.inf
     assert np.isnan(out.standard_error)
-    assert np.isnan(dataset_log_prob(log_prob, {}, {}, [{"image": np.ones((1, 1))}], jax.random.key(0))[1])
+    assert np.isnan(dataset_log_prob(log_prob, {}, {}, [{"x": np.ones((1, 1))}], jax.random.key(0))[1])
 
 
 @pytest.mark.parametrize(
     ("batches", "message"),
     [
         ([], "no example in the batches"),
-        ([{"image": X, "weight": np.zeros(B)}], "no example in the batches"),
-        ([{"label": X}], r"no 'image', only \['label'\]"),
-        ([{"image": X, "weight": np.ones(3)}], r"weight has the shape \(3,\)"),
+        ([{"x": X, "weight": np.zeros(B)}], "no example in the batches"),
+        ([{"y": X}], r"no 'x', only \['y'\]"),
+        ([{"x": X, "weight": np.ones(3)}], r"weight has the shape \(3,\)"),
     ],
 )
 def test_bad_batches(batches, message):

@@ -11,8 +11,8 @@ from gen_models.models.supervised.cnn import cnn
 
 RNG = np.random.default_rng(0)
 BATCH = {
-    "image": RNG.normal(size=(6, 6, 5, 2)).astype(np.float32),
-    "label": RNG.integers(3, size=6).astype(np.int32),
+    "x": RNG.normal(size=(6, 6, 5, 2)).astype(np.float32),
+    "y": RNG.integers(3, size=6).astype(np.int32),
 }
 KEY = jax.random.key(0)
 MODEL = cnn((6, 5, 2), 3, channels=(3, 4), strides=(1, 2), dropout=0.0, momentum=0.8)
@@ -55,24 +55,24 @@ def _numpy(params, stats, x, train):
 
 def test_evaluation_uses_the_running_averages(variables):
     params, stats = variables
-    expected, _ = _numpy(params, stats, BATCH["image"], train=False)
-    np.testing.assert_allclose(MODEL.apply(params, stats, BATCH["image"]), expected, rtol=1e-4)
-    alone = MODEL.apply(params, stats, BATCH["image"][:1])  # and so an example does not see its neighbours
+    expected, _ = _numpy(params, stats, BATCH["x"], train=False)
+    np.testing.assert_allclose(MODEL.apply(params, stats, BATCH["x"]), expected, rtol=1e-4)
+    alone = MODEL.apply(params, stats, BATCH["x"][:1])  # and so an example does not see its neighbours
     np.testing.assert_allclose(alone, expected[:1], rtol=1e-4)
 
 
 def test_training_uses_the_batch_and_moves_the_averages(variables):
     params, stats = variables
-    logits, expected = _numpy(params, stats, BATCH["image"], train=True)
+    logits, expected = _numpy(params, stats, BATCH["x"], train=True)
     value, (after, metrics) = MODEL.loss(params, stats, BATCH, KEY, step=0)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    np.testing.assert_allclose(value, -log_p[np.arange(6), BATCH["label"]].mean(), rtol=1e-4)
-    np.testing.assert_allclose(metrics["accuracy"], (logits.argmax(-1) == BATCH["label"]).mean(), rtol=1e-6)
+    np.testing.assert_allclose(value, -log_p[np.arange(6), BATCH["y"]].mean(), rtol=1e-4)
+    np.testing.assert_allclose(metrics["accuracy"], (logits.argmax(-1) == BATCH["y"]).mean(), rtol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), after, expected)
 
 
 def test_the_default_is_under_100_000_parameters():
-    params, stats = jax.eval_shape(cnn().init, KEY, {"image": jnp.zeros((1, 28, 28, 1))})
+    params, stats = jax.eval_shape(cnn().init, KEY, {"x": jnp.zeros((1, 28, 28, 1))})
     count = sum(x.size for x in jax.tree.leaves(params))
     channels = (1, 32, 32, 48, 64, 64)
     convolutions = sum(9 * a * b for a, b in itertools.pairwise(channels))

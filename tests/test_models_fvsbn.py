@@ -21,7 +21,7 @@ def all_images(shape):
 
 def varied(model, shape, seed=0):
     """Parameters that are nowhere near zero."""
-    params, stats = model.init(jax.random.key(seed), {"image": np.zeros((1, *shape))})
+    params, stats = model.init(jax.random.key(seed), {"x": np.zeros((1, *shape))})
     assert stats == {}
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(seed + 1), len(leaves))
@@ -146,11 +146,11 @@ def test_each_pixel_is_scikit_learns_logistic_regression_on_those_before_it():
         total -= np.mean(np.log(np.where(x[:, d] == 1, p, 1 - p)))
     model = fvsbn(BINARY)
     optimum = {"W": jnp.float32(w), "b": jnp.float32(b)}
-    start, _ = model.init(jax.random.key(0), {"image": x.reshape(-1, *BINARY)})
+    start, _ = model.init(jax.random.key(0), {"x": x.reshape(-1, *BINARY)})
 
     @jax.jit
     def loss_and_gradient(params):
-        batch = {"image": x.reshape(-1, *BINARY)}
+        batch = {"x": x.reshape(-1, *BINARY)}
         return jax.value_and_grad(lambda p: model.loss(p, {}, batch, jax.random.key(0), step=0)[0])(params)
 
     value, at_optimum = loss_and_gradient(optimum)

@@ -10,7 +10,7 @@ from gen_models.models.adversarial.gan import discriminator_loss, gan, generator
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
-BATCH = {"image": RNG.normal(size=(12, 2, 2)).astype(np.float32)}
+BATCH = {"x": RNG.normal(size=(12, 2, 2)).astype(np.float32)}
 MODEL = gan((2, 2), 3, (5, 4), (6, 7), pieces=3, packing=2, weight_scale=0.5, momentum=0.8)
 CALL = {"step": 0}
 
@@ -94,17 +94,17 @@ def test_the_networks_are_numpys(variables):
     params, stats = variables
     z = RNG.normal(size=(10, 3)).astype(np.float32)
     np.testing.assert_allclose(MODEL.decode(params, stats, z), _generator(params, stats, z)[0], rtol=1e-4, atol=1e-4)
-    logits = MODEL.apply(params, stats, BATCH["image"])
+    logits = MODEL.apply(params, stats, BATCH["x"])
     assert logits.shape == (6,)
-    np.testing.assert_allclose(logits, _discriminator(params, BATCH["image"]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits, _discriminator(params, BATCH["x"]), rtol=1e-4, atol=1e-4)
 
 
 def test_packs_are_neighbours_side_by_side(variables):
     params, stats = variables
-    packs = pack(jnp.asarray(BATCH["image"]), 3)
-    np.testing.assert_array_equal(packs[1], np.concatenate([BATCH["image"][i].ravel() for i in (3, 4, 5)]))
-    logits = MODEL.apply(params, stats, BATCH["image"])
-    changed = BATCH["image"].copy()
+    packs = pack(jnp.asarray(BATCH["x"]), 3)
+    np.testing.assert_array_equal(packs[1], np.concatenate([BATCH["x"][i].ravel() for i in (3, 4, 5)]))
+    logits = MODEL.apply(params, stats, BATCH["x"])
+    changed = BATCH["x"].copy()
     changed[5] += 1  # the second of the third pack
     moved = np.asarray(MODEL.apply(params, stats, changed) != logits)
     np.testing.assert_array_equal(moved, np.arange(6) == 2)
@@ -115,7 +115,7 @@ def test_the_losses_are_numpys(variables):
     params, stats = variables
     z = np.asarray(jax.random.normal(KEY, (12, 3)))
     fake, seen = _generator(params, None, z)
-    on_real, on_fake = _discriminator(params, BATCH["image"]), _discriminator(params, fake)
+    on_real, on_fake = _discriminator(params, BATCH["x"]), _discriminator(params, fake)
     value, (after, metrics) = MODEL.loss["discriminator"](params, stats, BATCH, KEY, **CALL)
     np.testing.assert_allclose(value, np.logaddexp(0, -on_real).mean() + np.logaddexp(0, on_fake).mean(), rtol=1e-4)
     np.testing.assert_allclose(metrics["real_probability"], expit(on_real).mean(), rtol=1e-3)
@@ -134,7 +134,7 @@ def test_batch_norm_sees_the_fakes_of_all_devices(variables):
     keys = jax.random.split(KEY, 3)
     z = np.concatenate([jax.random.normal(key, (4, 3)) for key in keys])
     fake, seen = _generator(params, None, z)
-    cut = {"image": BATCH["image"].reshape(3, 4, 2, 2)}
+    cut = {"x": BATCH["x"].reshape(3, 4, 2, 2)}
 
     def loss(player):
         def call(batch, key):
@@ -151,7 +151,7 @@ def test_batch_norm_sees_the_fakes_of_all_devices(variables):
         expected,
     )
     values, _ = loss("discriminator")
-    on_real, on_fake = _discriminator(params, BATCH["image"]), _discriminator(params, fake)
+    on_real, on_fake = _discriminator(params, BATCH["x"]), _discriminator(params, fake)
     expected = np.logaddexp(0, -on_real).mean() + np.logaddexp(0, on_fake).mean()
     np.testing.assert_allclose(values.mean(), expected, rtol=1e-4)
 
@@ -172,12 +172,12 @@ def test_the_default_is_pacgans_grid():
     """Counted from the layers of the authors' code; weights N(0, 0.02^2), biases 0."""
     for packing in (1, 4):
         model = gan(packing=packing)
-        params, _ = jax.eval_shape(model.init, KEY, {"image": jnp.zeros((packing, 2))})
+        params, _ = jax.eval_shape(model.init, KEY, {"x": jnp.zeros((packing, 2))})
         count = {name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in params.items()}
         assert count["generator"] == 2 * 400 + 3 * 400**2 + 4 * 2 * 400 + 400 * 2 + 2
         assert count["discriminator"] == (2 * packing + 1) * 1000 + 2 * 201 * 1000 + 201
         assert list(model.loss) == ["discriminator", "generator"]
-    params, _ = gan().init(KEY, {"image": jnp.zeros((1, 2))})
+    params, _ = gan().init(KEY, {"x": jnp.zeros((1, 2))})
     for path, leaf in jax.tree.leaves_with_path(params):
         if path[-1].key == "kernel" and leaf.size > 1000:
             np.testing.assert_allclose(leaf.std(), 0.02, rtol=0.05)
@@ -203,6 +203,6 @@ def test_impossible_arguments_are_refused(keywords, message):
 
 def test_a_batch_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="packing=2 does not divide the batch of 5 examples"):
-        MODEL.init(KEY, {"image": np.zeros((5, 2, 2))})
+        MODEL.init(KEY, {"x": np.zeros((5, 2, 2))})
     with pytest.raises(ValueError, match=r"built for images of shape \(2, 2\), but the batch is \(4, 3\)"):
-        MODEL.init(KEY, {"image": np.zeros((4, 3))})
+        MODEL.init(KEY, {"x": np.zeros((4, 3))})

@@ -113,7 +113,7 @@ def check_pixel_by_pixel(model, network, params, arguments, shape, tolerance=1e-
 def check_dropout(module, function, arguments):
     """Its rate may be traced; keys matter in training alone, and nothing is dropped elsewhere or at a rate of 0."""
     params = build(module, function, arguments)[2]
-    batch = {"image": draw_images(4, arguments)}
+    batch = {"x": draw_images(4, arguments)}
 
     @jax.jit
     def losses(rate):
@@ -141,7 +141,7 @@ def check_learning(model, arguments):
     height, width, channels = arguments["shape"]
     stripes = (np.arange(height)[:, None] + np.arange(width)) % 2 * (arguments["levels"] - 1)
     x = np.stack([stripes, stripes[::-1]] * 2)[..., None] * np.ones(channels, np.int64)
-    batch = {"image": jnp.asarray(x)} | ({} if label_of(4, arguments) is None else {"label": label_of(4, arguments)})
+    batch = {"x": jnp.asarray(x)} | ({} if label_of(4, arguments) is None else {"y": label_of(4, arguments)})
     key = jax.random.key(0, impl="rbg")  # whose programs compile quickly; and so does Adam for one vector
     params, unravel = ravel_pytree(jax.jit(model.init)(key, batch)[0])
     tx = optax.adam(1e-2)

@@ -37,7 +37,7 @@ def _loss(model, batch):
 
 def test_scikit_learns_optimum_has_no_gradient(digits, reference):
     images, labels = digits
-    loss = _loss(logistic_regression((8, 8, 1), 10, l2=L2), {"image": images[:N], "label": labels[:N]})
+    loss = _loss(logistic_regression((8, 8, 1), 10, l2=L2), {"x": images[:N], "y": labels[:N]})
     optimum = {"logits": {"kernel": jnp.float32(reference.coef_.T), "bias": jnp.float32(reference.intercept_)}}
     at_optimum = optax.tree.norm(jax.grad(loss)(optimum))
     at_zero = optax.tree.norm(jax.grad(loss)(jax.tree.map(jnp.zeros_like, optimum)))
@@ -48,7 +48,7 @@ def test_scikit_learns_optimum_has_no_gradient(digits, reference):
 def test_training_reaches_scikit_learns_optimum(digits, reference):
     """Weights within 0.002 (the largest is above 1), the same classes for examples that neither has seen."""
     images, labels = digits
-    batch = {"image": images[:N], "label": labels[:N]}
+    batch = {"x": images[:N], "y": labels[:N]}
     model = logistic_regression((8, 8, 1), 10, l2=L2)
     loss = _loss(model, batch)
     params, stats = model.init(jax.random.key(0), batch)
@@ -68,7 +68,7 @@ def test_training_reaches_scikit_learns_optimum(digits, reference):
     predicted = model.apply(params, {}, images[N:]).argmax(-1)
     np.testing.assert_array_equal(predicted, reference.predict(images[N:].reshape(300, -1)))
     _, (_, metrics) = model.loss(
-        params, {}, {"image": images[N:], "label": labels[N:]}, jax.random.key(0), step=0, train=False
+        params, {}, {"x": images[N:], "y": labels[N:]}, jax.random.key(0), step=0, train=False
     )
     score = reference.score(images[N:].reshape(300, -1), labels[N:])
     np.testing.assert_allclose(metrics["accuracy"], score, rtol=1e-6)
@@ -77,7 +77,7 @@ def test_training_reaches_scikit_learns_optimum(digits, reference):
 
 def test_a_fresh_model_knows_nothing(digits):
     images, labels = digits
-    batch = {"image": images[:50], "label": labels[:50]}
+    batch = {"x": images[:50], "y": labels[:50]}
     model = logistic_regression((8, 8, 1), 10, l2=3.0)
     params, _ = model.init(jax.random.key(0), batch)
     np.testing.assert_allclose(_loss(model, batch)(params), np.log(10), rtol=1e-6)
@@ -85,7 +85,7 @@ def test_a_fresh_model_knows_nothing(digits):
 
 def test_a_penalty_may_be_traced(digits):
     images, labels = digits
-    batch = {"image": images[:50], "label": labels[:50]}
+    batch = {"x": images[:50], "y": labels[:50]}
     params = {"logits": {"kernel": jnp.full((64, 10), 0.5), "bias": jnp.ones(10)}}
     values = jax.vmap(lambda l2: _loss(logistic_regression((8, 8, 1), 10, l2=l2), batch)(params))(jnp.array([0.0, 2.0]))
     np.testing.assert_allclose(values[1] - values[0], 0.5 * 2.0 * 640 * 0.25, rtol=1e-5)  # biases are free
@@ -108,6 +108,6 @@ def test_impossible_arguments_are_refused(keywords, message):
 def test_another_shape_is_refused():
     model = logistic_regression((8, 8, 1))
     with pytest.raises(ValueError, match=r"built for images of shape \(8, 8, 1\), but the batch is \(2, 28, 28, 1\)"):
-        model.init(jax.random.key(0), {"image": np.zeros((2, 28, 28, 1)), "label": np.zeros(2, int)})
-    with pytest.raises(ValueError, match=r"no 'image', only \['x'\]"):
+        model.init(jax.random.key(0), {"x": np.zeros((2, 28, 28, 1)), "y": np.zeros(2, int)})
+    with pytest.raises(ValueError, match=r"no 'x', only \['x'\]"):
         model.init(jax.random.key(0), {"x": np.zeros((2, 8, 8, 1))})

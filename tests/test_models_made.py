@@ -87,7 +87,7 @@ def test_training_goes_through_the_masks_in_turn():
     @jax.jit
     def losses(params):
         each = [
-            model.loss(params, {}, {"image": x}, jax.random.key(0), step=step, train=train)[0]
+            model.loss(params, {}, {"x": x}, jax.random.key(0), step=step, train=train)[0]
             for train in (True, False)
             for step in range(4)
         ]
@@ -105,7 +105,7 @@ def test_dropout_is_for_training_and_its_rate_may_be_traced():
     @jax.jit
     def loss(rate, key, params=params):
         return [
-            made(BINARY, dropout=rate, **options).loss(params, {}, {"image": x}, key, step=0, train=train)[0]
+            made(BINARY, dropout=rate, **options).loss(params, {}, {"x": x}, key, step=0, train=train)[0]
             for train in (True, False)
         ]
 

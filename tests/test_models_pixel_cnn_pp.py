@@ -22,7 +22,7 @@ SMALL = {"features": 4, "blocks": 1}
 
 def _parameters(model, shape, seed=0):
     """Random ones, none of them near zero in the mean, without the time that it takes to compile `init`."""
-    shapes = jax.eval_shape(lambda key: model.init(key, {"image": jnp.zeros((1, *shape))})[0], jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: model.init(key, {"x": jnp.zeros((1, *shape))})[0], jax.random.key(0))
     leaves, tree = jax.tree.flatten(shapes)
     rng = np.random.default_rng(seed)
     return jax.tree.unflatten(tree, [jnp.asarray(0.3 * rng.normal(size=p.shape), jnp.float32) for p in leaves])
@@ -176,7 +176,7 @@ def _gradients():
     model = pixel_cnn_pp(**options)
     label = jnp.arange(12) % 3
     image = jnp.broadcast_to((label[:, None, None, None] + jnp.arange(6)[:, None]) % 4, (12, *RGB["shape"]))
-    batch = {"image": image, "label": label}
+    batch = {"x": image, "y": label}
     return model, jax.jit(model.init)(jax.random.key(0), batch)[0], batch, value_and_gradients
 
 
@@ -252,7 +252,7 @@ def test_half_precision_inside_and_float32_outside():
 
 def test_the_papers_size_has_as_many_parameters_as_the_docstring_says():
     model = pixel_cnn_pp()
-    shapes = jax.eval_shape(lambda key: model.init(key, {"image": jnp.zeros((1, 32, 32, 3))})[0], jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: model.init(key, {"x": jnp.zeros((1, 32, 32, 3))})[0], jax.random.key(0))
     count = sum(p.size for p in jax.tree.leaves(shapes))
     assert f"{count / 1e6:.1f} million parameters" in pixel_cnn_pp.__doc__
 

@@ -46,7 +46,7 @@ def _model(name, shape=None, **more):
     model = pixel_rnn(**arguments)
     with mock.patch("gen_models.models.autoregressive.pixel_rnn.pixel_model", lambda network, *_, **__: network):
         network = pixel_rnn(**arguments)
-    batch = {"image": np.zeros((1, *arguments["shape"]))}
+    batch = {"x": np.zeros((1, *arguments["shape"]))}
     return model, network, _random(jax.jit(model.init)(jax.random.key(0), batch)[0])
 
 
@@ -352,7 +352,7 @@ def test_bfloat16_computes_nearly_the_same():
 def test_switches_change_the_parameters():
     def names(**arguments):
         model = pixel_rnn(**(TINY | dict(shape=(4, 4, 1), features=2, layers=3) | arguments))
-        batch = {"image": np.zeros((1, 4, 4, 1))}
+        batch = {"x": np.zeros((1, 4, 4, 1))}
         return set(jax.eval_shape(model.init, jax.random.key(0), batch)[0])
 
     assert names(kind="row") - names() == {f"row_lstm_{i}" for i in range(3)}

@@ -11,8 +11,8 @@ from gen_models.models.supervised.residual_cnn import residual_cnn
 RNG = np.random.default_rng(0)
 SHAPE = (6, 5, 2)
 BATCH = {
-    "image": RNG.normal(size=(6, *SHAPE)).astype(np.float32),
-    "label": RNG.integers(3, size=6).astype(np.int32),
+    "x": RNG.normal(size=(6, *SHAPE)).astype(np.float32),
+    "y": RNG.integers(3, size=6).astype(np.int32),
 }
 KEY = jax.random.key(0)
 SMALL = dict(shape=SHAPE, num_classes=3, channels=(4, 8), strides=(1, 2), groups=2, momentum=0.8)
@@ -94,13 +94,13 @@ def test_logits_are_pytorchs(case):
     arguments = CASES[case]
     model = residual_cnn(**(SMALL | arguments))
     params, stats = _variables(model)
-    evaluated = jax.jit(model.apply)(params, stats, BATCH["image"])
-    expected = _torch(params, stats, BATCH["image"], False, arguments)
+    evaluated = jax.jit(model.apply)(params, stats, BATCH["x"])
+    expected = _torch(params, stats, BATCH["x"], False, arguments)
     np.testing.assert_allclose(evaluated, expected, rtol=1e-3, atol=1e-4)
-    logits = _torch(params, stats, BATCH["image"], True, arguments)
+    logits = _torch(params, stats, BATCH["x"], True, arguments)
     value, (after, _) = jax.jit(model.loss)(params, stats, BATCH, KEY, step=0)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    np.testing.assert_allclose(value, -log_p[np.arange(6), BATCH["label"]].mean(), rtol=1e-3)
+    np.testing.assert_allclose(value, -log_p[np.arange(6), BATCH["y"]].mean(), rtol=1e-3)
     moved = [not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(stats), jax.tree.leaves(after), strict=True)]
     assert all(moved) and bool(moved) == (arguments.get("norm", "batch") == "batch")
 
@@ -119,7 +119,7 @@ def test_a_plain_network_has_the_parameters_of_the_residual_one_and_a_bottleneck
         params, _ = jax.eval_shape(
             residual_cnn((28, 28, 1), 10, (16, 32, 64), (1, 2, 2), **arguments).init,
             KEY,
-            {"image": jnp.zeros((1, 28, 28, 1))},
+            {"x": jnp.zeros((1, 28, 28, 1))},
         )
         return sum(x.size for x in jax.tree.leaves(params))
 
@@ -138,7 +138,7 @@ def test_a_block_of_zeros_is_the_identity_where_it_is_residual():
     nothing = {
         k: jax.tree.map(jnp.zeros_like, v) if k[:4] == "conv" and k != "conv_000" else v for k, v in params.items()
     }
-    units = model.encode(nothing, stats, BATCH["image"])
+    units = model.encode(nothing, stats, BATCH["x"])
     first, last = units["layer_000"].outputs, units["layer_004"].outputs
     np.testing.assert_array_equal(last[..., :4], first[:, ::2, ::2])
     assert not last[..., 4:].any() and list(units) == [f"layer_{i:03d}" for i in range(5)]
@@ -148,9 +148,9 @@ def test_a_block_of_zeros_is_the_identity_where_it_is_residual():
 def test_units_are_what_the_network_computes_and_their_slopes_its_derivatives(activation):
     model = residual_cnn(**(SMALL | dict(norm="none", activation=activation, residual=False)))
     params, stats = model.init(KEY, BATCH)
-    units = model.encode(params, stats, BATCH["image"])
+    units = model.encode(params, stats, BATCH["x"])
     last = units["layer_004"].outputs.mean((1, 2)) @ params["logits"]["kernel"] + params["logits"]["bias"]
-    np.testing.assert_allclose(model.apply(params, stats, BATCH["image"]), last, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.apply(params, stats, BATCH["x"]), last, rtol=1e-5, atol=1e-6)
     y, slope = (np.asarray(a) for a in units["layer_000"])
     expected = {
         "relu": (y > 0) * 1.0,
@@ -168,7 +168,7 @@ def test_units_are_what_the_network_computes_and_their_slopes_its_derivatives(ac
 @pytest.mark.parametrize(("activation", "gain"), [("relu", 2.0), ("prelu", 2 / 1.0625), ("leaky_relu", 2 / 1.0001)])
 def test_rectifiers_start_so_that_the_variance_of_gradients_stays(activation, gain):
     model = residual_cnn((28, 28, 1), channels=(64, 64), strides=(1, 1), activation=activation, windows=(3,))
-    params, _ = model.init(KEY, {"image": jnp.zeros((1, 28, 28, 1))})
+    params, _ = model.init(KEY, {"x": jnp.zeros((1, 28, 28, 1))})
     np.testing.assert_allclose(params["conv_002"]["kernel"].var() * 9 * 64, gain, rtol=0.03)
 
 

@@ -14,7 +14,7 @@ from gen_models.models.sequences.sequence_classifier import sequence_classifier
 
 SIZES = dict(length=7, vocabulary=9, num_classes=3, features=6)
 TOKENS = np.random.default_rng(0).integers(9, size=(4, 7)).astype(np.int32)
-BATCH = {"image": TOKENS, "label": np.array([0, 1, 2, 0], np.int32)}
+BATCH = {"x": TOKENS, "y": np.array([0, 1, 2, 0], np.int32)}
 KEY = jax.random.key(0)
 
 
@@ -68,7 +68,7 @@ def test_convolutions_and_attention_learn_to_recall():
         rows = np.random.default_rng(i).integers(2000, size=64)
         state, _ = step(state, jax.tree.map(lambda x, rows=rows: x[rows], data))
     test = associative_recall(500, seed=1, **sizes)
-    right = (model.apply(state.params, state.stats, test["image"]).argmax(-1) == test["label"]).mean()
+    right = (model.apply(state.params, state.stats, test["x"]).argmax(-1) == test["y"]).mean()
     assert right > 0.95 > recall_chance(3, 3)
 
 
@@ -88,9 +88,9 @@ def test_impossible_arguments_are_refused(arguments, message):
 
 def test_recall_asks_for_a_key_that_came():
     data = associative_recall(300, seed=3, pairs=4, keys=6, values=5)
-    keys, values, asked = data["image"][:, 0:-1:2], data["image"][:, 1::2] - 6, data["image"][:, -1]
-    assert data["image"].shape == (300, 9) and data["image"].dtype == np.int32
-    for k, v, q, answer in zip(keys, values, asked, data["label"], strict=True):
+    keys, values, asked = data["x"][:, 0:-1:2], data["x"][:, 1::2] - 6, data["x"][:, -1]
+    assert data["x"].shape == (300, 9) and data["x"].dtype == np.int32
+    for k, v, q, answer in zip(keys, values, asked, data["y"], strict=True):
         assert len({*k.tolist()}) == 4 and k.max() < 6 and v.min() >= 0 and v.max() < 5
         assert v[k.tolist().index(q)] == answer
     again = associative_recall(300, seed=3, pairs=4, keys=6, values=5)

@@ -15,7 +15,7 @@ SHAPE = (3, 3, 1)
 def _fitted(seed=0, shape=SHAPE, **options):
     model = vae(shape, latent=2, hidden=(8,), **options)
     x = jax.random.bernoulli(jax.random.key(seed), 0.4, (6, *shape)).astype(jnp.float32)
-    params, stats = model.init(jax.random.key(1), {"image": x})
+    params, stats = model.init(jax.random.key(1), {"x": x})
     return model, _varied(params), stats, x
 
 
@@ -54,7 +54,7 @@ def test_bounds_rise_with_particles_to_the_exact_log_likelihood(channels):
 def test_probabilities_of_all_images_sum_to_one():
     model = vae((2, 2, 1), latent=1, hidden=(4,))
     images = np.stack(np.meshgrid(*[[0.0, 1.0]] * 4, indexing="ij"), -1).reshape(16, 2, 2, 1).astype(np.float32)
-    params, _ = model.init(jax.random.key(0), {"image": images})
+    params, _ = model.init(jax.random.key(0), {"x": images})
     params = _varied(params)
     log_p = model.log_prob(params, {}, images, jax.random.key(1), particles=20_000, chunk=2000)
     np.testing.assert_allclose(np.exp(log_p).sum(), 1.0, atol=0.01)
@@ -63,7 +63,7 @@ def test_probabilities_of_all_images_sum_to_one():
 def test_loss_is_the_negative_bound_with_the_kl_weighted():
     model, params, stats, x = _fitted(beta=3.0)
     key = jax.random.key(4)
-    loss, (_, metrics) = model.loss(params, stats, {"image": x}, key, step=jnp.int32(0))
+    loss, (_, metrics) = model.loss(params, stats, {"x": x}, key, step=jnp.int32(0))
     mu, log_sigma = model.encode(params, stats, x)
     z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
     reconstruction = -bernoulli_log_prob(x, model.decode(params, stats, z)).mean()
@@ -76,7 +76,7 @@ def test_warm_up_raises_the_kl_weight_in_a_line_and_only_in_training():
     model, params, stats, x = _fitted(warmup_steps=4)
 
     def weight(step, train=True):
-        loss, (_, m) = model.loss(params, stats, {"image": x}, jax.random.key(0), step=jnp.int32(step), train=train)
+        loss, (_, m) = model.loss(params, stats, {"x": x}, jax.random.key(0), step=jnp.int32(step), train=train)
         return float((loss - m["reconstruction"]) / m["kl"])
 
     np.testing.assert_allclose([weight(s) for s in (0, 1, 3, 9)], [0.25, 0.5, 1, 1], rtol=1e-4)
@@ -85,7 +85,7 @@ def test_warm_up_raises_the_kl_weight_in_a_line_and_only_in_training():
 
 def test_iwae_objective_is_the_negative_importance_weighted_bound():
     model, params, stats, x = _fitted(particles=5)
-    loss = jax.jit(jax.vmap(lambda key: model.loss(params, stats, {"image": x}, key, step=jnp.int32(0))[0]))
+    loss = jax.jit(jax.vmap(lambda key: model.loss(params, stats, {"x": x}, key, step=jnp.int32(0))[0]))
     bound = jax.jit(jax.vmap(lambda key: model.log_prob(params, stats, x, key, particles=5).mean()))
     losses = np.asarray(loss(jax.random.split(jax.random.key(0), 200)))
     bounds = np.asarray(bound(jax.random.split(jax.random.key(1), 200)))
@@ -98,7 +98,7 @@ def test_gradient_of_the_reparameterised_bound_matches_finite_differences():
 
     def loss(scale):
         moved = jax.tree.map(lambda p: p * scale, params)
-        return model.loss(moved, stats, {"image": x}, jax.random.key(3), step=jnp.int32(9))[0]
+        return model.loss(moved, stats, {"x": x}, jax.random.key(3), step=jnp.int32(9))[0]
 
     eps = 1e-2
     np.testing.assert_allclose(jax.grad(loss)(1.0), (loss(1 + eps) - loss(1 - eps)) / (2 * eps), rtol=1e-2)
@@ -136,7 +136,7 @@ def test_bad_values_are_named(options, message):
 def test_a_batch_of_another_shape_is_refused():
     model = vae(SHAPE)
     with pytest.raises(ValueError, match=r"\(3, 3, 1\).*\(4, 4, 1\)"):
-        model.init(jax.random.key(0), {"image": np.zeros((1, 4, 4, 1), np.float32)})
+        model.init(jax.random.key(0), {"x": np.zeros((1, 4, 4, 1), np.float32)})
 
 
 class _LinenEncoder(nn.Module):
@@ -194,7 +194,7 @@ def _maps_alone(shape, channels, smallest):
     """Encoder and decoder of a model whose mu, and whose z, is the smallest map: its dense layers change nothing."""
     size = int(np.prod(smallest))
     model = vae(shape, latent=size, hidden=(), channels=channels, activation=jnp.tanh)
-    params, _ = model.init(jax.random.key(0), {"image": np.zeros((1, *shape), np.float32)})
+    params, _ = model.init(jax.random.key(0), {"x": np.zeros((1, *shape), np.float32)})
     params["encoder"]["mu"]["kernel"] = params["decoder"]["Dense_0"]["kernel"] = jnp.eye(size)
     return (
         lambda x: model.encode(params, {}, x)[0].reshape(len(x), *smallest),
@@ -232,7 +232,7 @@ def test_each_feature_makes_the_pixels_that_it_saw_and_no_others():
 def test_the_importance_weighted_gradient_reaches_each_output_of_each_layer():
     """Whose convolutions run under a `vmap` over the particles."""
     model, params, stats, x = _fitted(shape=(7, 5, 3), channels=(4, 3), activation=jnp.tanh, particles=3)
-    loss = lambda p: model.loss(p, stats, {"image": x}, jax.random.key(3), step=jnp.int32(0))[0]  # noqa: E731
+    loss = lambda p: model.loss(p, stats, {"x": x}, jax.random.key(3), step=jnp.int32(0))[0]  # noqa: E731
     grads = jax.jit(jax.grad(loss))(params)
     for path, g in jax.tree.leaves_with_path(grads):
         assert g.dtype == jnp.float32 and jnp.isfinite(g).all(), path

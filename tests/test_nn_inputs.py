@@ -28,7 +28,7 @@ each = pytest.mark.parametrize("name", BUILD)
 def _made(name):
     model = BUILD[name]()
     x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2, *SHAPE)), jnp.float32)
-    params, stats = jax.jit(model.init)(KEY, {"image": x})
+    params, stats = jax.jit(model.init)(KEY, {"x": x})
     params = jax.tree.map(lambda leaf: leaf + 0.3 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), params)
     return model, params, stats, x
 
@@ -38,7 +38,7 @@ def test_what_is_no_level_has_no_probability(name):
     model, params, stats, x = _made(name)
     log_p = jax.jit(lambda x: model.log_prob(params, stats, x))
     assert np.isfinite(log_p(x)).all()
-    loss = jax.jit(lambda x: model.loss(params, stats, {"image": x}, KEY, step=0)[0])
+    loss = jax.jit(lambda x: model.loss(params, stats, {"x": x}, KEY, step=0)[0])
     assert np.isfinite(loss(x))
     for wrong in (x * 255, 2 * x - 1, 0.6 * x, x.at[0, 0, 0, 0].set(jnp.nan)):
         assert np.isnan(log_p(wrong)).any() and np.isnan(loss(wrong))
@@ -100,7 +100,7 @@ def test_given_pixels_that_do_not_count_may_be_anything():
 def test_labels_that_there_are_not():
     model = pixel_cnn(SHAPE, features=2, blocks=1, head_features=2, classes=3)
     x = jnp.zeros((2, *SHAPE))
-    params, stats = jax.jit(model.init)(KEY, {"image": x, "label": jnp.zeros(2, jnp.int32)})
+    params, stats = jax.jit(model.init)(KEY, {"x": x, "y": jnp.zeros(2, jnp.int32)})
     for wrong in (-1, 3):
         with pytest.raises(ValueError, match=f"labels must be from 0 to 2, got {wrong}"):
             model.log_prob(params, stats, x, label=jnp.array([0, wrong]))
@@ -108,8 +108,8 @@ def test_labels_that_there_are_not():
             model.sample(params, stats, KEY, 2, label=jnp.array([0, wrong]))
         log_p = jax.jit(lambda label: model.log_prob(params, stats, x, label=label))(jnp.array([0, wrong]))
         np.testing.assert_array_equal(np.isnan(log_p), [False, True])
-    with pytest.raises(ValueError, match="no 'label', only"):
-        model.loss(params, stats, {"image": x}, KEY, step=0)
+    with pytest.raises(ValueError, match="no 'y', only"):
+        model.loss(params, stats, {"x": x}, KEY, step=0)
     with pytest.raises(ValueError, match="classes=0"):
         pixel_cnn(SHAPE, classes=0)
 
@@ -117,7 +117,7 @@ def test_labels_that_there_are_not():
 def test_members_that_there_are_not():
     model = made(SHAPE, (8,), masks=2)
     x = jnp.zeros((2, *SHAPE))
-    params, stats = jax.jit(model.init)(KEY, {"image": x})
+    params, stats = jax.jit(model.init)(KEY, {"x": x})
     for index in (-1, 2):
         for call in (model.log_prob, model.apply):
             with pytest.raises(ValueError, match=f"index must be from 0 to 1, as there are 2 members, got {index}"):
@@ -132,7 +132,7 @@ def test_members_that_there_are_not():
 @pytest.mark.parametrize("masks", [1, 3])
 def test_progress_is_told_of_at_most_a_hundred_times_and_of_the_end(shape, masks):
     model = made(shape, (4,), masks=masks)
-    params, stats = jax.jit(model.init)(KEY, {"image": jnp.zeros((1, *shape))})
+    params, stats = jax.jit(model.init)(KEY, {"x": jnp.zeros((1, *shape))})
     calls: list[tuple[int, int]] = []
     jax.jit(
         lambda: model.sample(params, stats, KEY, 4, progress=lambda *told: calls.append(told))
@@ -157,7 +157,7 @@ def test_half_precision_does_not_round_a_mixtures_outputs():
         sizes |= {"resolutions": 1} if build is pixel_cnn_pp else {}
         model = build((4, 4, 1), **sizes, dtype=jnp.bfloat16)
         x = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 4, 4, 1)))
-        params, _ = jax.jit(model.init)(KEY, {"image": x})
+        params, _ = jax.jit(model.init)(KEY, {"x": x})
         outputs = jax.jit(lambda params, x, model=model: model.apply(params, {}, x))(params, x)
         assert outputs.dtype == jnp.float32
         assert (outputs.astype(jnp.bfloat16).astype(jnp.float32) != outputs).any()

@@ -26,7 +26,7 @@ def test_a_state_cut_over_devices_trains_as_a_whole_one():
     """Parameters, moments and average: each device holds an eighth of every leaf that is not small."""
     model = mlp((8, 8, 1), 10, hidden=(64, 64), norm="batch")
     rng = np.random.default_rng(0)
-    batch = {"image": rng.normal(size=(16, 8, 8, 1)).astype(np.float32), "label": rng.integers(10, size=16)}
+    batch = {"x": rng.normal(size=(16, 8, 8, 1)).astype(np.float32), "y": rng.integers(10, size=16)}
     step = make_train_step(model.loss, SGD, ema_decay=0.9)
     mesh = data_mesh()
 
@@ -54,7 +54,7 @@ def test_compiling_refuses_what_cannot_be():
     with pytest.raises(ValueError, match="shard_parameters needs how=\"jit\", got 'pmap'"):
         compile_step(step, "pmap", shard_parameters=True)
     with pytest.raises(ValueError, match="8 devices do not divide the batch of 12 examples"):
-        compile_step(step)(None, {"image": np.zeros((12, 2))})
+        compile_step(step)(None, {"x": np.zeros((12, 2))})
     with pytest.raises(ValueError, match="a mesh of 9 devices was asked for, but there are 8"):
         data_mesh(9)
 
@@ -65,15 +65,15 @@ def test_members_train_as_if_alone(members):
     model = gan((2,), generator_hidden=(8,), discriminator_hidden=(8,), packing=2)
     tx = {player: optax.sgd(0.1) for player in model.loss}
     x = np.random.default_rng(0).normal(size=(members, 12, 2)).astype(np.float32)
-    states = [init_state(model, tx, jax.random.key(i), {"image": x[0]}) for i in range(members)]
+    states = [init_state(model, tx, jax.random.key(i), {"x": x[0]}) for i in range(members)]
     step = make_train_step(model.loss, tx)
     together, place = train_many(step, members)
     stacked = place(jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states))
     assert len(stacked.step.sharding.device_set) == min(members, 8)
     alone, together = jax.jit(step), jax.jit(together)
     for _ in range(3):
-        stacked, metrics = together(stacked, {"image": x})
-        states, own = zip(*[alone(state, {"image": x[i]}) for i, state in enumerate(states)], strict=True)
+        stacked, metrics = together(stacked, {"x": x})
+        states, own = zip(*[alone(state, {"x": x[i]}) for i, state in enumerate(states)], strict=True)
     for i in range(members):
         got = jax.tree.map(lambda leaf, i=i: leaf[i], (stacked.params, stacked.stats, metrics))
         want = (states[i].params, states[i].stats, own[i])

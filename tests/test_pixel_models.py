@@ -80,7 +80,7 @@ each_case = pytest.mark.parametrize(("name", "kind"), CASES)
 
 def random_params(model, shape, seed=0, scale=0.4, classes=None):
     """Parameters far from zero, so that a connection that should not be there shows."""
-    batch = {"image": jnp.zeros((1, *shape))} | ({} if classes is None else {"label": jnp.zeros(1, jnp.int32)})
+    batch = {"x": jnp.zeros((1, *shape))} | ({} if classes is None else {"y": jnp.zeros(1, jnp.int32)})
     like, _ = jax.eval_shape(model.init, jax.random.key(0), batch)
     flat, unflatten = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like))
     return unflatten(jnp.asarray(np.random.default_rng(seed).normal(0, scale, flat.shape), flat.dtype))

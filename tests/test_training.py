@@ -18,13 +18,13 @@ from gen_models.training.checkpoint import Checkpoints
 from gen_models.training.loop import fit
 from gen_models.training.parallel import data_mesh, local
 
-DATA = {"image": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
+DATA = {"x": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
 TX = optax.adam(1e-2)
 
 
 def _loss(params, stats, batch, key, *, step, train=True):
-    noise = 0.1 * jax.random.normal(key, batch["image"].shape)
-    error = batch["image"] + noise - jnp.tanh(params["kernel"] @ batch["image"].T).T
+    noise = 0.1 * jax.random.normal(key, batch["x"].shape)
+    error = batch["x"] + noise - jnp.tanh(params["kernel"] @ batch["x"].T).T
     return (error**2).mean(), ({"seen": stats["seen"] + 1}, {"bias": error.mean()})
 
 
@@ -34,7 +34,7 @@ MODEL = Model(
 
 
 def _state(ema=True):
-    return init_state(MODEL, TX, jax.random.key(1), {"image": DATA["image"][:1]}, ema=ema)
+    return init_state(MODEL, TX, jax.random.key(1), {"x": DATA["x"][:1]}, ema=ema)
 
 
 def _batches():
@@ -103,7 +103,7 @@ def test_batches_from_disk_train_as_those_in_memory_and_resume_in_the_middle_of_
     step = make_train_step(model.loss, TX)
 
     def start():
-        return init_state(model, TX, jax.random.key(1), {"image": np.zeros((1, *dataset.shape), np.float32)})
+        return init_state(model, TX, jax.random.key(1), {"x": np.zeros((1, *dataset.shape), np.float32)})
 
     def run(source, state, steps):
         return fit(step, state, source, steps=steps, key=jax.random.key(2), steps_per_call=1).state
@@ -121,7 +121,7 @@ def test_vmapped_state_trains_like_each_alone():
         return jax.tree.map(lambda x: x.reshape(2, 8, *x.shape[1:]), joint.make(data, row, key))
 
     def init(key):
-        return init_state(MODEL, TX, key, {"image": DATA["image"][:1]}, ema=True)
+        return init_state(MODEL, TX, key, {"x": DATA["x"][:1]}, ema=True)
 
     keys = jax.random.split(jax.random.key(5), 2)
     options = {"steps": 20, "key": jax.random.key(2)}
@@ -144,7 +144,7 @@ def test_a_batch_cut_over_devices_trains_as_on_one(how, monkeypatch):
     """Convolutions choose two of the eight devices by themselves: as many as there are cores, here said to be two."""
     monkeypatch.setattr("gen_models.training.loop.cores", lambda: 2)
     rng = np.random.default_rng(0)
-    data = {"image": rng.normal(size=(64, 8, 8, 1)).astype(np.float32), "label": rng.integers(3, size=64)}
+    data = {"x": rng.normal(size=(64, 8, 8, 1)).astype(np.float32), "y": rng.integers(3, size=64)}
     model, tx = cnn((8, 8, 1), 3, channels=(16, 32), strides=(1, 2), dropout=0.0), optax.sgd(0.05, momentum=0.9)
     step, batches = make_train_step(model.loss, tx), in_memory(data, 8, seed=3)
     row = jax.tree.map(lambda x: x[0], batches.rows(0, 1))
@@ -200,7 +200,7 @@ def _poisoned(at: int) -> Batches:
 
     def make(data, row, key):
         batch = batches.make(data, row["rows"], key)
-        return batch | {"image": jnp.where(row["bad"], jnp.nan, batch["image"])}
+        return batch | {"x": jnp.where(row["bad"], jnp.nan, batch["x"])}
 
     def rows(step, count):
         return {"rows": batches.rows(step, count), "bad": np.arange(step, step + count) == at}
@@ -240,10 +240,10 @@ def test_nan_stops_at_its_step_and_keeps_the_last_good_checkpoint(tmp_path):
 
 def test_a_loss_that_explodes_is_divergence():
     step = make_train_step(MODEL.loss, optax.sgd(1e6))
-    state = init_state(MODEL, optax.sgd(1e6), jax.random.key(1), {"image": DATA["image"][:1]})
+    state = init_state(MODEL, optax.sgd(1e6), jax.random.key(1), {"x": DATA["x"][:1]})
     loss = make_train_step(lambda *a, **k: (1e9 * _loss(*a, **k)[0], _loss(*a, **k)[1]), optax.sgd(1e6))
     assert fit(loss, state, _batches(), steps=50, key=jax.random.key(2)).step == 1
-    state = init_state(MODEL, optax.sgd(1e6), jax.random.key(1), {"image": DATA["image"][:1]})
+    state = init_state(MODEL, optax.sgd(1e6), jax.random.key(1), {"x": DATA["x"][:1]})
     assert fit(step, state, _batches(), steps=5, key=jax.random.key(2), diverged_above=1e30).status == "finished"
 
 

@@ -42,32 +42,32 @@ def labelled(seed, size):
     label = rng.integers(3, size=size, dtype=np.int32)
     image = rng.normal(0, 0.3, size=(size, *SHAPE)).astype(np.float32)
     image[np.arange(size), :, label] += 1  # a bright column for each class
-    return {"image": image, "label": label}
+    return {"x": image, "y": label}
 
 
 def binary(seed, size):
     """Images of zeros and ones."""
-    return {"image": (np.random.default_rng(seed).uniform(size=(size, *SHAPE)) < 0.2).astype(np.float32)}
+    return {"x": (np.random.default_rng(seed).uniform(size=(size, *SHAPE)) < 0.2).astype(np.float32)}
 
 
 def small(seed, size):
     """4x4 images of zeros and ones whose rows tend to be equal."""
     rng = np.random.default_rng(seed)
     row = rng.uniform(size=(size, 1, 4, 1)) < 0.5
-    return {"image": (row ^ (rng.uniform(size=(size, 4, 4, 1)) < 0.1)).astype(np.float32)}
+    return {"x": (row ^ (rng.uniform(size=(size, 4, 4, 1)) < 0.1)).astype(np.float32)}
 
 
 def points(seed, size):
     """Points of the plane, half around (1, 1) and half around (-1, -1)."""
     rng = np.random.default_rng(seed)
     centre = rng.choice([-1.0, 1.0], size=(size, 1))
-    return {"image": (centre + 0.1 * rng.normal(size=(size, 2))).astype(np.float32)}
+    return {"x": (centre + 0.1 * rng.normal(size=(size, 2))).astype(np.float32)}
 
 
 def sequences(seed, size):
     """Tokens whose last one says the class."""
     tokens = np.random.default_rng(seed).integers(3, size=(size, 4), dtype=np.int32)
-    return {"image": tokens, "label": tokens[:, -1]}
+    return {"x": tokens, "y": tokens[:, -1]}
 
 
 CLASSES = {"shape": SHAPE, "num_classes": 3}

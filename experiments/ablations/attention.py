@@ -138,7 +138,7 @@ def build(config: Config) -> "Job":
     apply = jax.jit(model.apply)
 
     def predict(state, split):
-        return apply(state.params, state.stats, jnp.asarray(split["image"])), jnp.asarray(split["label"])
+        return apply(state.params, state.stats, jnp.asarray(split["x"])), jnp.asarray(split["y"])
 
     def evaluate(state, key):
         logits, labels = predict(state, validation)
@@ -147,7 +147,7 @@ def build(config: Config) -> "Job":
             "validation/cross_entropy": metrics.negative_log_likelihood(logits, labels),
         }
 
-    where = f"{len(test['label']):,} test sequences of {config.pairs} pairs"
+    where = f"{len(test['y']):,} test sequences of {config.pairs} pairs"
 
     def figures(state, key):
         logits, labels = predict(state, test)
@@ -166,7 +166,7 @@ def build(config: Config) -> "Job":
         """Accuracy by the place of the pair that is asked for."""
         logits, labels = predict(state, test)
         right = np.asarray(logits.argmax(-1) == labels)
-        tokens = test["image"]
+        tokens = test["x"]
         place = (tokens[:, 0:-1:2] == tokens[:, -1:]).argmax(1)
         by_place = [right[place == i].mean() if (place == i).any() else np.nan for i in range(config.pairs)]
         chance = [recall_chance(config.pairs, config.values)] * config.pairs
@@ -179,7 +179,7 @@ def build(config: Config) -> "Job":
 
     return Job(
         model=model,
-        init=lambda key: init_state(model, optimizer_of(config), key, {"image": jnp.asarray(test["image"][:1])}),
+        init=lambda key: init_state(model, optimizer_of(config), key, {"x": jnp.asarray(test["x"][:1])}),
         step=step_of(config),
         step_of=step_of,
         batches=in_memory(train, config.batch_size, seed=config.seed),

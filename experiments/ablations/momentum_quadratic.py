@@ -264,8 +264,8 @@ def build(config: Config) -> "Job":
         model=model,
         init=lambda key: init_state(model, tx, key, {}),
         step=make_train_step(model.loss, tx),
-        batches=in_memory({"image": np.zeros((1, 1), np.float32)}, 1),
-        batches_of=lambda seed: in_memory({"image": np.zeros((1, 1), np.float32)}, 1),
+        batches=in_memory({"x": np.zeros((1, 1), np.float32)}, 1),
+        batches_of=lambda seed: in_memory({"x": np.zeros((1, 1), np.float32)}, 1),
         figures=figures,
         pictures=pictures,
     )

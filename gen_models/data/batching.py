@@ -30,7 +30,7 @@ class Batches(NamedTuple):
 
     data: Any  # pytree of device arrays for every call of the compiled program; () where batches come from the host
     rows: Callable[[int, int], Any]  # (step, count) -> pytree of NumPy arrays [count, ...]: steps step to step+count-1
-    make: Callable[[Any, Any, Any], Batch]  # pure: (data, one row, key) -> {"image" [B, H, W, C], "label", "index" [B]}
+    make: Callable[[Any, Any, Any], Batch]  # pure: (data, one row, key) -> {"x" [B, H, W, C], "y", "index" [B]}
     steps_per_epoch: int
     batch_size: int
 
@@ -54,7 +54,7 @@ def in_memory(
     """Batches of arrays that live on the device in the dtype they came with; rows are int32 indices [count, B].
 
     Args:
-      dataset: a data set in memory, or a mapping of arrays with one leading axis, such as `{"image": [N, ...]}`.
+      dataset: a data set in memory, or a mapping of arrays with one leading axis, such as `{"x": [N, ...]}`.
       batch_size: B.
       seed: of the order.
       transform: `(batch, key) -> batch`; None makes uint8 images float32 in [0, 1] and leaves floats alone.
@@ -88,7 +88,7 @@ def streamed(
 ) -> Batches:
     """Batches read from disk by grain, `workers` threads that keep up to `prefetch` batches ready.
 
-    `rows(step, count)` are the images themselves, `{"image": uint8 [count, B, H, W, C], "label", "index"}`. Calls in
+    `rows(step, count)` are the images themselves, `{"x": uint8 [count, B, H, W, C], "y", "index"}`. Calls in
     the order of the steps take what the threads have read ahead; any other step is sought in constant time.
 
     Raises:
@@ -208,8 +208,8 @@ def _read(source, index) -> dict[str, np.ndarray]:
     many = getattr(source, "__getitems__", None)
     examples = many(index) if many else [source[int(i)] for i in index]
     return {
-        "image": np.stack([example["image"] for example in examples]),
-        "label": np.asarray([example["label"] for example in examples], np.int32),
+        "x": np.stack([example["x"] for example in examples]),
+        "y": np.asarray([example["y"] for example in examples], np.int32),
     }
 
 
@@ -226,8 +226,8 @@ def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int]:
             raise ValueError(f"{dataset.name!r} is too large for the memory: use streamed() or batches()")
         return dataset.arrays, dataset.levels
     arrays = {key: np.asarray(value) for key, value in dataset.items()}
-    if "label" in arrays and arrays["label"].dtype.kind in "iu":
-        arrays["label"] = arrays["label"].astype(np.int32)
+    if "y" in arrays and arrays["y"].dtype.kind in "iu":
+        arrays["y"] = arrays["y"].astype(np.int32)
     lengths = {key: value.shape[0] if value.ndim else 0 for key, value in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"all arrays must have the same number of examples, got {lengths}")
@@ -240,7 +240,7 @@ def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int]:
 def _finish(batch, transform: Transform | None, key, levels: int) -> Batch:
     """The transform, told the number of levels; by default uint8 images become float32 in [0, 1]."""
     if transform is None:
-        transform = to_unit if "image" in batch and batch["image"].dtype == jnp.uint8 else _unchanged
+        transform = to_unit if "x" in batch and batch["x"].dtype == jnp.uint8 else _unchanged
     out = dict(transform({**batch, "levels": levels}, key))
     out.pop("levels", None)
     return out

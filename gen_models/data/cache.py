@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 FOLDER = ".gen_models_cache"
-_KEYS = ("image", "label")
+_KEYS = ("x", "y")
 
 
 def cached(

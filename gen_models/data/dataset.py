@@ -30,15 +30,15 @@ class Dataset:
 
     name: str
     split: str
-    arrays: Arrays | None  # {"image": uint8 [N, H, W, C], "label": int32 [N]}
-    source: Any | None  # len() and [i] -> {"image": uint8 [H, W, C], "label": int32 []}
+    arrays: Arrays | None  # {"x": uint8 [N, H, W, C], "y": int32 [N]}
+    source: Any | None  # len() and [i] -> {"x": uint8 [H, W, C], "y": int32 []}
     shape: tuple[int, ...]  # (H, W, C) of one image
     num_classes: int | None  # None where there are no labels: `label` is 0 throughout
     levels: int  # pixels are 0 to levels - 1: 256 for 8 bits
     note: str  # licence and caveats in one line
 
     def __len__(self) -> int:
-        return len(self.arrays["image"]) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
+        return len(self.arrays["x"]) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
 
 
 class Origin(NamedTuple):
@@ -68,10 +68,10 @@ def take_split(origin: Origin, name: str, split: str, validation: int | float | 
     if data is not None:
         arrays = {key: take_rows(value, rows) for key, value in data.items()}
         arrays = check_arrays(arrays, name, origin.num_classes, origin.levels)
-        shape = arrays["image"].shape[1:]
+        shape = arrays["x"].shape[1:]
         return Dataset(name, split, arrays, None, shape, origin.num_classes, origin.levels, origin.note)
     source = Rows(parts, rows)
-    shape = np.shape(source[0]["image"])
+    shape = np.shape(source[0]["x"])
     return Dataset(name, split, None, source, shape, origin.num_classes, origin.levels, origin.note)
 
 
@@ -114,11 +114,11 @@ def take_rows(values: np.ndarray, rows: range | np.ndarray) -> np.ndarray:
 
 
 def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int) -> dict[str, np.ndarray]:
-    """`{"image": uint8 [N, H, W, C], "label": int32 [N]}`, or a ValueError that says what is wrong and what to do.
+    """`{"x": uint8 [N, H, W, C], "y": int32 [N]}`, or a ValueError that says what is wrong and what to do.
 
     [N, H, W] becomes [N, H, W, 1]; missing labels become zeros.
     """
-    image = np.asarray(arrays["image"])
+    image = np.asarray(arrays["x"])
     if image.dtype != np.uint8:
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise ValueError(f"{name}: {int((~np.isfinite(image)).sum())} pixels are not finite: drop or repair them")
@@ -131,12 +131,12 @@ def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int
         raise ValueError(f"{name}: images must have 1, 3 or 4 channels in the last axis (NHWC), got {image.shape}")
     if levels < 256 and image.max() >= levels:
         raise ValueError(f"{name}: a pixel is {image.max()}, but the data have {levels} levels")
-    label = np.asarray(arrays.get("label", np.zeros(len(image), np.int32)))
+    label = np.asarray(arrays.get("y", np.zeros(len(image), np.int32)))
     if label.dtype.kind not in "iu" or label.shape != (len(image),):
         raise ValueError(f"{name}: labels must be integers [{len(image)}], got {label.dtype} {list(label.shape)}")
     if num_classes is not None and (label.min() < 0 or label.max() >= num_classes):
         raise ValueError(f"{name}: labels must be 0 to {num_classes - 1}, got {label.min()} to {label.max()}")
-    return {"image": image, "label": label.astype(np.int32)}
+    return {"x": image, "y": label.astype(np.int32)}
 
 
 def hold_out_count(validation: int | float, total: int, name: str) -> int:
@@ -174,7 +174,7 @@ def _official(origin, name, word, validation):
         return data, range(total)
     if not origin.balanced:
         return data, range(total - count) if word == "train" else range(total - count, total)
-    held = last_of_each_class(data["label"], count)
+    held = last_of_each_class(data["y"], count)
     return data, np.flatnonzero(held if word == "validation" else ~held)
 
 
@@ -190,7 +190,7 @@ def last_of_each_class(label: np.ndarray, count: int) -> np.ndarray:
 
 
 def _length(data):
-    return len(data["image"]) if isinstance(data, Mapping) else len(data)
+    return len(data["x"]) if isinstance(data, Mapping) else len(data)
 
 
 def _join(first, second):
@@ -210,7 +210,7 @@ class ArraySource:
         self.arrays = arrays
 
     def __len__(self) -> int:
-        return len(self.arrays["image"])
+        return len(self.arrays["x"])
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {key: value[index] for key, value in self.arrays.items()}

@@ -37,7 +37,7 @@ class Files:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return {"image": decode(self.paths[index], self.mode, self.size), "label": self.labels[index]}
+        return {"x": decode(self.paths[index], self.mode, self.size), "y": self.labels[index]}
 
 
 class _Found(NamedTuple):
@@ -69,7 +69,7 @@ def folder_origin(root: Path, size: tuple[int, int] | None, limit: int) -> Origi
             return source
         stamp = (mode, size, groups, [(file.group, file.place, file_stamp(file.path)) for file in files])
         image = partial(_decode_all, source, shape)
-        return cached(root, "folder", stamp, lambda: {"image": image(), "label": labels})
+        return cached(root, "folder", stamp, lambda: {"x": image(), "y": labels})
 
     return Origin(
         {split: partial(read, files) for split, files in found.items()},
@@ -129,5 +129,5 @@ def _common(found, size) -> tuple[str, tuple[int, int, int]]:
 def _decode_all(source: Files, shape: tuple[int, int, int]) -> np.ndarray:
     image = np.empty((len(source), *shape), np.uint8)
     for index in range(len(source)):
-        image[index] = source[index]["image"]
+        image[index] = source[index]["x"]
     return image

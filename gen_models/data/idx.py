@@ -47,7 +47,7 @@ def find_idx(folder: str | Path, split: str) -> tuple[Path, Path] | None:
 
 
 def read_idx_split(folder: str | Path, split: str) -> dict[str, np.ndarray]:
-    """`{"image": uint8 [N, H, W], "label": uint8 [N]}` in the order of the files.
+    """`{"x": uint8 [N, H, W], "y": uint8 [N]}` in the order of the files.
 
     Raises:
       ValueError: a file is missing or bad, or the two files disagree.
@@ -58,7 +58,7 @@ def read_idx_split(folder: str | Path, split: str) -> dict[str, np.ndarray]:
     image, label = map(read_idx, files)
     if image.ndim != 3 or label.ndim != 1 or len(image) != len(label):
         raise ValueError(f"{files[0]} and {files[1]} do not fit: shapes {image.shape} and {label.shape}")
-    return {"image": image, "label": label}
+    return {"x": image, "y": label}
 
 
 def _find(folder, stem):

@@ -64,12 +64,13 @@ def _read(path, name) -> np.ndarray:
 
 
 def _take(path, prefix, names):
-    return {key: _read(path, f"{prefix}{key}") for key in ("image", "label") if f"{prefix}{key}" in names}
+    fields = {"x": f"{prefix}image", "y": f"{prefix}label"}
+    return {field: _read(path, array) for field, array in fields.items() if array in names}
 
 
 def _part(path, names, split):
     arrays = _take(path, "", names)
-    total = len(arrays["image"])
+    total = len(arrays["x"])
     order = np.random.Generator(np.random.Philox(0)).permutation(total)
     test = max(1, round(0.1 * total)) if total > 1 else 0
     rows = np.sort(order[:test] if split == "test" else order[test:])
@@ -88,7 +89,7 @@ def _decode(path, split):
         images = [decode(prefix + body[offset[i] : offset[i + 1]], "RGB") for i in range(count)]
         label = f"{split}_label"
         has_label = label in _names(path)
-        return {"image": np.stack(images), "label": _read(path, label) if has_label else np.zeros(count, np.int32)}
+        return {"x": np.stack(images), "y": _read(path, label) if has_label else np.zeros(count, np.int32)}
 
     return cached(path.parent, f"{path.stem}-{split}", file_stamp(path), make)
 

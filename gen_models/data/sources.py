@@ -86,7 +86,7 @@ def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_clas
     if "train" not in splits:
         read_idx_split(folder, "train")  # says what is missing
     if num_classes is None:
-        num_classes = int(splits["train"]()["label"].max()) + 1
+        num_classes = int(splits["train"]()["y"].max()) + 1
     return Origin(splits, num_classes, note, hold_out=hold_out)
 
 
@@ -115,7 +115,7 @@ _NOTES = {"mnist": "MNIST, CC BY-SA 3.0", "fashion_mnist": "Fashion-MNIST, MIT, 
 def _bundled() -> Origin:
     def read(split):
         with np.load(BUNDLED, allow_pickle=False) as archive:
-            return {key: archive[f"{split}_{key}"] for key in ("image", "label")}
+            return {"x": archive[f"{split}_image"], "y": archive[f"{split}_label"]}
 
     note = "part of Fashion-MNIST (MIT, Copyright 2017 Zalando SE): figures are not comparable with the whole set's"
     splits = {split: partial(read, split) for split in ("train", "test")}
@@ -131,7 +131,7 @@ def _digits() -> Origin:
     image, label = digits.images.astype(np.uint8), digits.target.astype(np.int32)
 
     def read(rows):
-        return {"image": image[rows], "label": label[rows]}
+        return {"x": image[rows], "y": label[rows]}
 
     splits = {"train": partial(read, slice(0, 1500)), "test": partial(read, slice(1500, None))}
     return Origin(splits, 10, "scikit-learn's copy of the UCI digits test set, CC BY 4.0; split by us", levels=17)

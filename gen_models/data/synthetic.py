@@ -11,7 +11,7 @@ from gen_models.evaluation.modes import grid_centres
 def gaussian_grid(
     count: int = 100_000, seed: int = 0, *, side: int = 5, spacing: float = 2.0, sigma: float = 0.05
 ) -> dict[str, Float[np.ndarray, "n 2"]]:
-    """Points of an equal mixture of `side` x `side` Gaussians on a grid around the origin: {"image": float32 [n, 2]}.
+    """Points of an equal mixture of `side` x `side` Gaussians on a grid around the origin: {"x": float32 [n, 2]}.
 
     The defaults are the grid of 25 of Lin et al., PacGAN (2018), section 4.1.
 
@@ -23,7 +23,7 @@ def gaussian_grid(
     centres = np.asarray(grid_centres(side, spacing))
     draw = np.random.default_rng(seed)
     points = centres[draw.integers(len(centres), size=count)] + sigma * draw.standard_normal((count, 2))
-    return {"image": points.astype(np.float32)}
+    return {"x": points.astype(np.float32)}
 
 
 def associative_recall(
@@ -31,7 +31,7 @@ def associative_recall(
 ) -> dict[str, Int[np.ndarray, "n ..."]]:
     """Sequences of pairs and a question: key, value, key, value, ..., and one of the keys; the label is its value.
 
-    {"image": int32 [n, 2 pairs + 1], "label": int32 [n]}. Keys are the tokens 0 to keys - 1, all different in a
+    {"x": int32 [n, 2 pairs + 1], "y": int32 [n]}. Keys are the tokens 0 to keys - 1, all different in a
     sequence; values, drawn evenly and independently, the tokens from `keys` on, and the labels from 0 on. The task is
     that of Ba et al., Using Fast Weights to Attend to the Recent Past (2016), section 4.1.
 
@@ -48,7 +48,7 @@ def associative_recall(
     asked = draw.integers(pairs, size=count)
     rows = np.arange(count)
     tokens = np.concatenate([np.stack([key, keys + value], -1).reshape(count, -1), key[rows, asked][:, None]], 1)
-    return {"image": tokens.astype(np.int32), "label": value[rows, asked].astype(np.int32)}
+    return {"x": tokens.astype(np.int32), "y": value[rows, asked].astype(np.int32)}
 
 
 def recall_chance(pairs: int, values: int) -> float:

@@ -53,7 +53,7 @@ ENTRIES = {
 
 
 class Examples:
-    """A TFDS data source as `{"image": uint8 [H, W, C], "label": int32 []}`; labels are 0 where there are none."""
+    """A TFDS data source as `{"x": uint8 [H, W, C], "y": int32 []}`; labels are 0 where there are none."""
 
     def __init__(self, source: Any, name: str, folder: Path, size: tuple[int, int] | None):
         self.source, self.name, self.folder, self.size = source, name, folder, size
@@ -72,7 +72,7 @@ class Examples:
     def _example(self, example):
         from gen_models.data.images import fit_array
 
-        return {"image": fit_array(example["image"], self.size), "label": np.int32(example.get("label", 0))}
+        return {"x": fit_array(example["image"], self.size), "y": np.int32(example.get("label", 0))}
 
 
 def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:
@@ -97,7 +97,7 @@ def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:
     def read(split):
         with _readable(info.parent):
             source = Examples(_data_source(builder, root, entry.splits[split], name), name, info.parent, size)
-        shape = source[0]["image"].shape
+        shape = source[0]["x"].shape
         if len(source) * int(np.prod(shape)) > IN_MEMORY_BYTES:
             return source
         stem = f"{entry.path.replace('/', '-')}-{split}"
@@ -135,11 +135,11 @@ def _read_all(source: Examples, shape) -> dict[str, np.ndarray]:
     for start in range(0, len(source), CHUNK):
         rows = range(start, min(start + CHUNK, len(source)))
         for row, example in zip(rows, source.__getitems__(rows), strict=True):
-            if example["image"].shape != shape:
-                sizes = f"{shape} and {example['image'].shape}"
+            if example["x"].shape != shape:
+                sizes = f"{shape} and {example['x'].shape}"
                 raise ValueError(f"the images of {source.name!r} vary in size ({sizes}): give size=, as in size=64")
-            image[row], label[row] = example["image"], example["label"]
-    return {"image": image, "label": label}
+            image[row], label[row] = example["x"], example["y"]
+    return {"x": image, "y": label}
 
 
 def _version(info: Path) -> tuple[int, ...]:

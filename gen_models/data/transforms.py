@@ -1,6 +1,6 @@
 """Random and fixed changes of a batch of images, inside the compiled step.
 
-A transform is a pure function `(batch, key) -> batch` on `{"image": [B, H, W, C], ...}`; it may run under `jit`, `vmap`
+A transform is a pure function `(batch, key) -> batch` on `{"x": [B, H, W, C], ...}`; it may run under `jit`, `vmap`
 and `scan`. `compose(*transforms)` makes one of several, each with its own randomness. A wrong dtype raises when traced.
 
 Pixels are uint8, 0 to levels - 1, until `to_unit`, `to_symmetric`, `binarise_*` or `dequantise` makes them float32. The
@@ -37,18 +37,18 @@ def compose(*transforms: Transform) -> Transform:
 
 def to_unit(batch: Batch, key=None) -> Batch:
     """Pixels to float32 in [0, 1]: x / (levels - 1)."""
-    return {**batch, "image": _unit(batch, "to_unit")}
+    return {**batch, "x": _unit(batch, "to_unit")}
 
 
 def to_symmetric(batch: Batch, key=None) -> Batch:
     """Pixels to float32 in [-1, 1]: 2 x / (levels - 1) - 1."""
-    return {**batch, "image": 2.0 * _unit(batch, "to_symmetric") - 1.0}
+    return {**batch, "x": 2.0 * _unit(batch, "to_symmetric") - 1.0}
 
 
 def binarise_dynamic(batch: Batch, key) -> Batch:
     """Each pixel 1 with the probability of its intensity, drawn afresh each time (Salakhutdinov & Murray 2008)."""
     probability = _unit(batch, "binarise_dynamic")
-    return {**batch, "image": jax.random.bernoulli(key, probability).astype(jnp.float32)}
+    return {**batch, "x": jax.random.bernoulli(key, probability).astype(jnp.float32)}
 
 
 def binarise_fixed(seed: int = 0) -> Transform:
@@ -66,7 +66,7 @@ def binarise_fixed(seed: int = 0) -> Transform:
         # The implementation is named, so that a change of jax's default does not change the data.
         root = jax.random.key(seed, impl="threefry2x32")
         draw = jax.vmap(lambda index, p: jax.random.bernoulli(jax.random.fold_in(root, index), p))
-        return {**batch, "image": draw(batch["index"], probability).astype(jnp.float32)}
+        return {**batch, "x": draw(batch["index"], probability).astype(jnp.float32)}
 
     return transform
 
@@ -81,33 +81,33 @@ def quantise(levels: int) -> Transform:
         raise ValueError(f"a pixel needs two levels or more, got levels={levels}")
 
     def transform(batch: Batch, key=None) -> Batch:
-        image, most = batch["image"], batch.get("levels", 256)
+        image, most = batch["x"], batch.get("levels", 256)
         if image.dtype != jnp.uint8:
             raise ValueError(
                 f"quantise needs uint8 pixels, got {image.dtype}: put it before transforms that make floats"
             )
         if levels > most:
             raise ValueError(f"pixels of {most} levels cannot be cut into {levels}")
-        return {**batch, "image": image.astype(jnp.int32) * levels // most}
+        return {**batch, "x": image.astype(jnp.int32) * levels // most}
 
     return transform
 
 
 def dequantise(batch: Batch, key) -> Batch:
     """Uniform noise within each level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, section 3.1)."""
-    image = batch["image"]
+    image = batch["x"]
     if image.dtype != jnp.uint8:
         raise ValueError(f"dequantise needs uint8 pixels, got {image.dtype}: put it before transforms that make floats")
     noise = jax.random.uniform(key, image.shape)
     value = (image.astype(jnp.float32) + noise) / batch.get("levels", 256)
-    return {**batch, "image": jnp.minimum(value, 1.0 - 2.0**-24)}  # 255 + u rounds to 256 for the largest u
+    return {**batch, "x": jnp.minimum(value, 1.0 - 2.0**-24)}  # 255 + u rounds to 256 for the largest u
 
 
 def random_flip(batch: Batch, key) -> Batch:
     """Mirrors each image left to right with probability 1/2."""
     image = _image(batch, "random_flip")
     flip = jax.random.bernoulli(key, shape=(image.shape[0], 1, 1, 1))
-    return {**batch, "image": jnp.where(flip, image[:, :, ::-1], image)}
+    return {**batch, "x": jnp.where(flip, image[:, :, ::-1], image)}
 
 
 def random_shift(pixels: int) -> Transform:
@@ -143,7 +143,7 @@ def cutout(size: int) -> Transform:
             return (position >= start) & (position < start + size)
 
         hole = covered(row_key, h)[:, :, None, None] & covered(column_key, w)[:, None, :, None]
-        return {**batch, "image": jnp.where(hole, jnp.zeros([], image.dtype), image)}
+        return {**batch, "x": jnp.where(hole, jnp.zeros([], image.dtype), image)}
 
     return transform
 
@@ -157,13 +157,13 @@ def _random_window(margin, what):
         padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
         corner = jax.random.randint(key, (image.shape[0], 2), 0, 2 * margin + 1)
         window = jax.vmap(lambda x, at: jax.lax.dynamic_slice(x, (at[0], at[1], 0), image.shape[1:]))
-        return {**batch, "image": window(padded, corner)}
+        return {**batch, "x": window(padded, corner)}
 
     return transform
 
 
 def _image(batch, what) -> Pixels:
-    image = batch["image"]
+    image = batch["x"]
     if image.ndim != 4:
         raise ValueError(f"{what} needs images [B, H, W, C], got {image.shape}")
     if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
@@ -172,7 +172,7 @@ def _image(batch, what) -> Pixels:
 
 
 def _unit(batch, what) -> Array:
-    image = batch["image"]
+    image = batch["x"]
     if image.dtype == jnp.uint8:
         return image.astype(jnp.float32) / (batch.get("levels", 256) - 1)
     if jnp.issubdtype(image.dtype, jnp.floating):

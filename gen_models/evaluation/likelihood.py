@@ -68,7 +68,7 @@ def dataset_log_prob(
     batches: Iterable[Mapping[str, Any]],
     key: Key,
     *,
-    field: str = "image",
+    field: str = "x",
     condition: Sequence[str] = (),
 ) -> Likelihood:
     """Mean log-probability of a data set's examples, nats; exact or a bound, as `log_prob` is.

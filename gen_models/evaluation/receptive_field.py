@@ -69,15 +69,16 @@ def measure_each(
             f"{images=}, {pixels=}"
         )
     apply = model.apply
-    extra = {} if label is None else {"label": jnp.full(images, label)}
-    like, _ = jax.eval_shape(model.init, key, {"image": jnp.zeros((images, *shape)), **extra})
+    condition = {} if label is None else {"label": jnp.full(images, label)}
+    labels = {} if label is None else {"y": condition["label"]}
+    like, _ = jax.eval_shape(model.init, key, {"x": jnp.zeros((images, *shape)), **labels})
     flat, unflatten = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
 
     def gradients(key) -> Array:
         params_key, image_key, weight_key = jax.random.split(key, 3)
         params = unflatten(scale * jax.random.normal(params_key, flat.shape))
         x = jax.random.uniform(image_key, (images, *shape))
-        y, pull = jax.vjp(lambda x: apply(params, {}, x, **extra), x)
+        y, pull = jax.vjp(lambda x: apply(params, {}, x, **condition), x)
         # Random weights: the contributions of a pixel's outputs do not cancel.
         weights = jax.random.normal(weight_key, (images, y.shape[-1]))
 

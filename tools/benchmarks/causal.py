@@ -79,7 +79,7 @@ def step_recurrent(stack: ExitStack) -> dict[str, Contender]:
 
 def initial_params(built: Model, shape) -> Any:
     """Those that training begins with."""
-    return jax.jit(built.init)(jax.random.key(0), {"image": jnp.zeros((1, *shape))})[0]
+    return jax.jit(built.init)(jax.random.key(0), {"x": jnp.zeros((1, *shape))})[0]
 
 
 def sampler(built: Model, params: Any, method: str, pixels: int = 1) -> Contender:

@@ -21,7 +21,7 @@ BATCHES = 8  # different ones, each used again and again
 
 
 def images(batch_size: int, transform: Transform | None = None) -> list[Batch]:
-    """Batches of the bundled images, {"image": [B, 28, 28, 1], "label": [B], ...}."""
+    """Batches of the bundled images, {"x": [B, 28, 28, 1], "y": [B], ...}."""
     source = make_batches(load("fashion_mnist_bundled"), batch_size, transform=transform)
     rows = source.rows(0, BATCHES)
     make = jax.jit(source.make)

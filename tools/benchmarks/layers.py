@@ -32,7 +32,7 @@ def conv_stack(stack: ExitStack) -> dict[str, Contender]:
     def loss(network, batch):
         from torch.nn import functional as F
 
-        return F.cross_entropy(network(batch["image"]), batch["label"].long())
+        return F.cross_entropy(network(batch["x"]), batch["y"].long())
 
     return {
         "ours": ours(model, tx, batches),
@@ -54,13 +54,13 @@ def dcgan(stack: ExitStack) -> dict[str, Contender]:
     network = _DCGAN()
 
     def init(key, batch):
-        variables = network.init(key, batch["image"][:1])
+        variables = network.init(key, batch["x"][:1])
         return variables["params"], variables["batch_stats"]
 
     def objective(params, stats, batch, key, *, step, train=True):
         variables = {"params": params, "batch_stats": stats}
-        y, updated = network.apply(variables, batch["image"], mutable=["batch_stats"])
-        return jnp.square(y - batch["image"]).mean(), (updated["batch_stats"], {})
+        y, updated = network.apply(variables, batch["x"], mutable=["batch_stats"])
+        return jnp.square(y - batch["x"]).mean(), (updated["batch_stats"], {})
 
     def torch_network():
         from torch import nn
@@ -82,7 +82,7 @@ def dcgan(stack: ExitStack) -> dict[str, Contender]:
     def loss(network, batch):
         from torch.nn import functional as F
 
-        return F.mse_loss(network(batch["image"]), batch["image"])
+        return F.mse_loss(network(batch["x"]), batch["x"])
 
     model, tx, batches = Model(init, objective), optax.adam(RATE), images(64, to_symmetric)
     return {
@@ -125,7 +125,7 @@ def mlp_vae(stack: ExitStack) -> dict[str, Contender]:
         import torch
         from torch.nn import functional as F
 
-        x = batch["image"]
+        x = batch["x"]
         h = network["hidden"](x)
         mu, log_sigma = network["mu"](h), network["log_sigma"](h)
         z = mu + log_sigma.exp() * torch.randn_like(mu)

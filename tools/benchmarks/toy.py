@@ -52,18 +52,18 @@ def build(config: Config) -> "Job":
     centres = np.asarray(grid_centres())
 
     def points(seed):
-        x = np.asarray(gaussian_grid(10_000, seed)["image"])
-        return {"image": x, "label": np.square(x[:, None] - centres).sum(-1).argmin(-1).astype(np.int32)}
+        x = np.asarray(gaussian_grid(10_000, seed)["x"])
+        return {"x": x, "y": np.square(x[:, None] - centres).sum(-1).argmin(-1).astype(np.int32)}
 
     train, test = points(0), points(1)
     model = mlp((2,), 25, hidden=config.hidden)
-    example = {"image": jnp.zeros((1, 2)), "label": jnp.zeros(1, jnp.int32)}
+    example = {"x": jnp.zeros((1, 2)), "y": jnp.zeros(1, jnp.int32)}
 
     def step_of(config):
         return make_train_step(model.loss, adam(config.learning_rate))
 
     accuracy = jax.jit(
-        lambda params, stats: (model.apply(params, stats, test["image"]).argmax(-1) == test["label"]).mean()
+        lambda params, stats: (model.apply(params, stats, test["x"]).argmax(-1) == test["y"]).mean()
     )
 
     return Job(

@@ -74,7 +74,7 @@ def gan(
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
 ) -> Model:
-    """A GAN for real-valued arrays `batch["image"]` of any shape; its players are "discriminator", then "generator".
+    """A GAN for real-valued arrays `batch["x"]` of any shape; its players are "discriminator", then "generator".
 
     `sample` and `decode` use batch norm's running averages, so that an example does not depend on its neighbours; the
     losses use the batch's statistics where `train`. `apply(params, stats, x)` gives the discriminator's logit of each
@@ -129,7 +129,7 @@ def gan(
     def apply(params, stats, x):
         """The discriminator's logit of each pack of neighbours in x [B, *shape]: [B / packing]."""
         del stats  # the discriminator has none
-        return logits(params, images({"image": x}, shape))
+        return logits(params, images({"x": x}, shape))
 
     def decode(params, stats, z):
         """G(z), [B, *shape], of z [B, latent] with the running averages of batch norm."""

@@ -71,7 +71,7 @@ def binary_model(
     members, size = orders.shape
 
     def flat(x):
-        return images({"image": x}, shape).reshape(-1, size)
+        return images({"x": x}, shape).reshape(-1, size)
 
     def member(index):
         index = jnp.asarray(index)

@@ -32,8 +32,8 @@ def pixel_model(
     """A model of images [B, H, W, C] of integers 0 to levels - 1, in any dtype.
 
     Its functions:
-      loss: minus the mean of log p, in nats per image; metrics "bits_per_dim". Reads `batch["image"]`, and with
-        `classes` also `batch["label"]`.
+      loss: minus the mean of log p, in nats per image; metrics "bits_per_dim". Reads `batch["x"]`, and with
+        `classes` also `batch["y"]`.
       apply(params, stats, x, label=None): the network's outputs for every pixel, [B, H, W, head.outputs].
       log_prob(params, stats, x, key=None, label=None, mask=None): exact, [B] nats. With `mask`, [H, W] or [B, H, W],
         the sum over pixels where it is true, each given all before it: where these are the last pixels, that is log p
@@ -91,7 +91,7 @@ def pixel_model(
 
     def apply(params, stats, x, label=None):
         """The network's outputs, [B, H, W, head.outputs]."""
-        return outputs(params, images({"image": x}, shape), label)
+        return outputs(params, images({"x": x}, shape), label)
 
     def of_pixels(params, batch, label, *how):
         """log p of each pixel given those before it, [B, H, W]."""
@@ -102,15 +102,15 @@ def pixel_model(
 
     def log_prob(params, stats, x, key=None, label=None, mask=None) -> Float[Array, " b"]:
         """Exact log p(x), [B] nats, or of the pixels where `mask` is true."""
-        log_p = of_pixels(params, {"image": x}, label)
+        log_p = of_pixels(params, {"x": x}, label)
         seen = seen_of(mask, len(log_p), shape)
         return (log_p if seen is None else jnp.where(seen, log_p, 0)).sum((1, 2))
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Minus the mean of log p(x) in nats per image; dropout where `train`."""
-        if classes is not None and "label" not in batch:
-            raise ValueError(f"the model needs labels: the batch has no 'label', only {sorted(batch)}")
-        label = None if classes is None else batch["label"]
+        if classes is not None and "y" not in batch:
+            raise ValueError(f"the model needs labels: the batch has no 'y', only {sorted(batch)}")
+        label = None if classes is None else batch["y"]
         value = -of_pixels(params, batch, label, train, key).sum((1, 2)).mean()
         return value, (stats, {"bits_per_dim": value / (height * width * channels * jnp.log(2.0))})
 

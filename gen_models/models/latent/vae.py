@@ -80,7 +80,7 @@ def vae(
     decoder = _Decoder(tuple(hidden)[::-1], _maps(tuple(shape), tuple(channels)), activation, dtype)
 
     def init(key, batch):
-        x = batch["image"]
+        x = batch["x"]
         if x.shape[1:] != tuple(shape):
             raise ValueError(f"the model is for images of shape {tuple(shape)}, got a batch of {x.shape[1:]}")
         encoder_key, decoder_key = jax.random.split(key)
@@ -99,7 +99,7 @@ def vae(
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Negative bound in nats per image, the KL weighted; `elbo` in the metrics never is."""
-        x = batch["image"].astype(jnp.float32)
+        x = batch["x"].astype(jnp.float32)
         mu, log_sigma = encode(params, stats, x)
         if particles > 1:
             log_weights = jax.vmap(log_weight(params, x, mu, log_sigma))(jax.random.split(key, particles))  # [K, B]

@@ -34,7 +34,7 @@ def classifier(
 ) -> Model:
     """A classifier whose logits are `network(x, dropout, train)`, with x float32 [B, *shape] and logits [B, K].
 
-    Its loss reads `batch["image"]` and the integers `batch["label"]` in [0, K): the mean cross-entropy in nats, with
+    Its loss reads `batch["x"]` and the integers `batch["y"]` in [0, K): the mean cross-entropy in nats, with
     smoothed labels in training alone, plus `penalty(params)`. Metrics: "accuracy" and "cross_entropy" (of the labels as
     they are, without the penalty). `apply(params, stats, x)` gives logits in evaluation mode.
 
@@ -57,12 +57,12 @@ def classifier(
 
     def apply(params, stats, x):
         """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm."""
-        x = images({"image": x}, shape)
+        x = images({"x": x}, shape)
         return network.apply({"params": params, "batch_stats": stats}, x, dropout, train=False)
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Mean cross-entropy in nats, plus the penalty."""
-        x, labels = images(batch, shape), batch["label"]
+        x, labels = images(batch, shape), batch["y"]
         if train:
             variables = {"params": params, "batch_stats": stats}
             logits, updated = network.apply(

@@ -21,7 +21,7 @@ def logistic_regression(
     """log p(y = k | x) = log softmax(x W + b)_k, with W and b zero at first: the loss is convex.
 
     Args:
-      shape: of one example in `batch["image"]`; it is flattened.
+      shape: of one example in `batch["x"]`; it is flattened.
       num_classes: K; labels are integers in [0, K).
       l2: adds l2 / 2 * |W|^2 to the mean cross-entropy, the biases left free; scikit-learn's C is 1 / (l2 * examples).
         May be traced.

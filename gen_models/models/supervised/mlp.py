@@ -34,7 +34,7 @@ def mlp(
     """A classifier for arrays of any shape, which it flattens.
 
     Args:
-      shape: of one example in `batch["image"]`.
+      shape: of one example in `batch["x"]`.
       num_classes: K; labels are integers in [0, K).
       hidden: widths of the hidden layers.
       activation: applied elementwise after each of them.

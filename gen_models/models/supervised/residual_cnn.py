@@ -144,7 +144,7 @@ def residual_cnn(
     def encode(params, stats, x, key=None):
         """`Units` of each activation by its layer's name, in order, for x [B, H, W, C]."""
         variables = {"params": params, "batch_stats": stats}
-        x = images({"image": x}, shape)
+        x = images({"x": x}, shape)
         _, found = network.apply(variables, x, 0.0, train=False, mutable=["intermediates"])
         return {name: units for name, (units,) in sorted(found["intermediates"].items())}
 
