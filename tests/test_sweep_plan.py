@@ -161,7 +161,8 @@ def test_a_plan_is_saved_and_longer_by_seeds(tmp_path):
 
 def test_planning_imports_no_jax():
     code = (
-        "import sys\nfrom gen_models.sweep import command, runner, collect, table, report\n"
+        "import sys\nfrom gen_models.sweep import command, runner, collect\n"
+        "from gen_models.sweep.report import report, table\n"
         "assert not {'jax', 'flax', 'optax', 'optuna', 'scipy'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -8,15 +8,16 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from gen_models.sweep.report.report.results import findings
-from gen_models.sweep.report.report.statistics import holm
 from matplotlib.colors import to_hex
 from PIL import Image
 from rich.console import Console
 from scipy import stats
 
 from gen_models.run.directory import Figure
-from gen_models.sweep.report.report import curves, pictures, write_report
+from gen_models.sweep.report import curves, pictures
+from gen_models.sweep.report.report import write_report
+from gen_models.sweep.report.results import findings
+from gen_models.sweep.report.statistics import holm
 from gen_models.sweep.report.study import Group, Member, Study
 from gen_models.sweep.report.table import HEADER, chance, columns, estimate, rows, show, write_csv
 

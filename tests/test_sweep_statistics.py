@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-from gen_models.sweep.report.report.statistics import COVERAGE, bootstrap_interval, holm, paired_difference, t_interval
 from scipy import stats
+
+from gen_models.sweep.report.statistics import COVERAGE, bootstrap_interval, holm, paired_difference, t_interval
 
 # Extra hours of sleep of ten patients with two drugs (Cushny & Peebles 1905, in Student 1908; R's data set `sleep`).
 DRUG_1 = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]

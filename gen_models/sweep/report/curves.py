@@ -10,7 +10,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from gen_models.sweep.report.report.pictures import COLOURS, GREY, INK, WIDTH, inked, short
+from gen_models.sweep.report.pictures import COLOURS, GREY, INK, WIDTH, inked, short
 from gen_models.sweep.report.study import Member, Study
 
 STYLES = ("-", ":")  # dashes are for runs that did not finish

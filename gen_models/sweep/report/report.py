@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gen_models.run.directory import write_text
-from gen_models.sweep.report.report import curves, pictures
-from gen_models.sweep.report.report.document import (
+from gen_models.sweep.report import curves, pictures
+from gen_models.sweep.report.document import (
     Block,
     Bullets,
     Code,
@@ -23,8 +23,8 @@ from gen_models.sweep.report.report.document import (
     as_html,
     as_markdown,
 )
-from gen_models.sweep.report.report.results import many, result
-from gen_models.sweep.report.report.statistics import COVERAGE
+from gen_models.sweep.report.results import many, result
+from gen_models.sweep.report.statistics import COVERAGE
 from gen_models.sweep.report.study import Group, Study
 from gen_models.sweep.report.table import (
     Column,

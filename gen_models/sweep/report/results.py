@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from gen_models.sweep.report.report.document import Block, Bullets, Folded, Grid, Heading, Paragraph
-from gen_models.sweep.report.report.statistics import Difference, Interval
+from gen_models.sweep.report.document import Block, Bullets, Folded, Grid, Heading, Paragraph
+from gen_models.sweep.report.statistics import Difference, Interval
 from gen_models.sweep.report.study import Study
 from gen_models.sweep.report.table import (
     Column,

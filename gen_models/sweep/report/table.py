@@ -20,7 +20,7 @@ from rich.text import Text
 
 from gen_models.run.console import console, plain_value
 from gen_models.run.directory import write_text
-from gen_models.sweep.report.report.statistics import (
+from gen_models.sweep.report.statistics import (
     Difference,
     Interval,
     bootstrap_interval,
