@@ -1,9 +1,9 @@
 """Data sets, transforms and batches.
 
-    from gen_models.data import batches, load
+    from gen_models.data import load_splits
     from gen_models.data.transforms import binarise_dynamic
 
-    train = batches(load("fashion_mnist_bundled"), 128, transform=binarise_dynamic)
+    train = load_splits("fashion_mnist_bundled", transform=binarise_dynamic).batches(128, seed=0)
 
 Importing this package imports neither TFDS, grain, scikit-learn nor PIL.
 """
@@ -11,15 +11,20 @@ Importing this package imports neither TFDS, grain, scikit-learn nor PIL.
 from gen_models.data.batching import Batches, batches, epoch_order, evaluation_batches, in_memory, streamed
 from gen_models.data.dataset import Dataset
 from gen_models.data.sources import NAMES, load
+from gen_models.data.splits import Splits, load_splits
+from gen_models.data.transforms import Transform
 
 __all__ = [
     "NAMES",
     "Batches",
     "Dataset",
+    "Splits",
+    "Transform",
     "batches",
     "epoch_order",
     "evaluation_batches",
     "in_memory",
     "load",
+    "load_splits",
     "streamed",
 ]

@@ -5,7 +5,7 @@ The host picks rows, the compiled program gathers and transforms them:
     data, rows, make, *_ = batches(load("fashion_mnist_bundled"), 128, transform=binarise_dynamic)
     batch = make(data, jax.tree.map(lambda x: x[0], rows(step, 1)), key)
 
-so that a chunk of steps is one `lax.scan` over `rows(step, count)`, with the images on the device as uint8. Epoch e
+so that a chunk of steps is one `lax.scan` over `rows(step, count)`, the data on the device in their own dtype. Epoch e
 visits the rows in the permutation that `epoch_order(seed, e, n)` gives; what does not fill a batch at an epoch's end is
 dropped. So a run that starts at step k sees what an unbroken run sees from there on, in memory and streamed alike.
 """
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from gen_models.data.dataset import ArraySource, Dataset, Rows
+from gen_models.data.dataset import ArraySource, Dataset, Rows, of_arrays
 from gen_models.data.transforms import Transform, to_unit
 
 Batch = dict[str, jax.Array]
@@ -29,10 +29,24 @@ class Batches(NamedTuple):
     """What a training loop needs of the data."""
 
     data: Any  # pytree of device arrays for every call of the compiled program; () where batches come from the host
-    rows: Callable[[int, int], Any]  # (step, count) -> pytree of NumPy arrays [count, ...]: steps step to step+count-1
-    make: Callable[[Any, Any, Any], Batch]  # pure: (data, one row, key) -> {"x" [B, H, W, C], "y", "index" [B]}
+    # (step, count, part=None) -> pytree of NumPy arrays [count, B, ...]: steps step to step + count - 1. With `part`, a
+    # slice of 0 to B - 1, only those examples of each batch: what one of several hosts needs.
+    rows: Callable[..., Any]
+    make: Callable[[Any, Any, Any], Batch]  # pure: (data, one row, key) -> {"x" [B, ...], "y", "index" [B], ...}
     steps_per_epoch: int
-    batch_size: int
+    batch_size: int  # B, in examples
+    streamed: bool = (
+        False  # whether the rows are the examples themselves, read from disk, not their positions in `data`
+    )
+
+
+class Placed(NamedTuple):
+    """A data set made ready for batches of any size and seed, which share the arrays on the device and `make`."""
+
+    data: Any  # as in `Batches`
+    make: Callable[[Any, Any, Any], Batch]
+    total: int  # examples
+    source: Any | None  # a random-access source where batches are read from disk, else None
 
 
 def batches(
@@ -57,23 +71,15 @@ def in_memory(
       dataset: a data set in memory, or a mapping of arrays with one leading axis, such as `{"x": [N, ...]}`.
       batch_size: B.
       seed: of the order.
-      transform: `(batch, key) -> batch`; None makes uint8 images float32 in [0, 1] and leaves floats alone.
+      transform: `(batch, key) -> batch`; None makes uint8 images float32 in [0, 1] and leaves all else alone.
       shuffle: False keeps the order of the data in every epoch.
 
     Raises:
       ValueError: the batch is larger than the data, the data are on disk, lengths disagree, floats are not finite.
     """
-    arrays, levels = _arrays(dataset)
-    total = len(next(iter(arrays.values())))
-    _check_size(batch_size, total)
-    data = {key: jnp.asarray(value) for key, value in arrays.items()}
-    order = _Order(seed, total, batch_size, shuffle)
-
-    def make(data, row, key) -> Batch:
-        batch = {name: value[row] for name, value in data.items()}
-        return _finish(batch | {"index": row}, transform, key, levels)
-
-    return Batches(data, order.rows, make, order.steps_per_epoch, batch_size)
+    arrays, _, _ = _arrays(dataset)
+    order = _Order(seed, len(next(iter(arrays.values()))), batch_size, shuffle)  # a bad size or seed is told at once
+    return _of_order(place(dataset, transform), order)
 
 
 def streamed(
@@ -88,22 +94,65 @@ def streamed(
 ) -> Batches:
     """Batches read from disk by grain, `workers` threads that keep up to `prefetch` batches ready.
 
-    `rows(step, count)` are the images themselves, `{"x": uint8 [count, B, H, W, C], "y", "index"}`. Calls in
-    the order of the steps take what the threads have read ahead; any other step is sought in constant time.
+    `rows(step, count)` are the examples themselves, `{"x": [count, B, ...], "y", "index"}` in the dtypes of the source.
+    Calls in the order of the steps take what the threads have read ahead; any other step is sought in constant time.
+    `rows(step, count, part)` reads the examples of `part` and no others.
 
     Raises:
       ValueError: the batch is larger than the data, or a size is not positive.
     """
+    order = _Order(seed, len(dataset), batch_size, shuffle)
+    return _of_order(place(dataset, transform, on_device=False), order, workers, prefetch)
+
+
+def place(
+    dataset: Dataset | Mapping[str, np.ndarray], transform: Transform | None = None, *, on_device: bool | None = None
+) -> Placed:
+    """The part of `batches` that does not depend on their size or seed: `batches_of` makes batches of it.
+
+    `on_device=False` streams a data set though it is in memory; None streams what is on disk, and nothing else.
+
+    Raises:
+      ValueError: as `in_memory`.
+    """
+    if isinstance(dataset, Dataset) and (on_device is False or (on_device is None and dataset.arrays is None)):
+        return Placed((), _make_of_row(transform, dataset.levels, dataset.kind), len(dataset), _source(dataset))
+    arrays, levels, kind = _arrays(dataset)
+    data = {key: jnp.asarray(value) for key, value in arrays.items()}
+    return Placed(data, _make_of_index(transform, levels, kind), len(next(iter(arrays.values()))), None)
+
+
+def batches_of(placed: Placed, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> Batches:
+    """Batches of what `place` gave; those of all sizes and seeds share its arrays and its `make`.
+
+    Raises:
+      ValueError: the batch is larger than the data, or the seed is negative.
+    """
+    return _of_order(placed, _Order(seed, placed.total, batch_size, shuffle))
+
+
+def _of_order(placed: Placed, order: "_Order", workers: int = 4, prefetch: int = 8) -> Batches:
+    if placed.source is None:
+        return Batches(placed.data, order.rows, placed.make, order.steps_per_epoch, order.batch_size, False)
     if min(workers, prefetch) < 1:
         raise ValueError(f"workers and prefetch must be 1 or more, got {workers=}, {prefetch=}")
-    _check_size(batch_size, len(dataset))
-    order = _Order(seed, len(dataset), batch_size, shuffle)
-    reader = _Reader(_source(dataset), order, workers, prefetch)
+    reader = _Reader(placed.source, order, workers, prefetch)
+    return Batches((), reader.rows, placed.make, order.steps_per_epoch, order.batch_size, True)
 
+
+def _make_of_index(transform: Transform | None, levels: int, kind: str):
     def make(data, row, key) -> Batch:
-        return _finish(row, transform, key, dataset.levels)
+        batch = {name: value[row] for name, value in data.items()}
+        return _finish(batch | {"index": row}, transform, key, levels, kind)
 
-    return Batches((), reader.rows, make, order.steps_per_epoch, batch_size)
+    return make
+
+
+def _make_of_row(transform: Transform | None, levels: int, kind: str):
+    def make(data, row, key) -> Batch:
+        return _finish(row, transform, key, levels, kind)
+
+    return make
 
 
 def evaluation_batches(
@@ -121,13 +170,13 @@ def evaluation_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     if isinstance(dataset, Dataset) and dataset.arrays is None:
-        total, levels = len(dataset), dataset.levels
+        total, levels, kind = len(dataset), dataset.levels, dataset.kind
         read: Callable[[Any], dict[str, np.ndarray]] = partial(_read, dataset.source)
     else:
-        arrays, levels = _arrays(dataset)
+        arrays, levels, kind = _arrays(dataset)
         total = len(next(iter(arrays.values())))
         read = partial(_gather, arrays)
-    finish = jax.jit(lambda batch, key: _finish(batch, transform, key, levels))
+    finish = jax.jit(lambda batch, key: _finish(batch, transform, key, levels, kind))
     root = jax.random.key(seed)
 
     def generate():
@@ -154,6 +203,10 @@ class _Order:
     """Which rows step k takes."""
 
     def __init__(self, seed: int, total: int, batch_size: int, shuffle: bool):
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
+        if batch_size > total:
+            raise ValueError(f"batch_size={batch_size} is larger than the data, which have {total} examples: lower it")
         if seed < 0:
             raise ValueError(f"seed must be 0 or more, got {seed}")
         self.seed, self.total, self.batch_size, self.shuffle = seed, total, batch_size, shuffle
@@ -166,36 +219,36 @@ class _Order:
             return np.arange(start, start + self.batch_size, dtype=np.int32)
         return epoch_order(self.seed, epoch, self.total)[start : start + self.batch_size]
 
-    def rows(self, step: int, count: int) -> Int[np.ndarray, "count batch"]:
-        _check_step(step, count)
-        return np.stack([self.step(k) for k in range(step, step + count)])
+    def rows(self, step: int, count: int, part: slice | None = None) -> Int[np.ndarray, "count batch"]:
+        _check_rows(step, count, part, self.batch_size)
+        return np.stack([self.step(k)[part or slice(None)] for k in range(step, step + count)])
 
 
 class _Reader:
-    """Batches of a source by step: sequential calls are served from a prefetching iterator."""
+    """Batches of a source by step: sequential calls for the same part are served from a prefetching iterator."""
 
     def __init__(self, source, order: _Order, workers: int, prefetch: int):
         self.source, self.order, self.workers, self.prefetch = source, order, workers, prefetch
         self.iterator: Any = None
-        self.next_step = -1
+        self.next: tuple[int, slice | None] = (-1, None)  # the step and the part that the iterator gives next
 
-    def read(self, step: int) -> dict[str, np.ndarray]:
-        index = self.order.step(step)
-        return _read(self.source, index) | {"index": index}
-
-    def rows(self, step: int, count: int) -> dict[str, np.ndarray]:
-        _check_step(step, count)
-        if step != self.next_step:
-            self.iterator = self._iterate(step)
-        self.next_step = -1  # an error while reading leaves the iterator anywhere: seek next time
+    def rows(self, step: int, count: int, part: slice | None = None) -> dict[str, np.ndarray]:
+        _check_rows(step, count, part, self.order.batch_size)
+        if (step, part) != self.next:
+            self.iterator = self._iterate(step, part)
+        self.next = (-1, None)  # an error while reading leaves the iterator anywhere: seek next time
         read = [next(self.iterator) for _ in range(count)]
-        self.next_step = step + count
+        self.next = (step + count, part)
         return {key: np.stack([batch[key] for batch in read]) for key in read[0]}
 
-    def _iterate(self, step):
+    def _iterate(self, step: int, part: slice | None):
         import grain
 
-        steps = grain.MapDataset.range(step, 2**31 - 1).map(self.read)
+        def read(step: int) -> dict[str, np.ndarray]:
+            index = self.order.step(step)[part or slice(None)]
+            return _read(self.source, index) | {"index": index}
+
+        steps = grain.MapDataset.range(step, 2**31 - 1).map(read)
         return iter(steps.to_iter_dataset(grain.ReadOptions(self.workers, self.prefetch)))
 
 
@@ -204,13 +257,10 @@ def _gather(arrays, index) -> dict[str, np.ndarray]:
 
 
 def _read(source, index) -> dict[str, np.ndarray]:
-    """The rows `index` of a source as arrays with a leading axis."""
+    """The rows `index` of a source as arrays with a leading axis, each field in the dtype of the source."""
     many = getattr(source, "__getitems__", None)
     examples = many(index) if many else [source[int(i)] for i in index]
-    return {
-        "x": np.stack([example["x"] for example in examples]),
-        "y": np.asarray([example["y"] for example in examples], np.int32),
-    }
+    return {field: np.stack([np.asarray(example[field]) for example in examples]) for field in examples[0]}
 
 
 def _source(dataset: Dataset):
@@ -220,27 +270,20 @@ def _source(dataset: Dataset):
     return Rows(ArraySource(dataset.arrays), range(len(dataset)))
 
 
-def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int]:
+def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int, str]:
+    """The arrays, the number of levels and the kind."""
     if isinstance(dataset, Dataset):
         if dataset.arrays is None:
             raise ValueError(f"{dataset.name!r} is too large for the memory: use streamed() or batches()")
-        return dataset.arrays, dataset.levels
-    arrays = {key: np.asarray(value) for key, value in dataset.items()}
-    if "y" in arrays and arrays["y"].dtype.kind in "iu":
-        arrays["y"] = arrays["y"].astype(np.int32)
-    lengths = {key: value.shape[0] if value.ndim else 0 for key, value in arrays.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"all arrays must have the same number of examples, got {lengths}")
-    for key, value in arrays.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ValueError(f"{key!r} has {int((~np.isfinite(value)).sum())} values that are not finite")
-    return arrays, 256
+        return dataset.arrays, dataset.levels, dataset.kind
+    dataset = of_arrays(dataset)
+    return dataset.arrays, dataset.levels, dataset.kind
 
 
-def _finish(batch, transform: Transform | None, key, levels: int) -> Batch:
+def _finish(batch, transform: Transform | None, key, levels: int, kind: str) -> Batch:
     """The transform, told the number of levels; by default uint8 images become float32 in [0, 1]."""
     if transform is None:
-        transform = to_unit if "x" in batch and batch["x"].dtype == jnp.uint8 else _unchanged
+        transform = to_unit if kind == "images" and "x" in batch and batch["x"].dtype == jnp.uint8 else _unchanged
     out = dict(transform({**batch, "levels": levels}, key))
     out.pop("levels", None)
     return out
@@ -250,13 +293,8 @@ def _unchanged(batch, key):
     return batch
 
 
-def _check_size(batch_size: int, total: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-    if batch_size > total:
-        raise ValueError(f"batch_size={batch_size} is larger than the data, which have {total} examples: lower it")
-
-
-def _check_step(step: int, count: int) -> None:
+def _check_rows(step: int, count: int, part: slice | None, batch_size: int) -> None:
     if step < 0 or count < 1:
         raise ValueError(f"rows(step, count) needs step >= 0 and count >= 1, got {step=}, {count=}")
+    if part is not None and not len(range(batch_size)[part]):
+        raise ValueError(f"{part} takes nothing of a batch of {batch_size} examples")

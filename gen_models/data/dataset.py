@@ -26,19 +26,48 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One split of a data set: in memory as `arrays`, or on disk behind `source`; the other one is None."""
+    """One split of a data set: in memory as `arrays`, or on disk behind `source`; the other one is None.
+
+    What an example is depends on the kind of the data; see `kinds.py` for the fields of each.
+    """
 
     name: str
     split: str
-    arrays: Arrays | None  # {"x": uint8 [N, H, W, C], "y": int32 [N]}
-    source: Any | None  # len() and [i] -> {"x": uint8 [H, W, C], "y": int32 []}
-    shape: tuple[int, ...]  # (H, W, C) of one image
-    num_classes: int | None  # None where there are no labels: `label` is 0 throughout
-    levels: int  # pixels are 0 to levels - 1: 256 for 8 bits
+    arrays: Arrays | None  # field -> [N, ...]: images {"x": uint8 [N, H, W, C], "y": int32 [N]}
+    source: Any | None  # len() and [i] -> one example: images {"x": uint8 [H, W, C], "y": int32 []}
+    shape: tuple[int, ...]  # of one example's x: (H, W, C) of an image
+    num_classes: int | None  # None where there are no labels: images then have "y" 0 throughout
+    levels: int  # of uint8 images, whose pixels are 0 to levels - 1: 256 for 8 bits
     note: str  # licence and caveats in one line
+    kind: str = "images"
 
     def __len__(self) -> int:
-        return len(self.arrays["x"]) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
+        return len(next(iter(self.arrays.values()))) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
+
+
+def of_arrays(
+    arrays: Mapping[str, Any], name: str = "arrays", split: str = "train", num_classes: int | None = None
+) -> Dataset:
+    """A data set of one's own arrays: any fields, shapes and dtypes that share a leading axis [N, ...].
+
+    uint8 [N, H, W, C] count as images of 256 levels, all else as what it is. Integers of "y" become int32.
+
+    Raises:
+      ValueError: there is no array or no example, lengths disagree, or floats are not finite.
+    """
+    found = {key: np.asarray(value) for key, value in arrays.items()}
+    if "y" in found and found["y"].dtype.kind in "iu":
+        found["y"] = found["y"].astype(np.int32)
+    lengths = {key: value.shape[0] if value.ndim else 0 for key, value in found.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"all arrays must have the same number of examples, got {lengths}")
+    for key, value in found.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise ValueError(f"{key!r} has {int((~np.isfinite(value)).sum())} values that are not finite")
+    x = found.get("x")
+    shape = () if x is None else x.shape[1:]
+    kind = "images" if x is not None and x.dtype == np.uint8 and x.ndim == 4 else "arrays"
+    return Dataset(name, split, found, None, shape, num_classes, 256, "arrays in memory", kind)
 
 
 class Origin(NamedTuple):

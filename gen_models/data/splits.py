@@ -1,0 +1,178 @@
+"""The parts of a data set with their transforms: what an experiment trains on, and what it is measured on.
+
+    splits = load_splits("fashion_mnist_bundled", transform=binarise_dynamic)
+    batches = splits.batches(128, seed=0)
+
+What is trained on cannot validate: where the validation part is trained on, the held-out part is the test part, and
+`held_out_word` says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gen_models.data.batching import Batch, Batches, Placed, batches_of, place
+from gen_models.data.dataset import Dataset, of_arrays
+from gen_models.data.sources import load
+from gen_models.data.transforms import Transform
+
+Arrays = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Training, held-out and test parts of one data set. A part that there is not is None."""
+
+    train: Dataset
+    held_out: Dataset | None  # measured on the way, and what a search goes by
+    test: Dataset | None  # measured at the end
+    transform: Transform | None = None  # of training batches, (batch, key) -> batch
+    evaluation: Transform | None = None  # of what is measured; None: as `transform`
+    examples_per_row: int = 1  # a batch of `size` rows takes size * examples_per_row examples
+
+    def __post_init__(self) -> None:
+        if self.examples_per_row < 1:
+            raise ValueError(f"examples_per_row must be 1 or more, got {self.examples_per_row}")
+        for part in (self.held_out, self.test):
+            if part is not None and part.shape != self.train.shape:
+                raise ValueError(
+                    f"an example of {part.name}, {part.split}, has the shape {part.shape}, but one of "
+                    f"{self.train.name}, {self.train.split}, has {self.train.shape}: all parts must agree"
+                )
+        if self.evaluation is None:
+            object.__setattr__(self, "evaluation", self.transform)
+
+    @classmethod
+    def of_arrays(
+        cls,
+        train: Arrays,
+        test: Arrays | None = None,
+        held_out: Arrays | None = None,
+        *,
+        name: str = "arrays",
+        num_classes: int | None = None,
+        transform: Transform | None = None,
+        evaluation: Transform | None = None,
+        examples_per_row: int = 1,
+    ) -> "Splits":
+        """Splits of one's own arrays: any fields, shapes and dtypes with a leading axis [N, ...], as {"x": [N, 2]}.
+
+        Without `held_out`, the test part is held out, as what is trained on cannot validate; without `test` too,
+        nothing is. `test=train` measures on the training part, and says so.
+
+        Args:
+          train: field -> [N, ...].
+          test: the same fields.
+          held_out: likewise.
+          name: of the data, in tables.
+          num_classes: of "y"; None: it has no classes.
+          transform: of training batches.
+          evaluation: of what is measured; None: as `transform`.
+          examples_per_row: examples in one row of a batch: a packed GAN judges several at once.
+
+        Raises:
+          ValueError: lengths or shapes disagree, floats are not finite, or `examples_per_row` is below 1.
+        """
+        parts = [of_arrays(train, name, "train", num_classes)]
+        for arrays, split in ((held_out, "validation"), (test, "test")):
+            part = None if arrays is None else of_arrays(arrays, name, split, num_classes)
+            parts.append(parts[0] if arrays is train else part)
+        own, held, tested = parts
+        return cls(own, tested if held_out is None else held, tested, transform, evaluation, examples_per_row)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example's x."""
+        return self.train.shape
+
+    @property
+    def num_classes(self) -> int | None:
+        """Of the labels y; None where there are none."""
+        return self.train.num_classes
+
+    @property
+    def levels(self) -> int:
+        """Of a pixel: they are 0 to levels - 1."""
+        return self.train.levels
+
+    @property
+    def name(self) -> str:
+        """Of the data set."""
+        return self.train.name
+
+    @property
+    def held_out_word(self) -> str:
+        """What the held-out part is: "validation", "test", "train" where nothing else is there, or "none"."""
+        if self.held_out is None:
+            return "none"
+        if self.held_out is self.train:
+            return "train"
+        return "test" if self.held_out is self.test else "validation"
+
+    @property
+    def test_word(self) -> str:
+        """What the test part is: "test", "train" where it is the training part, or "none"."""
+        if self.test is None:
+            return "none"
+        return "train" if self.test is self.train else "test"
+
+    def batches(self, batch_size: int, *, seed: int) -> Batches:
+        """Training batches of `batch_size` rows; those of all sizes and seeds share data on the device and `make`.
+
+        Raises:
+          ValueError: the batch is larger than the training part, or the seed is negative.
+        """
+        return batches_of(self._placed, batch_size * self.examples_per_row, seed=seed)
+
+    def first_batch(self, batch_size: int, key: Any) -> Batch:
+        """The first batch of epoch 0 with seed 0, for an initialisation that looks at data; `key` is the transform's.
+
+        Raises:
+          ValueError: as `batches`.
+        """
+        first = self.batches(batch_size, seed=0)
+        row = jax.tree.map(lambda x: np.asarray(x)[0], first.rows(0, 1))
+        return first.make(first.data, row, key)
+
+    @cached_property
+    def _placed(self) -> Placed:
+        """The training part on its device, once for all seeds."""
+        return place(self.train, self.transform)
+
+
+def load_splits(
+    name: str,
+    train_split: str = "train",
+    data_dir: str | Path | None = None,
+    *,
+    transform: Transform | None = None,
+    evaluation: Transform | None = None,
+    validation: int | float | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> Splits:
+    """`load` for the three parts: `train_split`, `test`, and `validation` unless `train_split` begins with "train+".
+
+    Args:
+      name: as in `load`.
+      train_split: what is trained on: `train`, `train+validation`, or a slice of them.
+      data_dir: as in `load`.
+      transform: of training batches.
+      evaluation: of what is measured; None: as `transform`.
+      validation: as in `load`.
+      size: as in `load`.
+
+    Raises:
+      ValueError: `train_split` names the test split, or as `load`.
+    """
+    if "test" in train_split:
+        raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
+    options: dict[str, Any] = {"validation": validation, "size": size}
+    train = load(name, train_split, data_dir, **options)
+    test = load(name, "test", data_dir, **options)
+    held_out = test if train_split.startswith("train+") else load(name, "validation", data_dir, **options)
+    return Splits(train, held_out, test, transform, evaluation)
