@@ -34,6 +34,9 @@ class Splits:
     transform: Transform | None = None  # of training batches, (batch, key) -> batch
     evaluation: Transform | None = None  # of what is measured; None: as `transform`
     examples_per_row: int = 1  # a batch of `size` rows takes size * examples_per_row examples
+    examples: str = "examples"  # what tables call them: "images", "sequences"
+    how: str = ""  # what `evaluation` makes of them, in words: "binarised (dynamic)"
+    redraws: bool = False  # whether the noise of `evaluation` at the end is drawn by the run's seed, or is always the same
 
     def __post_init__(self) -> None:
         if self.examples_per_row < 1:

@@ -13,7 +13,6 @@
 Everything is written whole or not at all: to a temporary file, then renamed.
 """
 
-import dataclasses
 import json
 import math
 import os
@@ -27,23 +26,17 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
+
+from gen_models.run.config import INCIDENTAL, Experiment
+from gen_models.run.fields import flat, names_marked, to_json
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Where a run lives and how it is watched: another value continues the same run.
-NOT_COMPARED = (
-    "run_dir",
-    "data_dir",
-    "tensorboard",
-    "shard_parameters",
-    "coordinator",
-    "processes",
-    "process_id",
-)
+FORM = 2  # of config.json; runs of an earlier form are refused
 PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -54,8 +47,18 @@ class Figure(NamedTuple):
     value: float
     unit: str
     measured_on: str  # data set, split, number of examples or draws
-    spread: float | None = None  # standard error over examples or trials
+    spread: float | None = None  # standard error over examples
     note: str = ""  # what it is a bound on, how many samples, what it may not be compared with
+    better: Literal["maximize", "minimize"] | None = None  # which way is better, where one is
+
+
+class Request(NamedTuple):
+    """A run that is asked for."""
+
+    experiment: Experiment
+    variant: str
+    config: Any  # a frozen dataclass of plain values
+    folder: Path
 
 
 class InUse(ValueError):
@@ -132,22 +135,16 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
 
-def check_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Run | None:
-    """The run in `folder`, or None where the directory is new; nothing is written.
-
-    Args:
-      folder: the run's directory.
-      experiment: the experiment's module, such as "experiments.vae".
-      variant: the variant's name.
-      config: a dataclass of plain values.
+def check_run(request: Request) -> Run | None:
+    """The run in the request's folder, or None where the directory is new; nothing is written.
 
     Raises:
-      ValueError: the directory belongs to another experiment or config (the fields that differ are named), or holds
-        something that is not a run.
+      ValueError: the directory belongs to another experiment or config (the fields that differ are named), is of an
+        earlier form, or holds something that is not a run.
     """
-    folder = Path(folder)
+    folder = request.folder
     if (folder / "config.json").exists():
-        _compare(folder, read_json(folder / "config.json"), experiment, variant, config)
+        _compare(request, read_json(folder / "config.json"))
         return Run(folder)
     if folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
@@ -155,23 +152,23 @@ def check_run(folder: str | Path, experiment: str, variant: str, config: Any) ->
 
 
 @contextmanager
-def open_run(folder: str | Path, experiment: str, variant: str, config: Any) -> Iterator[Run]:
-    """Make the run's directory, or continue in the one that is there, and hold it; arguments as for `check_run`.
+def open_run(request: Request) -> Iterator[Run]:
+    """Make the run's directory, or continue in the one that is there, and hold it.
 
     Raises:
       InUse: another process holds the directory.
       ValueError: as `check_run`; or something in it is a link, through which a run would write elsewhere.
       OSError: it cannot be written.
     """
-    folder = Path(folder)
-    check_run(folder, experiment, variant, config)
+    folder = request.folder
+    check_run(request)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_links(folder)
         held = _hold(folder)
         try:
-            if check_run(folder, experiment, variant, config) is None:  # it may have been made since
-                write_json(folder / "config.json", _asked(experiment, variant, config))
+            if check_run(request) is None:  # it may have been made since
+                write_json(folder / "config.json", _asked(request))
             (folder / "samples").mkdir(exist_ok=True)
             for left in folder.glob(".*"):  # by a process that was killed while it wrote
                 if _TEMPORARY.fullmatch(left.name):
@@ -254,45 +251,40 @@ def record_environment(run: Run) -> None:
     write_json(path, {"starts": [*starts, entry]})
 
 
-def plain(config: Any) -> dict[str, Any]:
-    """A dataclass as JSON holds it: tuples are lists, paths are strings."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
-
-
-def restore_config(kind: type, fields: Mapping[str, Any]) -> Any:
-    """The dataclass that `plain` made JSON of; fields that the code does not know any more are an error.
-
-    Raises:
-      ValueError: a field is unknown, or one without a default is missing.
-    """
-    known = {field.name for field in dataclasses.fields(kind)}
-    if strange := sorted(set(fields) - known):
-        raise ValueError(
-            f"the run's config has the fields {strange}, which {kind.__name__} does not: it is of another version"
-        )
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _asked(experiment: str, variant: str, config: Any) -> dict[str, Any]:
-    return {"experiment": experiment, "variant": variant, "config": plain(config)}
+def _asked(request: Request) -> dict[str, Any]:
+    experiment = request.experiment
+    named = {"form": FORM, "experiment": experiment.name, "variant": request.variant}
+    if "." not in experiment.name:  # of somebody's own project: it is found by its place
+        named["file"] = str(Path(experiment.file).resolve())
+    return named | {"config": to_json(request.config)}
 
 
-def _compare(folder: Path, old: Mapping[str, Any], experiment: str, variant: str, config: Any) -> None:
-    asked = _asked(experiment, variant, config)
-    if old.get("experiment") != asked["experiment"]:
+def refuse_earlier_form(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Raises ValueError where `config.json` was written by a version whose runs this one cannot read."""
+    if asked.get("form") != FORM:
         raise ValueError(
-            f"{folder} holds a run of {old.get('experiment')}, not of {asked['experiment']}: choose another --run-dir"
+            f"{folder} holds a run of an earlier form ({asked.get('form', 1)}; this version reads {FORM}): use the "
+            "version that made it (environment.json names its commit), or choose another --run-dir"
+        )
+
+
+def _compare(request: Request, old: Mapping[str, Any]) -> None:
+    folder, config = request.folder, request.config
+    refuse_earlier_form(folder, old)
+    if old["experiment"] != request.experiment.name:
+        raise ValueError(
+            f"{folder} holds a run of {old['experiment']}, not of {request.experiment.name}: choose another --run-dir"
         )
     # A field that the code has got since the run began stands at its default.
-    before, now = plain(type(config)()) | dict(old["config"]), asked["config"]
-    different = [
-        name for name in sorted(before | now) if name not in NOT_COMPARED and before.get(name) != now.get(name)
-    ]
+    before, now = flat(to_json(type(config)())) | flat(old["config"]), flat(to_json(config))
+    incidental = names_marked(config, INCIDENTAL)
+    names = [name for name in sorted(before | now) if name not in incidental]
+    different = [name for name in names if before.get(name) != now.get(name)]
     if different:
         fields = ", ".join(f"{name} is {before.get(name)!r} there and {now.get(name)!r} here" for name in different)
         raise ValueError(
@@ -352,15 +344,3 @@ def _commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def experiment_module(run: Run) -> str:
-    """The module that made the run.
-
-    Raises:
-      ValueError: `config.json` does not name an importable module.
-    """
-    name = run.config().get("experiment", "")
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", str(name)):
-        raise ValueError(f"{run.folder / 'config.json'} names no experiment: {name!r}")
-    return name

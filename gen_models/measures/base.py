@@ -1,0 +1,130 @@
+"""The measures' protocol, and the one weighted mean over a split that they share.
+
+A measure is a frozen dataclass with `figures` and `draw`. Two of its attributes say what it is used for:
+
+- `headline`: the metric that a search goes by and its better way, such as `("elbo", "maximize")`; a measure with a
+  headline is cheap enough to be taken on the way as well, on the held-out split. None: it is taken at the end alone.
+- `reads_traced`: whether what it measures depends on a config field marked TRACED, such as the dropout of the loss. Then
+  runs whose fields differ cannot share its model.
+
+A measure that draws samples of the model also has `sample` and `show`, as `measures/samples.py` says.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from gen_models.core import Key, Model, Params, Stats
+from gen_models.data import Dataset, evaluation_batches
+from gen_models.data.transforms import Transform
+from gen_models.run.directory import Figure
+
+Headline = tuple[str, Literal["maximize", "minimize"]]
+
+
+class Trained(NamedTuple):
+    """A model with the parameters that evaluation uses."""
+
+    model: Model
+    params: Params
+    stats: Stats
+
+
+class Measure(Protocol):
+    """Figures and pictures of a trained model; either may be none."""
+
+    headline: ClassVar[Headline | None]
+    reads_traced: ClassVar[bool]
+
+    def figures(self, trained: Trained, split: "Split", key: Key) -> Iterable[Figure]:
+        """What is measured on the split."""
+
+    def draw(self, trained: Trained, split: "Split", key: Key, folder: Path) -> None:
+        """Pictures, into the folder."""
+
+
+class Mean(NamedTuple):
+    """A mean over a split's examples."""
+
+    value: np.ndarray  # [...], float64
+    standard_error: np.ndarray  # [...] of that mean over examples; NaN with one example
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A part of the data that is measured on, as the model sees it."""
+
+    dataset: Dataset
+    transform: Transform | None
+    word: str  # "validation" or "test": what its figures are logged under
+    examples: str = "examples"  # what they are called: "images", "sequences"
+    how: str = ""  # what the transform made of them, such as "binarised (dynamic)"
+    seed: int = 0  # of the transform's noise
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    @property
+    def where(self) -> str:
+        """The split in words, as tables say it."""
+        words = [self.dataset.name, self.word, f"{len(self):,} {self.examples}", self.how]
+        return ", ".join(word for word in words if word)
+
+    def batches(self, size: int, transform: Transform | None = None) -> Iterator[dict[str, Any]]:
+        """Every example once, in batches of one shape with a "weight" that is 0 for what fills up the last one."""
+        return evaluation_batches(
+            self.dataset, min(size, len(self)), transform=transform or self.transform, seed=self.seed
+        )
+
+    def some(self, count: int, transform: Transform | None = None) -> dict[str, np.ndarray]:
+        """`count` examples, or as many as there are, evenly spaced among the first 400, as the transform makes them."""
+        batch = next(iter(self.batches(400, transform)))
+        rows = np.linspace(0, len(batch["weight"]) - 1, min(count, len(batch["weight"]))).astype(int)
+        return {name: np.asarray(value)[rows] for name, value in batch.items()}
+
+    def first(self, count: int) -> "Split":
+        """The split's first `count` examples alone; the whole split where it has no more, or for 0."""
+        if count <= 0 or count >= len(self):
+            return self
+        return Split(self.dataset.first(count), self.transform, self.word, self.examples, self.how, self.seed)
+
+    def each(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> np.ndarray:
+        """`function(model, params, stats, batch, key) -> [B, ...]` of every example, [N, ...] in float64.
+
+        Batch i gets `fold_in(key, i)`. The function is compiled once for a model, however many runs of a group are
+        measured: it must be the same object each time (a module's function, or a frozen measure's method).
+        """
+        compiled, values = compiled_for(function, trained.model), []
+        for index, batch in enumerate(self.batches(size)):
+            value = compiled(trained.params, trained.stats, batch, jax.random.fold_in(key, index))
+            values.append(np.asarray(value, np.float64)[np.asarray(batch["weight"]) > 0])
+        return np.concatenate(values)
+
+    def mean(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> Mean:
+        """Mean of `each` over the examples, with its standard error."""
+        return mean_of(self.each(function, trained, key, size=size))
+
+
+def mean_of(values: np.ndarray) -> Mean:
+    """Mean and standard error over the first axis."""
+    if len(values) < 2:
+        return Mean(values.mean(0), np.full(values.shape[1:], np.nan))
+    with np.errstate(invalid="ignore"):  # log p = -inf is a result, and has no standard error
+        return Mean(values.mean(0), values.std(0, ddof=1) / np.sqrt(len(values)))
+
+
+@lru_cache(maxsize=64)
+def compiled_for(function: Callable[..., Any], model: Model) -> Callable[..., Any]:
+    """`function(model, ...)` compiled; the same program for the same function and model."""
+    return jax.jit(partial(function, model))
+
+
+def metric_name(figure: str) -> str:
+    """The name of a figure in metrics.jsonl: "NLL, lower half" is nll_lower_half, "bits/dim" is bits_per_dim."""
+    words = figure.lower().replace("/", " per ").replace(",", " ").replace("-", " ")
+    return "_".join(words.split())

@@ -1,0 +1,84 @@
+"""Experiments by name: those of this project, wherever it is installed, and those of somebody's own. Imports no JAX.
+
+This project's experiments are the package `gen_models.experiments`: in a wheel it lies inside `gen_models`, in a
+checkout beside it. So a folder called `experiments` in somebody's own project hides nothing.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from gen_models.errors import unknown
+from gen_models.run.config import Experiment
+
+OURS = "gen_models.experiments"
+
+
+def find(name: str, file: str | Path | None = None) -> Experiment:
+    """The experiment that a name such as "experiments.vae" or "my_vae" stands for.
+
+    Args:
+      name: `Experiment.name`.
+      file: where an experiment of somebody's own is.
+
+    Raises:
+      ValueError: there is no such experiment; the nearest name or the missing file is named.
+    """
+    module = _of_file(name, Path(file)) if file is not None and not name.startswith("experiments.") else _ours(name)
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise ValueError(f"{module.__file__} has no EXPERIMENT: define one (gen_models.run.config.Experiment)")
+    return experiment
+
+
+def names() -> list[str]:
+    """Names of this project's experiments: "vae", "ablations.activation", ..."""
+    package = _package()
+    found = pkgutil.walk_packages(package.__path__, f"{OURS}.")
+    return sorted(module.name.removeprefix(f"{OURS}.") for module in found if not module.ispkg)
+
+
+def _ours(name: str) -> ModuleType:
+    short = name.removeprefix("experiments.")
+    known = names()
+    if short not in known:
+        raise unknown("experiment", short, known)
+    return importlib.import_module(f"{OURS}.{short}")
+
+
+def _package() -> ModuleType:
+    """The package of this project's experiments."""
+    try:
+        return importlib.import_module(OURS)
+    except ModuleNotFoundError:  # a checkout that is not installed: it lies beside gen_models
+        folder = Path(__file__).resolve().parent.parent.parent / "experiments"
+        return _load(OURS, folder / "__init__.py", [str(folder)])
+
+
+def _of_file(name: str, file: Path) -> ModuleType:
+    """A module of somebody's own project, which may import its neighbours as when it is run as a script."""
+    for loaded in (sys.modules.get("__main__"), sys.modules.get(name)):
+        if loaded is not None and Path(getattr(loaded, "__file__", None) or "/").resolve() == file.resolve():
+            return loaded
+    if not file.is_file():
+        raise ValueError(f"the run's experiment was {file}, which is not there: give its place now as --experiment FILE")
+    if (folder := str(file.resolve().parent)) not in sys.path:
+        sys.path.insert(0, folder)
+    return _load(name, file, None)
+
+
+def _load(name: str, file: Path, search: list[str] | None) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=search)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

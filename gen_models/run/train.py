@@ -1,0 +1,268 @@
+"""A run from its directory's state to its result: trained, measured, drawn. Imports JAX.
+
+The command line comes here only once its arguments are known to be good.
+"""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from gen_models import plots
+from gen_models.core import TrainState
+from gen_models.run import config as configs
+from gen_models.run import console, directory
+from gen_models.run.directory import Figure, Request, Run
+from gen_models.run.job import Job, Keys, keys, make_job
+from gen_models.run.restore import initial_or_saved
+from gen_models.training import parallel
+from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
+from gen_models.training.loop import Outcome, fit
+from gen_models.training.startup import start
+
+Result = tuple[int, list[Figure] | None]  # exit status, and the figures of a run that finished, on the host that writes
+
+
+def start_run(asked: Request) -> Result:
+    """Start JAX, make the job and run it.
+
+    Raises:
+      InputError: as `run_job`; or the data or the config are wrong.
+    """
+    config = asked.config
+    try:
+        start(coordinator=config.coordinator, processes=config.processes, process_id=config.process_id)
+        job = make_job(asked.experiment, config)
+    except (ValueError, OSError, ImportError) as error:
+        raise configs.InputError(str(error)) from error
+    return run_job(job, asked)
+
+
+def run_job(job: Job, asked: Request, *, until: int | None = None, again: bool = True) -> Result:
+    """Train from wherever the directory is; then figures, pictures and `result.json`.
+
+    Args:
+      job: of the config; or of one that differs from it in its seed and TRACED fields alone.
+      asked: the run.
+      until: stop at this step, evaluated and saved, where the run has more.
+      again: train a run that diverged once more; else it stays as it is.
+
+    Raises:
+      InputError: the directory cannot be written, or its checkpoint is of another model.
+    """
+    try:
+        with quiet():
+            return _run_job(job, asked, until, again)
+    except _CannotWrite as error:
+        print(f"error: {error}", file=sys.stderr)
+        return configs.CANNOT_WRITE, None
+
+
+def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result:
+    began, config = time.perf_counter(), asked.config
+    first = jax.process_index() == 0  # of several hosts, the one that writes
+    with ExitStack() as stack:
+        try:
+            mesh = _mesh(job, config)
+            run = _open(stack, asked, first)
+            if (ended := _ended(run, again) if first and jax.process_count() == 1 else None) is not None:
+                return ended
+            if first:
+                run.begin()
+            checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+            state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters)
+            write = stack.enter_context(_Writer(run, config.tensorboard)) if first else None
+        except (ValueError, OSError, ImportError) as error:
+            raise configs.InputError(str(error)) from error
+        try:
+            before = _go_on(run, int(np.max(jax.device_get(state.step)))) if first else 0.0
+            training = _Training(job, asked, run, write, lambda: before + time.perf_counter() - began)
+            outcome = training.fit(state, checkpoints, mesh, until)
+            return _conclude(training, outcome, until) if first else (_STATUS[outcome.status], None)
+        except OSError as error:
+            raise _CannotWrite(_told(error, run)) from error
+
+
+def _open(stack: ExitStack, asked: Request, first: bool) -> Run:
+    """The run's directory, held by the first host alone."""
+    if first:
+        run = stack.enter_context(directory.open_run(asked))
+        remove_unfinished(run.checkpoints)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("the run directory is open")
+    return run if first else directory.existing_run(asked.folder)
+
+
+def _ended(run: Run, again: bool) -> Result | None:
+    """How the run ended since it was looked at, where it did."""
+    if (figures := run.result()) is not None:
+        return configs.FINISHED, figures
+    if not again and (run.stopped() or {}).get("status") == "diverged":
+        return configs.DIVERGED, None
+    return None
+
+
+def _go_on(run: Run, done: int) -> float:
+    """Drop what was written after step `done`; returns the seconds trained up to there."""
+    before = run.rewind(done)
+    directory.record_environment(run)
+    if done:
+        console.say(f"resuming at step {done:,} from", run.folder)
+    return before
+
+
+class _Training:
+    """One run's training, and what is done on the way."""
+
+    def __init__(
+        self, job: Job, asked: Request, run: Run, write: "_Writer | None", seconds: Callable[[], float]
+    ) -> None:
+        self.job, self.asked, self.run, self.write, self.seconds = job, asked, run, write, seconds
+        self.keys: Keys = keys(asked.config.seed)
+
+    def fit(self, state: TrainState, checkpoints: Checkpoints, mesh: Mesh | None, until: int | None) -> Outcome:
+        config, job = self.asked.config, self.job
+        goal = config.steps if until is None else min(until, config.steps)
+        evaluates = any(measure.headline is not None for measure in job.measures) and job.data.held_out is not None
+        with console.report(config.steps, int(np.max(jax.device_get(state.step)))) as report:
+            return fit(
+                job.step,
+                state,
+                job.batches(config.seed),
+                steps=goal,
+                key=self.keys.data,
+                numbers=job.numbers(config),
+                checkpoints=checkpoints,
+                checkpoint_every=config.checkpoint_every,
+                log=None if self.write is None else self.log,
+                log_every=config.log_every,
+                evaluate=self.evaluate,
+                evaluate_every=config.evaluate_every if evaluates else 0,
+                draw=self.draw,
+                draw_every=config.draw_every,
+                report=None if self.write is None else report,
+                mesh=mesh,
+                shard_parameters=config.shard_parameters,
+            )
+
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
+        assert self.write is not None
+        self.write(step, self.seconds(), values)
+
+    def evaluate(self, state: TrainState) -> Mapping[str, float]:
+        state = parallel.local(state)  # whole and on one device, where evaluation and sampling are
+        return {} if self.write is None else self.job.evaluate(state, self.keys.evaluation)
+
+    def draw(self, state: TrainState, step: int) -> None:
+        state = parallel.local(state)
+        if self.write is not None:
+            draw_samples(self.job, state, self.keys, self.run.samples / f"step_{step:06d}.png")
+
+
+def draw_samples(job: Job, state: TrainState, own: Keys, path: Path) -> None:
+    """A picture of samples, where the model has any."""
+    if (sampler := job.sampler()) is not None:
+        sampler.show(sampler.sample(job.trained(state), own.samples, sampler.count), path)
+
+
+def _conclude(training: _Training, outcome: Outcome, until: int | None) -> Result:
+    config, run = training.asked.config, training.run
+    seconds = training.seconds()
+    if outcome.status != "finished":
+        return _unfinished(outcome, run), None
+    if until is not None and until < config.steps:
+        return configs.PAUSED, None
+    figures = conclude(training.job, run, training.asked, parallel.local(outcome.state), seconds)
+    console.show_result(run, figures, seconds=seconds)
+    return configs.FINISHED, figures
+
+
+def conclude(job: Job, run: Run, asked: Request, state: TrainState, seconds: float) -> list[Figure]:
+    """Figures, pictures, curves and `result.json` of a run whose training has ended; returns the figures."""
+    own = keys(asked.config.seed)
+    figures = job.figures(state, own.figures)
+    job.draw(state, own.samples, run.samples, job.test(own.figures))
+    name = asked.experiment.name.rsplit(".", 1)[-1]
+    plots.curves(run.history(), run.curves, title=f"{name}, {asked.variant}, seed {asked.config.seed}")
+    run.finish(figures, seconds)
+    return figures
+
+
+def _mesh(job: Job, config: Any) -> Mesh | None:
+    """All devices, where there are several accelerators or hosts, or parameters are to be cut; else `fit` chooses."""
+    several = jax.device_count() > 1 and (jax.default_backend() != "cpu" or config.shard_parameters)
+    if not (several or jax.process_count() > 1):
+        return None
+    if job.batches(config.seed).batch_size % jax.device_count():
+        raise ValueError(f"--batch-size {config.batch_size} must be a multiple of the {jax.device_count()} devices")
+    return parallel.data_mesh()
+
+
+_STATUS = {"finished": configs.FINISHED, "diverged": configs.DIVERGED, "interrupted": configs.INTERRUPTED}
+
+
+def diverged_message(step: int) -> str:
+    """What is said of a run that diverged."""
+    return f"diverged at step {step:,}: a loss or gradient is not finite, or too large"
+
+
+def _unfinished(outcome: Outcome, run: Run) -> int:
+    """Say how the run stopped; returns the exit status."""
+    kept = (
+        "no checkpoint was saved yet"
+        if outcome.checkpoint is None
+        else f"the last good checkpoint is {outcome.checkpoint}"
+    )
+    if outcome.status == "diverged":
+        message = diverged_message(outcome.step)
+        run.stop("diverged", outcome.step, message)
+        console.say(f"{message}; {kept}")
+    else:
+        console.say(f"interrupted and saved at step {outcome.step:,}; the same command goes on: {kept}")
+    return _STATUS[outcome.status]
+
+
+class _CannotWrite(OSError):
+    """Ends a run; the message says what could not be written and what is safe."""
+
+
+def _told(error: OSError, run: Run) -> str:
+    steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
+    kept = f"{run.checkpoints / str(max(steps))} is complete" if steps else "there is no checkpoint yet"
+    told = str(error) if str(run.folder) in str(error) else f"{error}, in {run.folder}"
+    return f"{told}; {kept}. The same command goes on from there once this is mended"
+
+
+class _Writer:
+    """Metrics to `metrics.jsonl`, and to TensorBoard where asked."""
+
+    def __init__(self, run: Run, tensorboard: bool) -> None:
+        self._run, self._board = run, None
+        if tensorboard:
+            try:
+                board = importlib.import_module("tensorboardX")
+            except ImportError as error:
+                raise ImportError("--tensorboard needs an extra: pip install 'gen_models[tensorboard]'") from error
+            self._board = board.SummaryWriter(str(run.folder / "tensorboard"))
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def __call__(self, step: int, seconds: float, values: Mapping[str, Any]) -> None:
+        values = {name: float(np.mean(value)) for name, value in values.items()}
+        self._run.log(step, seconds, values)
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
