@@ -8,11 +8,14 @@ name; a lone loss is one player that owns the whole tree.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from gen_models.errors import unknown
 
 Array = jax.Array
 Key: TypeAlias = Any  # a typed key, `jax.random.key(seed)`
@@ -25,20 +28,55 @@ Optimizer: TypeAlias = optax.GradientTransformation
 Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
 
-class Model(NamedTuple):
-    """A model as pure functions; `None` where its family has no such operation.
+class AbsentOperation(ValueError):
+    """A model was asked for an operation that its family lacks."""
+
+
+@dataclass(frozen=True)
+class _Absent:
+    """Stands where a family has no operation, and says so when it is called."""
+
+    name: str = ""
+    present: tuple[str, ...] = ()
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        raise AbsentOperation(f"this model has no operation {self.name!r}: it has {', '.join(self.present)}")
+
+
+_ABSENT = _Absent()
+
+
+@dataclass(frozen=True, eq=False)  # equal to itself alone, so that it is a key of caches
+class Model:
+    """A model as pure functions. An operation that its family lacks raises `AbsentOperation` when it is called.
 
     A loss is `loss(params, stats, batch, key, *, step, train=True) -> (scalar, (stats, metrics))`: a mean over the
     batch, in nats per example where it is a likelihood. A mapping of losses makes players, updated in its order.
     """
 
-    init: Callable[[Key, Batch], tuple[Params, Stats]]
+    init: Callable[[Key, Batch], tuple[Params, Stats]]  # of the first batch's values, where it reads them
     loss: Loss | Mapping[str, Loss]
-    apply: Callable[..., Any] | None = None  # (params, stats, x, ...) -> logits, noise, velocity, ...
-    sample: Callable[..., Array] | None = None  # (params, stats, key, n, **condition) -> x
-    log_prob: Callable[..., Array] | None = None  # (params, stats, x, key) -> [B] nats; its docstring: exact or bound
-    encode: Callable[..., Any] | None = None  # (params, stats, x, key) -> z
-    decode: Callable[..., Any] | None = None  # (params, stats, z) -> x, or the parameters of its distribution
+    apply: Callable[..., Any] = _ABSENT  # (params, stats, x, ...) -> logits, noise, velocity, ...
+    sample: Callable[..., Array] = _ABSENT  # (params, stats, key, n, **condition) -> x
+    log_prob: Callable[..., Array] = _ABSENT  # (params, stats, x, key) -> [B] nats; its docstring: exact or bound
+    encode: Callable[..., Any] = _ABSENT  # (params, stats, x, key) -> z
+    decode: Callable[..., Any] = _ABSENT  # (params, stats, z) -> x, or the parameters of its distribution
+
+    def __post_init__(self) -> None:
+        present = tuple(field.name for field in fields(self) if not isinstance(getattr(self, field.name), _Absent))
+        for name in {field.name for field in fields(self)} - set(present):
+            object.__setattr__(self, name, _Absent(name, present))  # also of a model that `dataclasses.replace` changed
+
+    def has(self, operation: str) -> bool:
+        """Whether the model's family has this operation: `model.has("sample")`.
+
+        Raises:
+          ValueError: no model has an operation of this name.
+        """
+        operations = [field.name for field in fields(self)]
+        if operation not in operations:
+            raise unknown("operation of a model", operation, operations)
+        return not isinstance(getattr(self, operation), _Absent)
 
 
 class TrainState(NamedTuple):
@@ -61,7 +99,9 @@ def init_state(
       model: what to train.
       tx: an optax transformation, or one a player where the loss is a mapping.
       key: a typed key, `jax.random.key(seed)`.
-      batch: one batch, for its shapes and dtypes.
+      batch: the first batch of training, transformed as the step gets it. `model.init` sees its values, so that scales
+        may be set from data (ActNorm; Salimans & Kingma, weight normalisation, 2016, section 3). A model that reads its
+        shapes and dtypes alone may get zeros.
       ema: keep an exponential moving average of the parameters, which starts as a copy of them.
 
     Raises:

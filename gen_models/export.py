@@ -12,7 +12,6 @@ bfloat16 unless told otherwise.
 """
 
 import importlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from jax import export as jax_export
 
 from gen_models.core import Model, Params, Stats, TrainState
 from gen_models.errors import unknown
+from gen_models.files import write_bytes
 from gen_models.nn.devices import plain
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")  # what JAX can compile for, from any of them
@@ -55,8 +55,8 @@ def export_sampler(
       ImportError: flatbuffers is missing.
     """
     check(platforms, count)
-    if model.sample is None:
-        raise ValueError("the model has no samples: its `sample` is None")
+    if not model.has("sample"):
+        raise ValueError("the model has no samples: its family lacks the operation `sample`")
     draw = model.sample
 
     def sample(seed, rows=None):
@@ -121,10 +121,4 @@ def trained_parameters(state: TrainState, member: int | None = None) -> tuple[Pa
 
 def write(path: str | Path, program: bytes) -> None:
     """Write a program's file whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(program)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_bytes(path, program)

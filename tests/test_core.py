@@ -1,5 +1,7 @@
 """`make_train_step` against the updates written out by hand, for one player and for two."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from gen_models.core import Model, init_state, make_train_step
+from gen_models.core import AbsentOperation, Model, init_state, make_train_step
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 BATCH = {"x": X, "y": (X @ np.array([1.0, -2.0, 0.5]) + 0.3).astype(np.float32)}
@@ -271,3 +273,35 @@ def test_impossible_parts_are_refused():
         make_train_step(REGRESSION.loss, optax.sgd(0.1), accumulate=0)
     with pytest.raises(ValueError, match="accumulate=3 does not divide the batch of 8"):
         _run(REGRESSION, optax.sgd(0.1), 1, accumulate=3)
+
+
+def test_a_model_is_equal_to_itself_alone_and_names_the_operations_that_it_lacks():
+    model, twin = (Model(_init, _regression, apply=len) for _ in range(2))
+    assert {model: 1}[model] == 1 and model == model and model != twin
+    with pytest.raises(AbsentOperation, match=r"no operation 'sample': it has init, loss, apply$"):
+        model.sample({}, {}, jax.random.key(0), 4)
+    more = dataclasses.replace(model, sample=max)
+    assert more.has("sample") and more.has("apply") and not more.has("encode") and not model.has("sample")
+    with pytest.raises(ValueError, match=r"no operation 'encode': it has init, loss, apply, sample$"):
+        more.encode({}, {}, X)
+    with pytest.raises(ValueError, match="unknown operation of a model 'samples': did you mean 'sample'"):
+        model.has("samples")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.apply = max
+
+
+def test_initialisation_sees_the_values_of_the_first_batch():
+    """A scale and a shift that make the first batch normalised (Kingma & Dhariwal, Glow, 2018, section 3.1)."""
+
+    def init(key, batch):
+        return {"shift": batch["x"].mean(0), "scale": batch["x"].std(0)}, {}
+
+    def loss(params, stats, batch, key, *, step, train=True):
+        z = (batch["x"] - params["shift"]) / params["scale"]
+        return 0.5 * (z**2).mean(), (stats, {"mean": z.mean(0), "deviation": z.std(0)})
+
+    tx = optax.sgd(0.1)
+    state = jax.jit(lambda batch: init_state(Model(init, loss), tx, jax.random.key(0), batch))(BATCH)
+    _, metrics = make_train_step(loss, tx)(state, BATCH)
+    np.testing.assert_allclose(metrics["mean"], 0, atol=1e-6)
+    np.testing.assert_allclose(metrics["deviation"], 1, rtol=1e-5)

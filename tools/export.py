@@ -41,7 +41,7 @@ def main() -> None:
     from gen_models.run.job import load_run
 
     run, _, job, state = load_run(arguments.run, data_dir=arguments.data_dir)
-    if job.model.sample is None:
+    if not job.model.has("sample"):
         raise ValueError(f"{run.folder} is a run of {run.config()['experiment']}, whose model has no samples")
     params, stats = export.trained_parameters(state, arguments.member)
     data = export.export_sampler(job.model, params, stats, platforms=platforms, count=arguments.count)

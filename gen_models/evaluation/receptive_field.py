@@ -63,7 +63,7 @@ def measure_each(
     shape = tuple(shape)
     for pixel in pixels:
         _check(shape, pixel)
-    if min(draws, images, len(pixels)) < 1 or model.apply is None:
+    if min(draws, images, len(pixels)) < 1 or not model.has("apply"):
         raise ValueError(
             f"draws and images must be 1 or more, the model have `apply`, and pixels be named, got {draws=}, "
             f"{images=}, {pixels=}"

@@ -84,7 +84,6 @@ def initial_params(built: Model, shape) -> Any:
 
 def sampler(built: Model, params: Any, method: str, pixels: int = 1) -> Contender:
     """A call draws `DRAWN` images, compiled when the contender is made, anew whatever was kept of earlier processes."""
-    assert built.sample is not None
     program = jax.jit(lambda params, key: built.sample(params, {}, key, DRAWN, method=method))
     key, calls = jax.random.key(0), 0
     lowered = program.lower(params, key)
@@ -131,7 +130,7 @@ def without_masks(built: Model, module: Any) -> Model:
 
         return call
 
-    assert callable(built.loss) and built.apply is not None
+    assert callable(built.loss)
     return Model(inside(built.init), inside(built.loss), apply=inside(built.apply))
 
 

@@ -29,6 +29,7 @@ Bengio, 2010, eq. 12, which assumes a slope of 1 at 0: that of tanh, while the s
 Differs from He et al. (2016): the first convolution is 3x3 for all sizes of images, without pooling behind it.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, NamedTuple
@@ -148,7 +149,7 @@ def residual_cnn(
         _, found = network.apply(variables, x, 0.0, train=False, mutable=["intermediates"])
         return {name: units for name, (units,) in sorted(found["intermediates"].items())}
 
-    return model._replace(encode=encode)
+    return dataclasses.replace(model, encode=encode)
 
 
 class _Network(nn.Module):
