@@ -67,9 +67,9 @@ def build(config: Config) -> "Job":
     from gen_models import plots
     from gen_models.core import init_state, make_train_step
     from gen_models.data import in_memory
-    from gen_models.data.synthetic import gaussian_grid
+    from gen_models.data.synthetic import gaussian_grid, grid_centres
     from gen_models.errors import unknown
-    from gen_models.evaluation.modes import grid_centres, mode_statistics
+    from gen_models.evaluation.modes import mode_statistics
     from gen_models.models.adversarial.gan import gan
     from gen_models.optimizers import adam
     from gen_models.run.job import Job

@@ -217,13 +217,13 @@ def test_npz_of_jpegs_that_share_a_header(tmp_path):
     ("arrays", "message"),
     [
         ({"x": np.zeros(3)}, "name them image and label"),
-        ({"x": np.zeros((3, 4, 4))}, "uint8, got float64"),
-        ({"x": np.full((30, 4, 4), np.nan)}, "not finite"),
-        ({"x": np.zeros((3, 3, 32, 32), np.uint8)}, "NHWC"),
-        ({"x": np.zeros((3, 4), np.uint8)}, r"\[N, H, W, C\]"),
-        ({"x": np.zeros((3, 4, 4), np.uint8), "y": np.zeros(3)}, "labels must be integers"),
-        ({"x": np.zeros((30, 4, 4), np.uint8), "y": np.full(30, -1)}, "labels must be 0 to"),
-        ({"x": np.array([object()] * 3)}, "save plain arrays"),
+        ({"image": np.zeros((3, 4, 4))}, "uint8, got float64"),
+        ({"image": np.full((30, 4, 4), np.nan)}, "not finite"),
+        ({"image": np.zeros((3, 3, 32, 32), np.uint8)}, "NHWC"),
+        ({"image": np.zeros((3, 4), np.uint8)}, r"\[N, H, W, C\]"),
+        ({"image": np.zeros((3, 4, 4), np.uint8), "label": np.zeros(3)}, "labels must be integers"),
+        ({"image": np.zeros((30, 4, 4), np.uint8), "label": np.full(30, -1)}, "labels must be 0 to"),
+        ({"image": np.array([object()] * 3)}, "save plain arrays"),
     ],
 )
 def test_npz_refused(tmp_path, arrays, message):
@@ -342,7 +342,7 @@ def test_cache_is_keyed_whole_and_optional(tmp_path):
     for path in (tmp_path / FOLDER).iterdir():
         path.write_bytes(path.read_bytes()[:-8])
     np.testing.assert_array_equal(cached(tmp_path, "x", "a", make)["y"], np.arange(3))
-    assert len(calls) == 3 and not list((tmp_path / FOLDER).glob("*.part"))
+    assert len(calls) == 3 and not list((tmp_path / FOLDER).glob(".*"))
     (tmp_path / "file").write_text("")  # a place where no folder can be made
     assert cached(tmp_path / "file", "x", "a", make)["x"].shape == (3, 4)
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_models.evaluation.modes import grid_centres, mode_statistics
+from gen_models.data.synthetic import grid_centres
+from gen_models.evaluation.modes import mode_statistics
 
 CENTRES = grid_centres()
 

@@ -2,12 +2,12 @@
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+
+from gen_models.files import whole_file
 
 FOLDER = ".gen_models_cache"
 _KEYS = ("x", "y")
@@ -32,7 +32,8 @@ def cached(
     with contextlib.suppress(OSError):
         (root / FOLDER).mkdir(exist_ok=True)
         for key, path in paths.items():
-            _write(path, arrays[key])
+            with whole_file(path) as file:
+                np.save(file, arrays[key], allow_pickle=False)
     return arrays
 
 
@@ -40,14 +41,3 @@ def file_stamp(path: Path) -> tuple[str, int, int]:
     """What tells two states of a file apart without reading it."""
     status = path.stat()
     return str(path.name), status.st_size, status.st_mtime_ns
-
-
-def _write(path: Path, values: np.ndarray) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, values, allow_pickle=False)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -36,7 +36,7 @@ class Splits:
     examples_per_row: int = 1  # a batch of `size` rows takes size * examples_per_row examples
     examples: str = "examples"  # what tables call them: "images", "sequences"
     how: str = ""  # what `evaluation` makes of them, in words: "binarised (dynamic)"
-    redraws: bool = False  # whether the noise of `evaluation` at the end is drawn by the run's seed, or is always the same
+    redraws: bool = False  # whether the run's seed draws the noise of `evaluation` at the end, or it is always the same
 
     def __post_init__(self) -> None:
         if self.examples_per_row < 1:
@@ -81,12 +81,16 @@ class Splits:
         Raises:
           ValueError: lengths or shapes disagree, floats are not finite, or `examples_per_row` is below 1.
         """
-        parts = [of_arrays(train, name, "train", num_classes)]
-        for arrays, split in ((held_out, "validation"), (test, "test")):
-            part = None if arrays is None else of_arrays(arrays, name, split, num_classes)
-            parts.append(parts[0] if arrays is train else part)
-        own, held, tested = parts
-        return cls(own, tested if held_out is None else held, tested, transform, evaluation, examples_per_row)
+        own = of_arrays(train, name, "train", num_classes)
+
+        def part(arrays: Arrays | None, split: str) -> Dataset | None:
+            if arrays is None or arrays is train:
+                return None if arrays is None else own
+            return of_arrays(arrays, name, split, num_classes)
+
+        tested = part(test, "test")
+        held = tested if held_out is None else part(held_out, "validation")
+        return cls(own, held, tested, transform, evaluation, examples_per_row)
 
     @property
     def shape(self) -> tuple[int, ...]:

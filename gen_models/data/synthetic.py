@@ -2,10 +2,21 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
-from gen_models.evaluation.modes import grid_centres
+
+def grid_centres(side: int = 5, spacing: float = 2.0) -> Float[Array, "modes 2"]:
+    """Centres of a square grid of `side` x `side` modes around the origin; by default {-4, -2, 0, 2, 4}^2.
+
+    Raises:
+      ValueError: `side` or `spacing` is not positive.
+    """
+    if side < 1 or not spacing > 0:
+        raise ValueError(f"side and spacing must be positive, got {side=}, {spacing=}")
+    line = (jnp.arange(side) - (side - 1) / 2) * spacing
+    return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def gaussian_grid(

@@ -23,18 +23,6 @@ class ModeStatistics(NamedTuple):
     reverse_kl: Float[Array, ""]  # nats; 0 at best, log(modes) with one mode only, NaN without a high-quality sample
 
 
-def grid_centres(side: int = 5, spacing: float = 2.0) -> Float[Array, "modes 2"]:
-    """Centres of a square grid of `side` x `side` modes around the origin; by default {-4, -2, 0, 2, 4}^2.
-
-    Raises:
-      ValueError: `side` or `spacing` is not positive.
-    """
-    if side < 1 or not spacing > 0:
-        raise ValueError(f"side and spacing must be positive, got {side=}, {spacing=}")
-    line = (jnp.arange(side) - (side - 1) / 2) * spacing
-    return jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
 def mode_statistics(
     samples: Float[Array, "n d"],
     centres: Float[Array, "modes d"],
