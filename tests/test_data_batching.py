@@ -100,6 +100,39 @@ def test_streamed_position_is_the_step():
     chex.assert_trees_all_equal(resumed.rows(9, 5), jax.tree.map(lambda x: x[9:14], unbroken))
 
 
+def test_a_part_of_each_batch_is_its_slice():
+    """What two hosts take of each batch makes the whole, whether rows are positions or examples."""
+    for b in (in_memory(DIGITS, 32, seed=3), streamed(on_disk(DIGITS), 32, seed=3)):
+        whole = b.rows(7, 5)  # over the end of an epoch
+        for part in (slice(0, 16), slice(16, 32)):
+            for own in (b.rows(7, 5, part), b.rows(7, 5, part=part)):
+                chex.assert_trees_all_equal(own, jax.tree.map(lambda x, part=part: x[:, part], whole))
+        assert b.streamed == (b.data == ())
+        with pytest.raises(ValueError, match="takes nothing of a batch of 32"):
+            b.rows(0, 1, slice(32, 64))
+
+
+def test_only_the_part_is_read_from_disk():
+    class Counting(ArraySource):
+        def __init__(self, arrays):
+            super().__init__(arrays)
+            self.read = []
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return super().__getitem__(index)
+
+    source = Counting(DIGITS.arrays)
+    data = Dataset("digits", "test", None, source, (8, 8, 1), 10, 17, "")
+    order = in_memory(DIGITS, 32).rows(0, 100)
+    b = streamed(data, 32, workers=1, prefetch=1)
+    for step in range(0, 6, 2):  # calls in order are served by one iterator
+        b.rows(step, 2, slice(8, 16))
+    read = len(source.read)
+    assert source.read == order[:, 8:16].ravel()[:read].tolist()
+    assert 6 * 8 <= read <= 6 * 8 + 4 * 8  # what is asked for, and what is read ahead
+
+
 def test_seeking_reads_no_more_than_the_read_ahead():
     class Counting(ArraySource):
         reads = 0

@@ -152,6 +152,40 @@ def test_wrong_dtype_raises_when_traced(name, dtype):
         jax.eval_shape(ALL[name], batch, KEY)
 
 
+def test_what_is_no_image_is_refused_by_its_dtype_and_shape():
+    tokens = {"x": jnp.zeros((4, 7), jnp.int32)}
+    for name, transform in ALL.items():
+        if name != "quantise" and name != "dequantise":
+            with pytest.raises(ValueError, match=r"needs uint8 or float pixels, got int32 \[4, 7\]: it is for images"):
+                transform(tokens, KEY)
+    with pytest.raises(ValueError, match="as batch\\['x'\\], but the batch has only index, y"):
+        t.to_unit({"y": jnp.zeros(3), "index": jnp.zeros(3)})
+    for name, field in (("boxes", jnp.zeros((8, 2, 4))), ("mask", BATCH["x"][..., 0]), ("y", BATCH["x"])):
+        with pytest.raises(ValueError, match=f"random_flip moves x alone, but {name} would stay"):
+            t.random_flip({**BATCH, name: field}, KEY)
+
+
+def test_on_another_field():
+    pair = {**BATCH, "y": BATCH["x"][::-1]}
+    out = t.on("y", t.to_unit)(pair, KEY)
+    chex.assert_trees_all_equal(out["x"], pair["x"])
+    chex.assert_trees_all_equal(out["y"], t.to_unit({"x": pair["y"]})["x"])
+    with pytest.raises(ValueError, match="no 'z' to transform, only index, x, y"):
+        t.on("z", t.to_unit)(pair, KEY)
+
+
+def test_waveforms_and_columns():
+    sound = np.array([[-(2**15), 0, 2**15 - 1]], np.int16)
+    np.testing.assert_array_equal(t.to_waveform({"x": jnp.asarray(sound)})["x"], sound / np.float32(2**15))
+    with pytest.raises(ValueError, match=r"int16 samples of sound, got uint8 \[8, 7, 6, 3\]"):
+        t.to_waveform(BATCH)
+    table = np.array([[1.0, 2.0], [np.nan, 6.0]], np.float32)
+    out = t.standardise([1.0, 4.0], [2.0, 2.0])({"x": jnp.asarray(table)})["x"]
+    np.testing.assert_array_equal(out, [[0, -1], [0, 1]])
+    with pytest.raises(ValueError, match="needs 2 columns of floats, got float32"):
+        t.standardise([1.0, 4.0], [2.0, 2.0])({"x": jnp.zeros((3, 4))})
+
+
 def test_refused():
     with pytest.raises(ValueError, match="float32"):
         t.dequantise({"x": jnp.zeros((1, 2, 2, 1))}, KEY)

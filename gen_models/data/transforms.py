@@ -1,7 +1,8 @@
-"""Random and fixed changes of a batch of images, inside the compiled step.
+"""Random and fixed changes of a batch, inside the compiled step.
 
-A transform is a pure function `(batch, key) -> batch` on `{"x": [B, H, W, C], ...}`; it may run under `jit`, `vmap`
-and `scan`. `compose(*transforms)` makes one of several, each with its own randomness. A wrong dtype raises when traced.
+A transform is a pure function `(batch, key) -> batch` on `{"x": [B, ...], ...}`; it may run under `jit`, `vmap` and
+`scan`. All act on `batch["x"]`; `on("y", transform)` lets one act on another field. `compose(*transforms)` makes one of
+several, each with its own randomness. A dtype or a shape that a transform is not meant for raises when it is traced.
 
 Pixels are uint8, 0 to levels - 1, until `to_unit`, `to_symmetric`, `binarise_*` or `dequantise` makes them float32. The
 number of levels is `batch["levels"]` (256 where it is absent): `gen_models.data.batching` puts the data set's there, so
@@ -33,6 +34,22 @@ def compose(*transforms: Transform) -> Transform:
         return batch
 
     return composed
+
+
+def on(field: str, transform: Transform) -> Transform:
+    """`transform` for `batch[field]` instead of `batch["x"]`, as for both images of a pair: `on("y", to_unit)`.
+
+    Raises:
+      ValueError: when called, the batch has no such field.
+    """
+
+    def transformed(batch: Batch, key) -> Batch:
+        if field not in batch:
+            raise ValueError(f"the batch has no {field!r} to transform, only {', '.join(sorted(batch))}")
+        own = transform({**batch, "x": batch[field]}, key)
+        return {**own, **({"x": batch["x"]} if "x" in batch else {}), field: own["x"]}
+
+    return transformed
 
 
 def to_unit(batch: Batch, key=None) -> Batch:
@@ -84,7 +101,7 @@ def quantise(levels: int) -> Transform:
         image, most = batch["x"], batch.get("levels", 256)
         if image.dtype != jnp.uint8:
             raise ValueError(
-                f"quantise needs uint8 pixels, got {image.dtype}: put it before transforms that make floats"
+                f"quantise needs uint8 pixels, got {_said(image)}: put it before transforms that make floats"
             )
         if levels > most:
             raise ValueError(f"pixels of {most} levels cannot be cut into {levels}")
@@ -97,10 +114,43 @@ def dequantise(batch: Batch, key) -> Batch:
     """Uniform noise within each level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, section 3.1)."""
     image = batch["x"]
     if image.dtype != jnp.uint8:
-        raise ValueError(f"dequantise needs uint8 pixels, got {image.dtype}: put it before transforms that make floats")
+        raise ValueError(
+            f"dequantise needs uint8 pixels, got {_said(image)}: put it before transforms that make floats"
+        )
     noise = jax.random.uniform(key, image.shape)
     value = (image.astype(jnp.float32) + noise) / batch.get("levels", 256)
     return {**batch, "x": jnp.minimum(value, 1.0 - 2.0**-24)}  # 255 + u rounds to 256 for the largest u
+
+
+def to_waveform(batch: Batch, key=None) -> Batch:
+    """Samples of sound, int16, to float32 in [-1, 1): x / 32768."""
+    sound = batch["x"]
+    if sound.dtype != jnp.int16:
+        raise ValueError(f"to_waveform needs int16 samples of sound, got {_said(sound)}: leave it out for other data")
+    return {**batch, "x": sound.astype(jnp.float32) / 2**15}
+
+
+def standardise(mean: Any, deviation: Any) -> Transform:
+    """Columns of a table to mean 0 and deviation 1, and what is missing (NaN) to 0: (x - mean) / deviation.
+
+    `gen_models.data.tables.scale_of` measures both, on the training part alone.
+
+    Args:
+      mean: [F], of each of the columns.
+      deviation: likewise, above 0.
+
+    Raises:
+      ValueError: when called, x is not float, or does not have F columns.
+    """
+    mean, deviation = jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32)
+
+    def transform(batch: Batch, key=None) -> Batch:
+        x = batch["x"]
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != mean.shape:
+            raise ValueError(f"standardise needs {mean.shape[0]} columns of floats, got {_said(x)}")
+        return {**batch, "x": jnp.where(jnp.isnan(x), 0.0, (x - mean) / deviation)}
+
+    return transform
 
 
 def random_flip(batch: Batch, key) -> Batch:
@@ -163,18 +213,33 @@ def _random_window(margin, what):
 
 
 def _image(batch, what) -> Pixels:
-    image = batch["x"]
+    """The images of a transform that moves pixels: nothing else of the batch may lie in the same places."""
+    image = _pixels(batch, what)
     if image.ndim != 4:
-        raise ValueError(f"{what} needs images [B, H, W, C], got {image.shape}")
-    if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
-        raise ValueError(f"{what} needs uint8 or float pixels, got {image.dtype}")
+        raise ValueError(f"{what} needs images [B, H, W, C], got {_said(image)}: leave it out for other data")
+    placed = [name for name in batch if name in ("boxes", "mask") or (name == "y" and batch["y"].ndim == 4)]
+    if placed:
+        raise ValueError(f"{what} moves x alone, but {' and '.join(placed)} would stay where they are: leave it out")
     return image
 
 
-def _unit(batch, what) -> Array:
+def _pixels(batch, what) -> Array:
+    if "x" not in batch:
+        raise ValueError(f"{what} needs images as batch['x'], but the batch has only {', '.join(sorted(batch))}")
     image = batch["x"]
+    if image.dtype != jnp.uint8 and not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(
+            f"{what} needs uint8 or float pixels, got {_said(image)}: it is for images, leave it out for other data"
+        )
+    return image
+
+
+def _said(x) -> str:
+    return f"{x.dtype} {list(x.shape)}"
+
+
+def _unit(batch, what) -> Array:
+    image = _pixels(batch, what)
     if image.dtype == jnp.uint8:
         return image.astype(jnp.float32) / (batch.get("levels", 256) - 1)
-    if jnp.issubdtype(image.dtype, jnp.floating):
-        return image.astype(jnp.float32)
-    raise ValueError(f"{what} needs uint8 or float pixels, got {image.dtype}")
+    return image.astype(jnp.float32)
