@@ -9,6 +9,7 @@ name; a lone loss is one player that owns the whole tree.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -23,7 +24,7 @@ Params: TypeAlias = Any  # nested dicts of arrays
 Stats: TypeAlias = Any
 Batch: TypeAlias = Any
 Metrics = dict[str, Array]
-Loss = Callable[..., tuple[Array, tuple[Stats, Metrics]]]
+Loss = Callable[..., tuple[Array, tuple[Any, ...]]]  # (value, (stats, metrics)), or (value, (stats, metrics, carry))
 Optimizer: TypeAlias = optax.GradientTransformation
 Step = Callable[["TrainState", Batch], tuple["TrainState", Metrics]]
 
@@ -52,6 +53,11 @@ class Model:
 
     A loss is `loss(params, stats, batch, key, *, step, train=True) -> (scalar, (stats, metrics))`: a mean over the
     batch, in nats per example where it is a likelihood. A mapping of losses makes players, updated in its order.
+
+    Where a model keeps a state for each example between steps (truncated backpropagation through time: Williams &
+    Peng, 1990), `init_carry` gives it at a sequence's start, a leading axis B on every leaf; its loss takes `carry=` as
+    well, the state in which the step before left the same place of the batch, and returns `(scalar, (stats, metrics,
+    carry))`.
     """
 
     init: Callable[[Key, Batch], tuple[Params, Stats]]  # of the first batch's values, where it reads them
@@ -61,6 +67,7 @@ class Model:
     log_prob: Callable[..., Array] = _ABSENT  # (params, stats, x, key) -> [B] nats; its docstring: exact or bound
     encode: Callable[..., Any] = _ABSENT  # (params, stats, x, key) -> z
     decode: Callable[..., Any] = _ABSENT  # (params, stats, z) -> x, or the parameters of its distribution
+    init_carry: Callable[[Params, Batch], Any] = _ABSENT  # (params, batch) -> carry, [B, ...] on every leaf
 
     def __post_init__(self) -> None:
         present = tuple(field.name for field in fields(self) if not isinstance(getattr(self, field.name), _Absent))
@@ -85,9 +92,10 @@ class TrainState(NamedTuple):
     step: Array  # [] int32, updates done
     key: Key  # the run's key: never replaced; a step's key is fold_in(key, step)
     params: Params  # several players: {"generator": ..., "discriminator": ...}
-    stats: Stats  # what changes without a gradient: batch-norm averages, codebooks, carried RNN states
+    stats: Stats  # what changes without a gradient and belongs to no example: batch-norm averages, codebooks
     opt_state: dict[str, optax.OptState]  # one entry a player
     ema: Params | None  # a copy of params, never an alias of them: donated buffers must not be shared
+    carry: Any | None = None  # what is kept for each place of the batch between steps: [B, ...] on every leaf
 
 
 def init_state(
@@ -101,18 +109,22 @@ def init_state(
       key: a typed key, `jax.random.key(seed)`.
       batch: the first batch of training, transformed as the step gets it. `model.init` sees its values, so that scales
         may be set from data (ActNorm; Salimans & Kingma, weight normalisation, 2016, section 3). A model that reads its
-        shapes and dtypes alone may get zeros.
+        shapes and dtypes alone may get zeros; one that has a carry needs the batch's size as well.
       ema: keep an exponential moving average of the parameters, which starts as a copy of them.
 
     Raises:
-      ValueError: the losses and the transformations name different players, or a player owns no parameters.
+      ValueError: the losses and the transformations name different players, a player owns no parameters, or a model of
+        several players has a carry.
     """
     players = _players(model.loss, tx)
+    if model.has("init_carry"):
+        _check_alone(dict.fromkeys(players, 1))
     init_key, run_key = jax.random.split(key)
     params, stats = model.init(init_key, batch)
     for name in players:
         if name != _ALL and name not in params:
             raise ValueError(f"player {name!r} owns no parameters: the model's parameters are {sorted(params)}")
+    carry = model.init_carry(params, batch) if model.has("init_carry") else None
     return TrainState(
         step=jnp.zeros([], jnp.int32),
         key=run_key,
@@ -120,6 +132,7 @@ def init_state(
         stats=stats,
         opt_state={name: player_tx.init(_own(params, name)) for name, (_, player_tx) in players.items()},
         ema=jax.tree.map(jnp.copy, params) if ema else None,
+        carry=jax.tree.map(jnp.copy, carry),  # two of its leaves, or one and a parameter, may be one array
     )
 
 
@@ -129,6 +142,8 @@ def make_train_step(
     *,
     ema_decay: float | Array = 0.0,
     accumulate: int = 1,
+    repeats: Mapping[str, int] | None = None,
+    init_carry: Callable[[Params, Batch], Any] | None = None,
     axis_name: str | None = None,
 ) -> Step:
     """One update of every player, in the loss mapping's order, each seeing the players before it already updated.
@@ -139,49 +154,56 @@ def make_train_step(
       ema_decay: weight of the past in `state.ema`, where the state has one; may be traced.
       accumulate: number of equal parts into which the batch is cut; each player's gradient is the mean over them, so
         that a batch that does not fit in memory trains as a whole. Batch norm's statistics are those of a part.
+      repeats: how many updates a player takes in a step, where it is more than one: `{"critic": 5}` (Arjovsky et al.,
+        WGAN, 2017, algorithm 1). With R the largest of them, part i of the batch has its examples i, i + R, i + 2R and
+        so on; the r updates of a player are on the parts 0 to r - 1, and a player that is not named takes one, on part
+        0. So each update sees B / R examples, and the same ones however the batch is cut over devices. Metrics are
+        means over a player's updates, which all see the same `step`; its transformation counts each of them.
+      init_carry: a model's `init_carry`, of which every model may give its own: where the model has no carry it
+        changes nothing. Where the batch has "start", bool [B], and it is true, an example begins a sequence: its carry
+        is the initial one again. Gradients flow into an initial carry, but never into the step before.
       axis_name: average gradients, stats and metrics over this axis of a surrounding `pmap`, `vmap` or
-        `shard_map(check_vma=False)`, each member of which draws its own randomness.
+        `shard_map(check_vma=False)`, each member of which draws its own randomness and keeps the carry of its examples.
 
     Returns:
       A pure `(state, batch) -> (state, metrics)`. Metrics are scalars: each player's own, and its `loss` and
       `grad_norm`, all behind `player/` where there are several.
 
     Raises:
-      ValueError: the players differ, `accumulate` is below 1, or (when traced) it does not divide the batch.
+      ValueError: the players differ, `accumulate` or one of `repeats` is below 1, `repeats` names no player, a carry
+        comes together with several players or repeats, or (when traced) the batch cannot be cut into these parts, or
+        the state was made by a model with another `init_carry`.
     """
     players = _players(loss, tx)
     if accumulate < 1:
         raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
-
-    def mean(tree):
-        return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+    counts = _counts(players, repeats)
+    init_carry = None if isinstance(init_carry, _Absent) else init_carry
+    if init_carry is not None:
+        _check_alone(counts)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        _check_carry(state.carry, init_carry, batch)
         key = jax.random.fold_in(state.key, state.step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        params, stats = state.params, state.stats
+        params, stats, carry = state.params, state.stats, state.carry
         opt_state: dict[str, optax.OptState] = {}
         metrics: Metrics = {}
         for index, (name, (player_loss, player_tx)) in enumerate(players.items()):
-
-            def objective(own, stats, batch, key, params=params, name=name, player_loss=player_loss):
-                value, (stats, out) = player_loss(_with_own(params, name, own), stats, batch, key, step=state.step)
-                return value, (stats, {"loss": value} | out)
-
-            own = _own(params, name)
+            objective = _objective(player_loss, params, name, init_carry, state.step)
+            update = partial(_update, objective, player_tx, accumulate, axis_name)
+            before = _Player(_own(params, name), stats, carry, state.opt_state[name])
             player_key = jax.random.fold_in(key, index)
-            grads, stats, out = _gradient(objective, own, stats, batch, player_key, accumulate)
-            grads, stats, out = mean((grads, stats, out))
-            updates, opt_state[name] = player_tx.update(grads, state.opt_state[name], own)
-            params = _with_own(params, name, optax.apply_updates(own, updates))
+            after, out = _repeated(update, before, batch, player_key, counts[name], max(counts.values()))
+            params, stats, carry = _with_own(params, name, after.own), after.stats, after.carry
+            opt_state[name] = after.opt_state
             prefix = "" if name == _ALL else f"{name}/"
             metrics |= {f"{prefix}{k}": v for k, v in out.items()}
-            metrics[f"{prefix}grad_norm"] = optax.tree.norm(grads)
         ema = state.ema
         if ema is not None:
             ema = jax.tree.map(lambda new, old: old * ema_decay + new * (1 - ema_decay), params, ema)
-        return TrainState(state.step + 1, state.key, params, stats, opt_state, ema), metrics
+        return TrainState(state.step + 1, state.key, params, stats, opt_state, ema, carry), metrics
 
     return train_step
 
@@ -189,26 +211,121 @@ def make_train_step(
 _ALL = "all"  # the one player of a model whose loss is a single function
 
 
-def _gradient(objective, own, stats, batch, key, parts):
-    """Gradient, stats and metrics of one player, the batch taken whole or part by part."""
+class _Player(NamedTuple):
+    """What an update of one player changes."""
+
+    own: Params
+    stats: Stats
+    carry: Any | None
+    opt_state: optax.OptState
+
+
+def _objective(loss, params, name, init_carry, step):
+    """A player's loss as a function of its own parameters: `(value, (stats, carry, metrics))`."""
+
+    def objective(own, stats, carry, batch, key):
+        whole = _with_own(params, name, own)
+        if init_carry is None:
+            value, (stats, out) = loss(whole, stats, batch, key, step=step)
+        else:
+            carry = _restarted(carry, init_carry, whole, batch)
+            value, (stats, out, carry) = loss(whole, stats, batch, key, step=step, carry=carry)
+        return value, (stats, carry, {"loss": value} | out)
+
+    return objective
+
+
+def _repeated(update, player, batch, key, count, most):
+    """`count` updates of one player, each on a part of its own of the `most` into which the batch is cut."""
+    if most == 1:
+        return update(player, batch, key)
+    size = _size(batch)
+    if size % most:
+        raise ValueError(f"repeats cuts the batch into {most} parts, which do not divide its {size} examples")
+    # Part i has the examples i, i + most, and so on. Devices hold equal runs of the batch, and each can cut its own run
+    # into these very parts; parts that were runs themselves would lie on some of the devices.
+    parts = jax.tree.map(lambda x: x.reshape(-1, most, *x.shape[1:]).swapaxes(0, 1), batch)
+    if count == 1:
+        return update(player, jax.tree.map(lambda x: x[0], parts), key)
+
+    def body(player, numbered):
+        index, part = numbered
+        return update(player, part, jax.random.fold_in(key, index))
+
+    parts = jax.tree.map(lambda x: x[:count], parts)
+    player, out = jax.lax.scan(body, player, (jnp.arange(count), parts))
+    return player, jax.tree.map(lambda m: m.mean(0), out)
+
+
+def _update(objective, tx, accumulate, axis_name, player, batch, key):
+    """One update of one player: what it changes, and its metrics."""
+    grads, stats, carry, out = _gradient(objective, player.own, player.stats, player.carry, batch, key, accumulate)
+    if axis_name is not None:  # not the carry: each member of the axis keeps that of its own examples
+        grads, stats, out = jax.lax.pmean((grads, stats, out), axis_name)
+    updates, opt_state = tx.update(grads, player.opt_state, player.own)
+    own = optax.apply_updates(player.own, updates)
+    return _Player(own, stats, carry, opt_state), out | {"grad_norm": optax.tree.norm(grads)}
+
+
+def _gradient(objective, own, stats, carry, batch, key, parts):
+    """Gradient, stats, carry and metrics of one player, the batch and the carry taken whole or part by part."""
     value_and_grad = jax.value_and_grad(objective, has_aux=True)
     if parts == 1:
-        (_, (stats, out)), grads = value_and_grad(own, stats, batch, key)
-        return grads, stats, out
-    size = jax.tree.leaves(batch)[0].shape[0]
+        (_, (stats, carry, out)), grads = value_and_grad(own, stats, carry, batch, key)
+        return grads, stats, carry, out
+    size = _size(batch)
     if size % parts:
         raise ValueError(f"accumulate={parts} does not divide the batch of {size} examples")
-    batch = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), batch)
+    batch, carry = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), (batch, carry))
 
-    def body(carry, part):
-        total, stats = carry
-        index, batch = part
-        (_, (stats, out)), grads = value_and_grad(own, stats, batch, jax.random.fold_in(key, index))
-        return (jax.tree.map(jnp.add, total, grads), stats), out
+    def body(so_far, part):
+        total, stats = so_far
+        index, batch, carry = part
+        (_, (stats, carry, out)), grads = value_and_grad(own, stats, carry, batch, jax.random.fold_in(key, index))
+        return (jax.tree.map(jnp.add, total, grads), stats), (carry, out)
 
     zeros = jax.tree.map(jnp.zeros_like, own)
-    (total, stats), out = jax.lax.scan(body, (zeros, stats), (jnp.arange(parts), batch))
-    return jax.tree.map(lambda g: g / parts, total), stats, jax.tree.map(lambda m: m.mean(0), out)
+    (total, stats), (carry, out) = jax.lax.scan(body, (zeros, stats), (jnp.arange(parts), batch, carry))
+    carry = jax.tree.map(lambda x: x.reshape(size, *x.shape[2:]), carry)
+    return jax.tree.map(lambda g: g / parts, total), stats, carry, jax.tree.map(lambda m: m.mean(0), out)
+
+
+def _restarted(carry, init_carry, params, batch):
+    """The carry that the loss gets: the initial one where a sequence starts, else without a way back to its past."""
+    carry = jax.lax.stop_gradient(carry)
+    if not isinstance(batch, Mapping) or "start" not in batch:
+        return carry
+    start = batch["start"]
+    return jax.tree.map(
+        lambda initial, old: jnp.where(start.reshape(-1, *[1] * (old.ndim - 1)), initial, old),
+        init_carry(params, batch),
+        carry,
+    )
+
+
+def _check_carry(carry, init_carry, batch) -> None:
+    if (carry is None) != (init_carry is None):
+        has, lacks = ("step", "state") if carry is None else ("state", "step")
+        raise ValueError(
+            f"the {has} has a carry and the {lacks} has none: give init_carry=model.init_carry to make_train_step, and "
+            "make the state by init_state of the same model"
+        )
+    if carry is None:
+        return
+    size = _size(batch)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(carry):
+        if leaf.shape[:1] != (size,):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"the carry{where} is {list(leaf.shape)}, but the batch has {size} examples: make the state with a "
+                "batch of the size that it trains with"
+            )
+    if isinstance(batch, Mapping) and "start" in batch and batch["start"].shape != (size,):
+        raise ValueError(f'"start" must be [{size}], one for each example, got {list(batch["start"].shape)}')
+
+
+def _size(batch) -> int:
+    return jax.tree.leaves(batch)[0].shape[0]
 
 
 def _players(loss, tx) -> dict[str, tuple[Loss, Optimizer]]:
@@ -218,6 +335,24 @@ def _players(loss, tx) -> dict[str, tuple[Loss, Optimizer]]:
         named = sorted(tx) if isinstance(tx, Mapping) else "a single transformation"
         raise ValueError(f"the losses name the players {sorted(loss)}, but the optimizers are {named}")
     return {name: (loss[name], tx[name]) for name in loss}
+
+
+def _counts(players, repeats: Mapping[str, int] | None) -> dict[str, int]:
+    """How many updates each player takes in a step."""
+    repeats = repeats or {}
+    for name, count in repeats.items():
+        if name not in players or name == _ALL:
+            named = "a single loss has none" if _ALL in players else f"they are {sorted(players)}"
+            raise ValueError(f"repeats names the player {name!r}, but {named}")
+        if count < 1:
+            raise ValueError(f"repeats must be 1 or more, got {name}: {count}")
+    return {name: repeats.get(name, 1) for name in players}
+
+
+def _check_alone(counts: Mapping[str, int]) -> None:
+    """A carry is one player's, and an update's: several would each have to have their own."""
+    if len(counts) > 1 or max(counts.values()) > 1:
+        raise ValueError(f"a model with a carry has one player, which takes one update a step, got {dict(counts)}")
 
 
 def _own(params, name):

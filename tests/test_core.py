@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,8 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from gen_models.core import AbsentOperation, Model, init_state, make_train_step
+from gen_models.training.checkpoint import Checkpoints
+from gen_models.training.parallel import compile_step
 
 X = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 BATCH = {"x": X, "y": (X @ np.array([1.0, -2.0, 0.5]) + 0.3).astype(np.float32)}
@@ -305,3 +308,106 @@ def test_initialisation_sees_the_values_of_the_first_batch():
     _, metrics = make_train_step(loss, tx)(state, BATCH)
     np.testing.assert_allclose(metrics["mean"], 0, atol=1e-6)
     np.testing.assert_allclose(metrics["deviation"], 1, rtol=1e-5)
+
+
+def _critic(params, stats, batch, key, *, step, train=True):
+    noise = params["actor"]["u"] * jax.random.normal(key, batch["y"].shape)
+    residual = batch["x"] @ params["critic"]["w"] - batch["y"] + noise
+    return (residual**2).mean(), ({"seen": stats["seen"] + batch["y"].mean()}, {"bias": residual.mean()})
+
+
+def _actor(params, stats, batch, key, *, step, train=True):
+    return (batch["x"] @ params["critic"]["w"] - params["actor"]["u"]).var() + params["actor"]["u"] ** 2, (stats, {})
+
+
+def _contest_init(key, batch):
+    return {"critic": {"w": jnp.ones(3)}, "actor": {"u": jnp.float32(0.5)}}, {"seen": jnp.zeros([])}
+
+
+CONTEST = Model(_contest_init, {"critic": _critic, "actor": _actor})
+CONTEST_TX = {"critic": optax.sgd(0.1, momentum=0.9), "actor": optax.sgd(0.05)}
+
+
+def test_a_player_that_repeats_is_a_loop_of_updates_on_parts_of_the_batch():
+    """Four updates of the critic, then one of the actor on the first part; two steps, as momentum goes on."""
+    state = init_state(CONTEST, CONTEST_TX, jax.random.key(0), BATCH)
+    params, stats, opt_state = state.params, state.stats, state.opt_state
+    step = jax.jit(make_train_step(CONTEST.loss, CONTEST_TX, repeats={"critic": 4}))
+    for k in range(2):
+        state, metrics = step(state, BATCH)
+        key, seen = jax.random.fold_in(state.key, k), []
+        for index, (player, loss) in enumerate(CONTEST.loss.items()):
+            for i in range(4 if player == "critic" else 1):
+                part = jax.tree.map(lambda x, i=i: x[i::4], BATCH)
+                own = jax.random.fold_in(key, index)
+                own = jax.random.fold_in(own, i) if player == "critic" else own
+                (value, (stats, out)), grads = jax.value_and_grad(loss, has_aux=True)(params, stats, part, own, step=k)
+                updates, new = CONTEST_TX[player].update(grads[player], opt_state[player])
+                params = {**params, player: optax.apply_updates(params[player], updates)}
+                opt_state = {**opt_state, player: new}
+                seen.append({"loss": value, **out, "grad_norm": optax.tree.norm(grads[player])})
+        critic = jax.tree.map(lambda *values: np.mean(values), *seen[:4])
+        expected = {f"critic/{name}": value for name, value in critic.items()}
+        expected |= {f"actor/{name}": value for name, value in seen[4].items()}
+        chex.assert_trees_all_close(metrics, expected, rtol=1e-5)
+    chex.assert_trees_all_close((state.params, state.stats, state.opt_state), (params, stats, opt_state), rtol=1e-5)
+
+
+def test_repeats_of_one_change_nothing():
+    plain, _ = _run(CONTEST, CONTEST_TX, 2)
+    ones, _ = _run(CONTEST, CONTEST_TX, 2, repeats={"critic": 1})
+    assert _equal(plain.params, ones.params) and _equal(plain.opt_state, ones.opt_state)
+
+
+def test_repeats_keep_one_trace_donate_and_resume_in_the_same_bits(tmp_path):
+    def step(state, batch):
+        return make_train_step(CONTEST.loss, CONTEST_TX, repeats={"critic": 2}, accumulate=2)(state, batch)
+
+    step = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
+
+    def start():
+        return init_state(CONTEST, CONTEST_TX, jax.random.key(0), BATCH)
+
+    first = start()
+    state, _ = step(first, BATCH)
+    assert first.params["critic"]["w"].is_deleted()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+        again = checkpoints.restore(jax.eval_shape(start))
+    (state, _), (again, _) = step(state, BATCH), step(again, BATCH)
+    assert _equal((state.params, state.opt_state, state.stats), (again.params, again.opt_state, again.stats))
+
+
+def test_repeats_see_the_same_examples_however_the_batch_is_cut():
+    """Without noise: eight devices under jit, pmap and shard_map, and parts that are accumulated, are one device."""
+    rng = np.random.default_rng(1)
+    batch = {"x": rng.normal(size=(48, 3)).astype(np.float32), "y": rng.normal(size=48).astype(np.float32)}
+
+    def quiet(params, stats, batch, key, *, step, train=True):
+        residual = batch["x"] @ params["critic"]["w"] - batch["y"] * params["actor"]["u"]
+        return (residual**2).mean(), (stats, {"bias": residual.mean()})
+
+    loss = {"critic": quiet, "actor": quiet}
+    model = Model(_contest_init, loss)
+    state = init_state(model, CONTEST_TX, jax.random.key(0), batch)
+    whole = jax.device_get(jax.jit(make_train_step(loss, CONTEST_TX, repeats={"critic": 3}))(state, batch))
+    for how in ("jit", "pmap", "shard_map"):
+        axis_name = None if how == "jit" else "data"
+        step = make_train_step(loss, CONTEST_TX, repeats={"critic": 3}, axis_name=axis_name)
+        state, metrics = compile_step(step, how)(init_state(model, CONTEST_TX, jax.random.key(0), batch), batch)
+        got = jax.device_get((state.params, state.opt_state, metrics))
+        chex.assert_trees_all_close(got, (whole[0].params, whole[0].opt_state, whole[1]), rtol=1e-4)
+    parted = make_train_step(loss, CONTEST_TX, repeats={"critic": 3}, accumulate=4)
+    state, _ = jax.jit(parted)(init_state(model, CONTEST_TX, jax.random.key(0), batch), batch)
+    chex.assert_trees_all_close(state.params, whole[0].params, rtol=1e-4)
+
+
+def test_impossible_repeats_are_refused():
+    with pytest.raises(ValueError, match=r"repeats names the player 'critik', but they are \['actor', 'critic'\]"):
+        make_train_step(CONTEST.loss, CONTEST_TX, repeats={"critik": 5})
+    with pytest.raises(ValueError, match="repeats names the player 'critic', but a single loss has none"):
+        make_train_step(REGRESSION.loss, optax.sgd(0.1), repeats={"critic": 5})
+    with pytest.raises(ValueError, match="repeats must be 1 or more, got critic: 0"):
+        make_train_step(CONTEST.loss, CONTEST_TX, repeats={"critic": 0})
+    with pytest.raises(ValueError, match="repeats cuts the batch into 5 parts, which do not divide its 8 examples"):
+        _run(CONTEST, CONTEST_TX, 1, repeats={"critic": 5})
