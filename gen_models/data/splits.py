@@ -62,6 +62,8 @@ class Splits:
         transform: Transform | None = None,
         evaluation: Transform | None = None,
         examples_per_row: int = 1,
+        examples: str = "examples",
+        how: str = "",
     ) -> "Splits":
         """Splits of one's own arrays: any fields, shapes and dtypes with a leading axis [N, ...], as {"x": [N, 2]}.
 
@@ -77,6 +79,8 @@ class Splits:
           transform: of training batches.
           evaluation: of what is measured; None: as `transform`.
           examples_per_row: examples in one row of a batch: a packed GAN judges several at once.
+          examples: what tables call them: "points", say.
+          how: what `evaluation` makes of them, in words.
 
         Raises:
           ValueError: lengths or shapes disagree, floats are not finite, or `examples_per_row` is below 1.
@@ -161,6 +165,9 @@ def load_splits(
     evaluation: Transform | None = None,
     validation: int | float | None = None,
     size: int | tuple[int, int] | None = None,
+    examples: str = "examples",
+    how: str = "",
+    redraws: bool = False,
 ) -> Splits:
     """`load` for the three parts: `train_split`, `test`, and `validation` unless `train_split` begins with "train+".
 
@@ -172,6 +179,9 @@ def load_splits(
       evaluation: of what is measured; None: as `transform`.
       validation: as in `load`.
       size: as in `load`.
+      examples: what tables call them, as in `Splits`.
+      how: what `evaluation` makes of them in words, as in `Splits`.
+      redraws: as in `Splits`.
 
     Raises:
       ValueError: `train_split` names the test split, or as `load`.
@@ -182,4 +192,4 @@ def load_splits(
     train = load(name, train_split, data_dir, **options)
     test = load(name, "test", data_dir, **options)
     held_out = test if train_split.startswith("train+") else load(name, "validation", data_dir, **options)
-    return Splits(train, held_out, test, transform, evaluation)
+    return Splits(train, held_out, test, transform, evaluation, examples=examples, how=how, redraws=redraws)

@@ -1,26 +1,33 @@
 """The measures' protocol, and the one weighted mean over a split that they share.
 
-A measure is a frozen dataclass with `figures` and `draw`. Two of its attributes say what it is used for:
+A measure is a frozen dataclass with one or both of
 
-- `headline`: the metric that a search goes by and its better way, such as `("elbo", "maximize")`; a measure with a
-  headline is cheap enough to be taken on the way as well, on the held-out split. None: it is taken at the end alone.
-- `reads_traced`: whether what it measures depends on a config field marked TRACED, such as the dropout of the loss. Then
+    figures(trained, split, key) -> iterable of Figure     what is measured on a split
+    draw(trained, split, key, folder) -> None              pictures, into the folder
+
+and, where they apply, two class attributes:
+
+- `headline`: the metric that a search goes by and its better way, such as `("elbo", "maximize")`. A measure with a
+  headline is cheap enough to be taken on the way too, on the held-out split.
+- `reads_traced = True`: what it measures depends on config fields marked TRACED, such as the dropout of the loss. Then
   runs whose fields differ cannot share its model.
 
-A measure that draws samples of the model also has `sample` and `show`, as `measures/samples.py` says.
+A measure that draws samples of the model also has `sample` and `show` (`measures/samples.py`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data import Dataset, evaluation_batches
+from gen_models.data.dataset import Rows
+from gen_models.data.splits import Splits
 from gen_models.data.transforms import Transform
 from gen_models.run.directory import Figure
 
@@ -35,17 +42,28 @@ class Trained(NamedTuple):
     stats: Stats
 
 
-class Measure(Protocol):
-    """Figures and pictures of a trained model; either may be none."""
-
-    headline: ClassVar[Headline | None]
-    reads_traced: ClassVar[bool]
+@runtime_checkable
+class Measures(Protocol):
+    """A measure that has figures."""
 
     def figures(self, trained: Trained, split: "Split", key: Key) -> Iterable[Figure]:
         """What is measured on the split."""
 
+
+@runtime_checkable
+class Draws(Protocol):
+    """A measure that has pictures."""
+
     def draw(self, trained: Trained, split: "Split", key: Key, folder: Path) -> None:
         """Pictures, into the folder."""
+
+
+Measure = Measures | Draws
+
+
+def headline_of(measure: Measure) -> Headline | None:
+    """The measure's headline, or None where it is taken at the end alone."""
+    return getattr(measure, "headline", None)
 
 
 class Mean(NamedTuple):
@@ -59,12 +77,10 @@ class Mean(NamedTuple):
 class Split:
     """A part of the data that is measured on, as the model sees it."""
 
+    data: Splits
     dataset: Dataset
-    transform: Transform | None
     word: str  # "validation" or "test": what its figures are logged under
-    examples: str = "examples"  # what they are called: "images", "sequences"
-    how: str = ""  # what the transform made of them, such as "binarised (dynamic)"
-    seed: int = 0  # of the transform's noise
+    seed: int = 0  # of the noise of the data's transform
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -72,14 +88,25 @@ class Split:
     @property
     def where(self) -> str:
         """The split in words, as tables say it."""
-        words = [self.dataset.name, self.word, f"{len(self):,} {self.examples}", self.how]
+        words = [self.dataset.name, self.word, f"{len(self):,} {self.data.examples}", self.data.how]
         return ", ".join(word for word in words if word)
+
+    def train(self) -> "Split":
+        """The training part of the same data."""
+        return Split(self.data, self.data.train, "train")
+
+    def held_out(self) -> "Split":
+        """The held-out part of the same data; the training part where nothing is held out."""
+        return (
+            self.train()
+            if self.data.held_out is None
+            else Split(self.data, self.data.held_out, self.data.held_out_word)
+        )
 
     def batches(self, size: int, transform: Transform | None = None) -> Iterator[dict[str, Any]]:
         """Every example once, in batches of one shape with a "weight" that is 0 for what fills up the last one."""
-        return evaluation_batches(
-            self.dataset, min(size, len(self)), transform=transform or self.transform, seed=self.seed
-        )
+        own = self.data.evaluation if transform is None else transform
+        return evaluation_batches(self.dataset, min(size, len(self)), transform=own, seed=self.seed)
 
     def some(self, count: int, transform: Transform | None = None) -> dict[str, np.ndarray]:
         """`count` examples, or as many as there are, evenly spaced among the first 400, as the transform makes them."""
@@ -91,7 +118,10 @@ class Split:
         """The split's first `count` examples alone; the whole split where it has no more, or for 0."""
         if count <= 0 or count >= len(self):
             return self
-        return Split(self.dataset.first(count), self.transform, self.word, self.examples, self.how, self.seed)
+        arrays, source = self.dataset.arrays, self.dataset.source
+        some = {name: values[:count] for name, values in arrays.items()} if arrays is not None else None
+        dataset = replace(self.dataset, arrays=some, source=None if source is None else Rows(source, range(count)))
+        return replace(self, dataset=dataset)
 
     def each(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> np.ndarray:
         """`function(model, params, stats, batch, key) -> [B, ...]` of every example, [N, ...] in float64.

@@ -58,5 +58,3 @@ def validate(config: Any) -> None:
             raise ValueError(f"{option} {must}, got {value}")
     if config.batch_size % config.accumulate:
         raise ValueError(f"--accumulate must divide --batch-size {config.batch_size}, got {config.accumulate}")
-
-

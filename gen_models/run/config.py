@@ -1,9 +1,8 @@
 """What an experiment is to the command line: its configs, its parts, and how its runs may end. Imports no JAX."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ class Experiment:
     optimizer: Callable[[Any], "Optimizer | Mapping[str, Optimizer]"] | None = None  # None: that of `Optimisation`
     swept: tuple[str, ...] | None = None  # variants of a sweep that names none; None: all
     table: bool = False  # without a variant the command line sweeps: the answer is a table
-    tiny: Mapping[str, Any] = MappingProxyType({})  # fields at which a step takes no time: what the tests train
+    tiny: Mapping[str, Any] = field(default_factory=dict)  # fields at which a step takes no time: what the tests train
 
     @property
     def name(self) -> str:

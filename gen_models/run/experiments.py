@@ -64,7 +64,7 @@ def _of_file(name: str, file: Path) -> ModuleType:
         if loaded is not None and Path(getattr(loaded, "__file__", None) or "/").resolve() == file.resolve():
             return loaded
     if not file.is_file():
-        raise ValueError(f"the run's experiment was {file}, which is not there: give its place now as --experiment FILE")
+        raise ValueError(f"the run's experiment, {file}, is not there: give its place now as --experiment FILE")
     if (folder := str(file.resolve().parent)) not in sys.path:
         sys.path.insert(0, folder)
     return _load(name, file, None)

@@ -1,7 +1,7 @@
 """An experiment and a config, put together: what is trained, and what is measured of it.
 
 A job serves every config of its group, which differ in the seed and in fields marked TRACED alone: the step takes those
-numbers as an argument, and which rows a step sees is a function of the seed. Nothing of that is the experiment's business.
+numbers as an argument, and which rows a step sees is a function of the seed. An experiment knows nothing of that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +16,11 @@ import numpy as np
 from gen_models.core import Key, Metrics, Model, Optimizer, TrainState, init_state, make_train_step
 from gen_models.data import Batches
 from gen_models.data.splits import Splits
-from gen_models.measures.base import Measure, Split, Trained, metric_name
-from gen_models.optimizers import optimizer
+from gen_models.measures.base import Draws, Measure, Measures, Split, Trained, headline_of, metric_name
+from gen_models.optimizers import optimizer, schedule
 from gen_models.run.config import Experiment, Optimisation
 from gen_models.run.directory import Figure
 from gen_models.run.fields import traced_fields, value_of, with_values
-from gen_models.schedules import schedule
 
 
 class Keys(NamedTuple):
@@ -115,44 +114,44 @@ class Job:
         """The model with the parameters that it is evaluated with: their average, where the run keeps one."""
         return Trained(self.model, state.params if state.ema is None else state.ema, state.stats)
 
-    def held_out(self) -> Split | None:
-        """What is measured on the way, where anything is: the first `--evaluated` examples of the held-out part."""
+    def held_out(self) -> Split:
+        """What is measured on the way: the first `--evaluated` examples of the held-out part.
+
+        Where nothing is held out, only measures of samples make sense on the way, and their metrics say so.
+        """
         if self.data.held_out is None:
-            return None
-        whole = Split(
-            self.data.held_out, self.data.evaluation, self.data.held_out_word, self.data.examples, self.data.how
-        )
-        return whole.first(self.config.evaluated)
+            return Split(self.data, self.data.train, "samples")
+        return Split(self.data, self.data.held_out, self.data.held_out_word).first(self.config.evaluated)
 
     def test(self, key: Key) -> Split:
-        """What is measured at the end; of data that are measured without a test part, their training part."""
+        """What is measured at the end: the test part, or the training part of data that have none."""
         seed = int(jax.random.bits(key) >> 1) if self.data.redraws else 0
-        part, word = (self.data.train, "train") if self.data.test is None else (self.data.test, self.data.test_word)
-        return Split(part, self.data.evaluation, word, self.data.examples, self.data.how, seed)
+        if self.data.test is None:
+            return Split(self.data, self.data.train, "train", seed)
+        return Split(self.data, self.data.test, self.data.test_word, seed)
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, float]:
-        """Metrics of the held-out part, by the measures that are taken on the way: {"validation/elbo": ...}."""
+        """Metrics by the measures that are taken on the way: {"validation/elbo": ...}."""
         split, found = self.held_out(), {}
-        if split is None:
-            return {}
-        for measure, own in zip(self.measures, jax.random.split(key, len(self.measures)), strict=True):
-            if measure.headline is not None:
-                for figure in measure.figures(self.trained(state), split, own):
+        for measure in self.measures:
+            if isinstance(measure, Measures) and headline_of(measure) is not None:
+                for figure in measure.figures(self.trained(state), split, key):
                     found[f"{split.word}/{metric_name(figure.name)}"] = figure.value
         return found
 
     def figures(self, state: TrainState, key: Key) -> list[Figure]:
-        """What all measures say of the test part."""
-        split, found = self.test(key), []
-        for measure, own in zip(self.measures, jax.random.split(key, len(self.measures)), strict=True):
-            found += measure.figures(self.trained(state), split, own)
+        """What all measures say of the test part. Each gets the same key, for noise of its own."""
+        split, found = self.test(key), list[Figure]()
+        for measure in self.measures:
+            if isinstance(measure, Measures):
+                found += measure.figures(self.trained(state), split, key)
         return found
 
-    def draw(self, state: TrainState, key: Key, folder: Path, split: Split | None = None) -> None:
-        """Every measure's pictures, into the folder."""
-        split = self.test(key) if split is None else split
-        for measure, own in zip(self.measures, jax.random.split(key, len(self.measures)), strict=True):
-            measure.draw(self.trained(state), split, own, folder)
+    def draw(self, state: TrainState, key: Key, folder: Path, split: Split) -> None:
+        """Every measure's pictures of a split, into the folder."""
+        for measure in self.measures:
+            if isinstance(measure, Draws):
+                measure.draw(self.trained(state), split, key, folder)
 
     def sampler(self) -> Any:
         """The measure that draws samples (`measures/samples.py`), or None."""
@@ -170,7 +169,7 @@ def make_job(experiment: Experiment, config: Any) -> Job:
     measures = experiment.measures(config)
     optimizer_of(experiment, config)
     data.batches(config.batch_size, seed=config.seed)  # says where the data are too few
-    own = any(measure.reads_traced for measure in measures)
+    own = any(getattr(measure, "reads_traced", False) for measure in measures)
     return Job(experiment, config, data, model, measures, () if own else traced_fields(config))
 
 

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 
 from gen_models import plots
 from gen_models.core import TrainState
+from gen_models.measures.base import headline_of
 from gen_models.run import config as configs
 from gen_models.run import console, directory
 from gen_models.run.directory import Figure, Request, Run
@@ -131,7 +132,7 @@ class _Training:
     def fit(self, state: TrainState, checkpoints: Checkpoints, mesh: Mesh | None, until: int | None) -> Outcome:
         config, job = self.asked.config, self.job
         goal = config.steps if until is None else min(until, config.steps)
-        evaluates = any(measure.headline is not None for measure in job.measures) and job.data.held_out is not None
+        evaluates = any(headline_of(measure) is not None for measure in job.measures)
         with console.report(config.steps, int(np.max(jax.device_get(state.step)))) as report:
             return fit(
                 job.step,

@@ -1,0 +1,85 @@
+"""Measures of classifiers: accuracy, cross-entropy, calibration; the confusion matrix and the surest mistakes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_models import metrics, plots
+from gen_models.core import Key, Model, Params, Stats
+from gen_models.measures.base import Headline, Split, Trained
+from gen_models.measures.likelihood import one
+from gen_models.run.directory import Figure
+
+
+def _logits(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    return model.apply(params, stats, batch["x"])
+
+
+def predicted(trained: Trained, split: Split) -> tuple[jax.Array, jax.Array]:
+    """Logits [N, K] and labels [N] of a whole split, in order."""
+    logits = split.each(_logits, trained, jax.random.key(0), size=500)  # nothing of it is random
+    return jnp.asarray(logits, jnp.float32), jnp.asarray(labels_of(split))
+
+
+def labels_of(split: Split) -> np.ndarray:
+    """[N] int32."""
+    if split.dataset.arrays is not None:
+        return np.asarray(split.dataset.arrays["y"])
+    parts = [np.asarray(batch["y"])[np.asarray(batch["weight"]) > 0] for batch in split.batches(500)]
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of examples whose class is found, cross-entropy, and how well the probabilities are calibrated."""
+
+    note: str = ""  # what a guess would reach, say
+    headline: ClassVar[Headline] = ("accuracy", "maximize")
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """Of the split; the spread of the accuracy is its standard error over examples."""
+        logits, labels = predicted(trained, split)
+        accuracy = float(metrics.accuracy(logits, labels))
+        error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
+        note = self.note or f"the spread is over {split.data.examples}"
+        yield Figure("accuracy", accuracy, "fraction", split.where, error, note, "maximize")
+        nats = float(metrics.negative_log_likelihood(logits, labels))
+        yield Figure("cross-entropy", nats, f"nats/{one(split)}", split.where, better="minimize")
+        calibration = float(metrics.expected_calibration_error(logits, labels))
+        yield Figure("calibration error", calibration, "fraction", split.where, better="minimize")
+
+
+@dataclass(frozen=True)
+class ValidationAccuracy:
+    """Accuracy on the held-out part, measured at the end, so that one may choose by it."""
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """One figure."""
+        held_out = split.held_out()
+        accuracy = float(metrics.accuracy(*predicted(trained, held_out)))
+        yield Figure("validation accuracy", accuracy, "fraction", held_out.where, better="maximize")
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Which classes are taken for which, and the mistakes that the model is surest of."""
+
+    mistakes: int = 40
+
+    def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
+        """`confusion.png`; `surest_mistakes.png` where there is a mistake: mislabelled images, or what is not seen."""
+        logits, labels = predicted(trained, split)
+        guess = logits.argmax(-1)
+        counts = metrics.confusion_matrix(guess, labels, logits.shape[-1])
+        plots.matrix(np.asarray(counts), folder / "confusion.png")
+        surest = np.asarray(jnp.where(guess == labels, -1.0, jax.nn.softmax(logits).max(-1))).argsort()[::-1]
+        wrong = [index for index in surest[: self.mistakes] if guess[index] != labels[index]]
+        if wrong:
+            images = np.concatenate([np.asarray(batch["x"]) for batch in split.batches(500)])
+            titles = [f"{int(labels[index])}, taken for {int(guess[index])}" for index in wrong]
+            plots.captioned(images[wrong], titles, folder / "surest_mistakes.png")

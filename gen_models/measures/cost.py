@@ -1,0 +1,56 @@
+"""What a model costs: parameters, operations, and the time of drawing samples."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gen_models.core import Key
+from gen_models.evaluation import layers
+from gen_models.measures.base import Split, Trained
+from gen_models.measures.samples import drawn
+from gen_models.run.directory import Figure
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many numbers are learned."""
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """One figure."""
+        count = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
+        yield Figure("parameters", count, "", split.where)
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Floating-point operations of the forward pass of one example, as XLA counts them."""
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """One figure."""
+        example = jnp.zeros((1, *split.dataset.shape))
+        count = layers.flops(lambda x: trained.model.apply(trained.params, trained.stats, x), example)
+        note = "of the forward pass, as XLA counts them"
+        yield Figure("FLOPs", count, f"per {split.data.examples.removesuffix('s')}", split.where, note=note)
+
+
+@dataclass(frozen=True)
+class SamplingTime:
+    """Seconds that samples take once the sampler is compiled."""
+
+    count: int = 16
+    classes: int | None = None  # of a model that is told the class
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """One figure, of this machine."""
+        condition: dict[str, Any] = {}
+        if self.classes is not None:
+            condition["label"] = jnp.arange(self.count) % self.classes
+        jax.block_until_ready(drawn(trained, key, self.count, **condition))  # compiles
+        began = time.perf_counter()
+        jax.block_until_ready(drawn(trained, key, self.count, **condition))
+        took = time.perf_counter() - began
+        yield Figure("sampling", took, "s", "this machine", note=f"{self.count} {split.data.examples}, compiled")

@@ -1,0 +1,93 @@
+"""Measures of models with a latent variable: the bound and its terms, reconstructions, walks between examples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_models import plots
+from gen_models.core import Key, Model, Params, Stats
+from gen_models.data.transforms import to_unit
+from gen_models.distributions import bernoulli_log_prob, normal_kl
+from gen_models.measures.base import Headline, Split, Trained, compiled_for
+from gen_models.measures.likelihood import one
+from gen_models.run.directory import Figure
+
+
+@dataclass(frozen=True)
+class Elbo:
+    """The evidence lower bound with one draw of z an example, and its terms (Kingma & Welling, 2014, eq. 3)."""
+
+    headline: ClassVar[Headline] = ("elbo", "maximize")
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """Nats an example."""
+        bound_key, _ = jax.random.split(key)  # the other half is the importance-weighted bound's
+        reconstruction, kl = split.mean(_terms, trained, bound_key, size=500).value
+        unit, where = f"nats/{one(split)}", split.where
+        elbo = -float(reconstruction + kl)
+        yield Figure("ELBO", elbo, unit, where, note="lower bound on log p(x)", better="maximize")
+        yield Figure("reconstruction", float(reconstruction), unit, where, note="-E_q log p(x|z)")
+        yield Figure("KL", float(kl), unit, where, note="of q(z|x) from the prior")
+
+
+def _terms(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    """-log p(x|z) and KL of each example, [B, 2]."""
+    mu, log_sigma = model.encode(params, stats, batch["x"])
+    z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
+    reconstruction = -bernoulli_log_prob(batch["x"], model.decode(params, stats, z))
+    return jnp.stack([reconstruction, normal_kl(mu, log_sigma)], 1)
+
+
+@dataclass(frozen=True)
+class Reconstructions:
+    """Images, what the model is given of them, and what it makes of their codes' means."""
+
+    count: int = 24
+
+    def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
+        """`reconstructions.png`: in groups of three lines, originals, inputs and reconstructions."""
+        original, given = split.some(self.count, to_unit)["x"], split.some(self.count)["x"]
+        again = _decoded(trained, _encoded(trained, given))
+        columns = min(12, len(given))
+        starts = range(0, len(given) - columns + 1, columns)
+        lines = [part[start : start + columns] for start in starts for part in (original, given, again)]
+        plots.image_grid(np.concatenate(lines), folder / "reconstructions.png", columns=columns)
+
+
+@dataclass(frozen=True)
+class LatentWalk:
+    """Straight lines between the codes of pairs of examples, decoded."""
+
+    pairs: int = 8
+    steps: int = 12
+
+    def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
+        """`latent_walk.png`: a line of images a pair."""
+        ends = _encoded(trained, split.some(3 * self.pairs)["x"])[: 2 * self.pairs]
+        along = np.linspace(0, 1, self.steps)[:, None]
+        pairs = zip(ends[0::2], ends[1::2], strict=False)
+        walk = np.concatenate([a * (1 - along) + b * along for a, b in pairs])
+        plots.image_grid(_decoded(trained, walk), folder / "latent_walk.png", columns=self.steps)
+
+
+def _encode(model: Model, params: Params, stats: Stats, x: jax.Array) -> jax.Array:
+    return model.encode(params, stats, x)[0]
+
+
+def _decode(model: Model, params: Params, stats: Stats, z: jax.Array) -> jax.Array:
+    return jax.nn.sigmoid(model.decode(params, stats, z))
+
+
+def _encoded(trained: Trained, x: np.ndarray) -> np.ndarray:
+    """Means of q(z|x), [N, D]."""
+    return np.asarray(compiled_for(_encode, trained.model)(trained.params, trained.stats, x))
+
+
+def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
+    """Means of p(x|z), [N, ...]."""
+    return np.asarray(compiled_for(_decode, trained.model)(trained.params, trained.stats, z))

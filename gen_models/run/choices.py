@@ -1,0 +1,79 @@
+"""What words on the command line stand for, in one place; and the data that configs of images ask for.
+
+The library itself takes functions and objects, never such words.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flax import linen as nn
+
+from gen_models.data.splits import Splits, load_splits
+from gen_models.data.transforms import (
+    Transform,
+    binarise_dynamic,
+    binarise_fixed,
+    compose,
+    cutout,
+    quantise,
+    random_flip,
+    random_shift,
+    to_unit,
+)
+from gen_models.run.config import BinaryImages, Images
+
+ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "tanh": nn.tanh,
+    "leaky_relu": nn.leaky_relu,
+}
+AUGMENTATIONS: Mapping[str, Transform] = {"flip": random_flip, "shift": random_shift(2), "cutout": cutout(8)}
+
+
+def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
+    """Images in [0, 1], those of training changed at random by `AUGMENTATIONS` of these names.
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_splits`.
+    """
+    transform = compose(to_unit, *(AUGMENTATIONS[name] for name in augmentation))
+    return load_splits(
+        config.dataset, config.train_split, config.data_dir, transform=transform, evaluation=to_unit, examples="images"
+    )
+
+
+def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:
+    """Images of zeros and ones; with `redraws` the noise of the final evaluation is the run's seed's.
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_splits`.
+    """
+    transform = binarise_dynamic if config.binarisation == "dynamic" else binarise_fixed()
+    return load_splits(
+        config.dataset,
+        config.train_split,
+        config.data_dir,
+        transform=transform,
+        examples="images",
+        how=f"binarised ({config.binarisation})",
+        redraws=redraws,
+    )
+
+
+def level_images(config: BinaryImages, levels: int) -> Splits:
+    """Images of so many levels, integers from 0; two levels are binary ones, drawn for the final evaluation anew.
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_splits`.
+    """
+    if levels == 2:
+        return binary_images(config, redraws=True)
+    return load_splits(
+        config.dataset,
+        config.train_split,
+        config.data_dir,
+        transform=quantise(levels),
+        examples="images",
+        how=f"{levels} levels",
+    )
