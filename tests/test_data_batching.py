@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gen_models.data import batches, epoch_order, evaluation_batches, in_memory, load, streamed
-from gen_models.data.dataset import ArraySource, Dataset
+from gen_models.data.access import ArraySource
+from gen_models.data.dataset import Dataset
 from gen_models.data.transforms import binarise_dynamic, binarise_fixed
 
 KEY = jax.random.key(0)

@@ -82,9 +82,7 @@ def test_last_of_each_class_by_hand():
     ],
 )
 def test_slices(text, expected):
-    np.testing.assert_array_equal(
-        load("digits", text).arrays["x"], load("digits", "test").arrays["x"][expected]
-    )
+    np.testing.assert_array_equal(load("digits", text).arrays["x"], load("digits", "test").arrays["x"][expected])
 
 
 def test_digits_are_scikit_learns():

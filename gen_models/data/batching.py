@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from gen_models.data.dataset import ArraySource, Dataset, Rows, of_arrays
+from gen_models.data.access import ArraySource, Rows
+from gen_models.data.dataset import Dataset, of_arrays
 from gen_models.data.transforms import Transform, to_unit
 
 Batch = dict[str, jax.Array]

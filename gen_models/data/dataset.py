@@ -17,18 +17,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gen_models.data.access import Arrays, ArraySource, Joined, Rows
 from gen_models.errors import unknown
 
 SPLITS = ("train", "validation", "test", "train+validation")
 IN_MEMORY_BYTES = 2 * 10**9  # decoded splits above this stay on disk
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One split of a data set: in memory as `arrays`, or on disk behind `source`; the other one is None.
 
-    What an example is depends on the kind of the data; see `kinds.py` for the fields of each.
+    The fields of an example by `kind`; every kind but images is described in the file of its reader:
+
+    - images: x uint8 [H, W, C], y int32 [], 0 where there are no labels
+    - tokens: x int32 [T], y int32 [T] the tokens that follow, start bool []        (`tokens.py`)
+    - audio: x int16 [T], y int32 [], length int32 []                               (`audio.py`)
+    - tables: x float32 [F], mask bool [F], categories int32 [K], y                 (`tables.py`)
+    - points: x float32 [D], y int32 [] where there are labels                      (`points.py`)
+    - pairs: x uint8 [H, W, C], y uint8 [H', W', C']                                (`pairs.py`)
+    - boxes: x uint8 [H, W, C], boxes float32 [M, 4], classes int32 [M], count int32 [], mask uint8 [H, W]  (`boxes.py`)
+    - arrays: what one's own arrays are
     """
 
     name: str
@@ -40,6 +49,7 @@ class Dataset:
     levels: int  # of uint8 images, whose pixels are 0 to levels - 1: 256 for 8 bits
     note: str  # licence and caveats in one line
     kind: str = "images"
+    meaning: Any = None  # of the numbers: a `tokens.Vocabulary`, `tables.Columns`, ...; see the readers
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
@@ -79,6 +89,22 @@ class Origin(NamedTuple):
     levels: int = 256
     hold_out: int | float = 0.1  # the default size of `validation`, where none is official
     balanced: bool = False  # hold out the last images of each class instead of the last images
+    kind: str = "images"
+    meaning: Any = None
+    check: Callable[[Arrays, str, "Origin"], dict[str, np.ndarray]] | None = None  # None: `check_arrays`, of images
+
+
+def check_kind(dataset: Dataset, kinds: Sequence[str], who: str = "this model") -> None:
+    """Refuse data that a model cannot take.
+
+    Raises:
+      ValueError: the data set is of none of the kinds.
+    """
+    if dataset.kind not in kinds:
+        raise ValueError(
+            f"{dataset.name!r} is of the kind {dataset.kind!r}, and {who} takes {' or '.join(kinds)}: "
+            "choose another --dataset"
+        )
 
 
 def take_split(origin: Origin, name: str, split: str, validation: int | float | None = None) -> Dataset:
@@ -92,47 +118,32 @@ def take_split(origin: Origin, name: str, split: str, validation: int | float | 
     start, stop = cut(len(rows))
     if start >= stop:
         raise ValueError(f"split {split!r} of {name!r} is empty: {word!r} has {len(rows)} examples")
-    data = parts if isinstance(parts, Mapping) else None
     rows = rows[start:stop]
-    if data is not None:
-        arrays = {key: take_rows(value, rows) for key, value in data.items()}
-        arrays = check_arrays(arrays, name, origin.num_classes, origin.levels)
+    check = origin.check or _check_images
+    arrays, source = None, None
+    if isinstance(parts, Mapping):
+        arrays = check({key: take_rows(value, rows) for key, value in parts.items()}, name, origin)
         shape = arrays["x"].shape[1:]
-        return Dataset(name, split, arrays, None, shape, origin.num_classes, origin.levels, origin.note)
-    source = Rows(parts, rows)
-    shape = np.shape(source[0]["x"])
-    return Dataset(name, split, None, source, shape, origin.num_classes, origin.levels, origin.note)
+    else:
+        source = Rows(parts, rows)
+        first = check({key: np.asarray(value)[None] for key, value in source[0].items()}, name, origin)
+        shape = first["x"].shape[1:]
+    return Dataset(
+        name,
+        split,
+        arrays,
+        source,
+        shape,
+        origin.num_classes,
+        origin.levels,
+        origin.note,
+        origin.kind,
+        origin.meaning,
+    )
 
 
-class Rows:
-    """Some rows of a random-access source, in the given order."""
-
-    def __init__(self, source: Any, rows: Sequence[int] | range):
-        self.source, self.rows = source, rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.source[int(self.rows[index])]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        rows = [int(self.rows[i]) for i in indices]
-        many = getattr(self.source, "__getitems__", None)  # TFDS reads many rows in a third of the time
-        return list(many(rows)) if many else [self.source[i] for i in rows]
-
-
-class Joined:
-    """Two random-access sources, one behind the other."""
-
-    def __init__(self, first: Any, second: Any):
-        self.first, self.second = first, second
-
-    def __len__(self) -> int:
-        return len(self.first) + len(self.second)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
+def _check_images(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
+    return check_arrays(arrays, name, origin.num_classes, origin.levels)
 
 
 def take_rows(values: np.ndarray, rows: range | np.ndarray) -> np.ndarray:
@@ -230,19 +241,6 @@ def _join(first, second):
 
 def _as_source(data):
     return ArraySource(data) if isinstance(data, Mapping) else data
-
-
-class ArraySource:
-    """Arrays behind the interface of a random-access source."""
-
-    def __init__(self, arrays: Arrays):
-        self.arrays = arrays
-
-    def __len__(self) -> int:
-        return len(self.arrays["x"])
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        return {key: value[index] for key, value in self.arrays.items()}
 
 
 _SLICE = re.compile(r"(?P<word>[^\[\]]*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")

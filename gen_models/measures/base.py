@@ -26,7 +26,7 @@ import numpy as np
 
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data import Dataset, evaluation_batches
-from gen_models.data.dataset import Rows
+from gen_models.data.access import Rows
 from gen_models.data.splits import Splits
 from gen_models.data.transforms import Transform
 from gen_models.run.directory import Figure

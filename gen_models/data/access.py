@@ -1,0 +1,82 @@
+"""Random-access sources, `len()` and `[i] -> {"x": ..., ...}`: data on disk, read an example at a time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Arrays = Mapping[str, np.ndarray]
+Example = dict[str, np.ndarray]
+
+
+class Rows:
+    """Some rows of a random-access source, in the given order."""
+
+    def __init__(self, source: Any, rows: Sequence[int] | range | np.ndarray):
+        self.source, self.rows = source, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.rows[index])]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+        rows = [int(self.rows[i]) for i in indices]
+        many = getattr(self.source, "__getitems__", None)  # TFDS reads many rows in a third of the time
+        return list(many(rows)) if many else [self.source[i] for i in rows]
+
+
+class Joined:
+    """Two random-access sources, one behind the other."""
+
+    def __init__(self, first: Any, second: Any):
+        self.first, self.second = first, second
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.first[index] if index < len(self.first) else self.second[index - len(self.first)]
+
+
+class ArraySource:
+    """Arrays behind the interface of a random-access source."""
+
+    def __init__(self, arrays: Arrays):
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, index: int) -> Example:
+        return {key: value[index] for key, value in self.arrays.items()}
+
+
+def within(limit: int, source: Any) -> Any:
+    """The source's examples as arrays [N, ...] where they take at most `limit` bytes, else the source itself."""
+    if isinstance(source, ArraySource):
+        return source if sum(value.nbytes for value in source.arrays.values()) > limit else source.arrays
+    first = {key: np.asarray(value) for key, value in source[0].items()}
+    if len(source) * sum(value.nbytes for value in first.values()) > limit:
+        return source
+    arrays = {key: np.empty((len(source), *value.shape), value.dtype) for key, value in first.items()}
+    for index in range(len(source)):
+        for key, value in source[index].items():
+            arrays[key][index] = value
+    return arrays
+
+
+def mixed(total: int) -> np.ndarray:
+    """A fixed permutation of `total` positions, the same on every machine, for data that no author has split."""
+    return np.random.Generator(np.random.Philox(0)).permutation(total)
+
+
+def tenth(total: int, split: str) -> np.ndarray:
+    """The positions of `train` or `test` where we split: a tenth drawn by `mixed` is `test`; both stay mixed.
+
+    Mixed, as the last of `train` are held out as `validation`, and files are often sorted by class.
+    """
+    order = mixed(total)
+    test = max(1, round(0.1 * total)) if total > 1 else 0
+    return order[:test] if split == "test" else order[test:]
