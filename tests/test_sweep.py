@@ -19,11 +19,12 @@ from test_experiments import NAMES, OF_THE_LADDER, TINY, _experiment, _slow_if
 from gen_models.run import cli, config
 from gen_models.run import directory as runs
 from gen_models.run.job import keys, prepare, run_job
+from gen_models.sweep.choice import Choice
 from gen_models.sweep.group import Asked, run_group
 from gen_models.sweep.measure import bytes_per_member, cost, seconds_per_step
 from gen_models.sweep.plan import Row, group_of, planned
 from gen_models.sweep.report.study import Group
-from gen_models.sweep.runner import Choice, Runner
+from gen_models.sweep.runner import Runner
 from tools.benchmarks import toy
 
 ROOT = Path(__file__).parent.parent
@@ -297,11 +298,11 @@ def test_a_sweep_that_is_killed_ends_in_the_same_table(seeds, rates, kills, tmp_
 def test_a_worker_that_dies_idle_is_replaced(tmp_path):
     row = Row("base", "base", dataclasses.replace(toy.variants["base"], steps=1))
     members = [planned(tmp_path, row, seed) for seed in range(2)]
-    with Runner(toy.EXPERIMENT.name, tmp_path, "one", None, lambda line: None) as sweep:
+    with Runner(toy.EXPERIMENT, tmp_path, "one", None, lambda line: None) as sweep:
         for number, one in enumerate(members):
             assert sweep.train([one])[one.folder].status == "finished"
             if number == 0:
-                worker = sweep._pool("wide")[0]
+                worker = sweep._crew.pool("wide")[0]
                 worker.process.kill()
                 worker.process.wait()
     assert all(runs.existing_run(one.folder).result() is not None for one in members)
@@ -395,12 +396,12 @@ def test_a_search_goes_on_and_ends_in_a_ranked_table(kind, tmp_path, capsys):
 def test_a_group_that_does_not_fit_is_split(tmp_path, monkeypatch):
     """By what one more member takes, and 0.8 of what there is."""
     members = [planned(tmp_path, Row("base", "base", _config()), seed) for seed in range(10)]
-    sweep = Runner("experiments.vae", tmp_path, "vmap", None, print)
+    sweep = Runner(_experiment("vae"), tmp_path, "vmap", None, print)
     group = group_of(members[0].config)
     sweep.choices[group] = Choice("vmap", {}, "as asked")
     sweep.groups[group] = Group(("base",), 10, "vmap", {}, "as asked")
-    monkeypatch.setattr(sweep, "_pool", lambda kind: [None])
+    monkeypatch.setattr(sweep._crew, "pool", lambda kind: [None])
     for available, sizes in ((10**6, [10]), (1250, [10]), (1249, [5, 5]), (500, [4, 4, 2]), (10, [1] * 10)):
-        monkeypatch.setattr(sweep, "_gather", lambda asked, a=available: [{"member": 100, "available": a}])
-        assert [len(task.members) for task in sweep._stacks(group, members)] == sizes
+        monkeypatch.setattr(sweep._crew, "ask", lambda questions, a=available: [{"member": 100, "available": a}])
+        assert [len(task.runs) for task in sweep._stacks(group, members)] == sizes
     assert "10 stacks" in sweep.groups[group].note

@@ -18,29 +18,33 @@ from gen_models.sweep.report import curves, pictures
 from gen_models.sweep.report.report import write_report
 from gen_models.sweep.report.results import findings
 from gen_models.sweep.report.statistics import holm
-from gen_models.sweep.report.study import Group, Member, Study
-from gen_models.sweep.report.table import HEADER, chance, columns, estimate, rows, show, write_csv
+from gen_models.sweep.report.study import Group, RunRecord, Study
+from gen_models.sweep.report.table import HEADER, chance, columns, estimate, show, summaries, write_csv
 
 HERE = "MNIST, test, 10,000 images"
 ODD = "base,width=64,<script>alert('1|2')</script>"
 STRANGE = ("_hidden", "[red]loud[/red]", "$x_{", "数", "a`b*c")
 
 
-def _member(label, seed, value, picture=None, extra=(), **changes):
-    figures = [Figure("ELBO", value, "nats/image", HERE), Figure("modes", float(seed % 2), "of 25", HERE), *extra]
+def _record(label, seed, value, picture=None, extra=(), **changes):
+    figures = [
+        Figure("ELBO", value, "nats/image", HERE, better="maximize"),
+        Figure("modes", float(seed % 2), "of 25", HERE),
+        *extra,
+    ]
     history = [
         {"step": step, "seconds": step / 10, "train/loss": 500 / step + seed, "train/norm": 10 ** (3 - step / 100)}
         | ({"validation/loss": -value + 100 / step} if step % 200 == 0 else {})
         for step in range(50, 401, 50)
     ]
     made = {} if picture is None else {"samples": picture}
-    return Member(label, seed, "finished", figures, history, 10.0 + seed, 400, made)._replace(**changes)
+    return RunRecord(label, seed, "finished", figures, history, 10.0 + seed, 400, made)._replace(**changes)
 
 
 def _diverged(label, seed):
     rows_ = [{"step": step, "seconds": 1.0, "train/loss": 10.0**step} for step in (1, 2, 3)]
     rows_.append({"step": 4, "seconds": 1.0, "train/loss": "nan"})
-    return Member(label, seed, "diverged", (), rows_, None, 4, message="loss was nan at step 4 & <b>not</b> before")
+    return RunRecord(label, seed, "diverged", (), rows_, None, 4, message="loss was nan at step 4 & <b>not</b> before")
 
 
 def _study(labels, members, **changes):
@@ -63,7 +67,7 @@ def _study(labels, members, **changes):
             seeds,
             "400 steps each",
         ),
-        *(costs, groups, environment, "python -m experiments.vae sweep --note '<x>'", {"ELBO": "maximize"}),
+        *(costs, groups, environment, "python -m experiments.vae sweep --note '<x>'"),
     )
     return made._replace(**changes)
 
@@ -77,11 +81,11 @@ def study(tmp_path):
     base = [-100.0 + seed for seed in range(5)]
     extra = [[Figure("NLL", math.nan if s == 1 else 90.0 + s**2, "nats/image", HERE, note="IWAE")] for s in range(5)]
     members = [
-        *(_member("base", s, base[s] + noise[0, s], grid, extra[s]) for s in range(5)),
-        *(_member("good", s, base[s] + 3 + noise[1, s], grid) for s in range(5)),
-        *(_member(ODD, s, base[s] + noise[2, s], None, [extra[s][0]._replace(value=80.0)]) for s in (0, 2, 4)),
+        *(_record("base", s, base[s] + noise[0, s], grid, extra[s]) for s in range(5)),
+        *(_record("good", s, base[s] + 3 + noise[1, s], grid) for s in range(5)),
+        *(_record(ODD, s, base[s] + noise[2, s], None, [extra[s][0]._replace(value=80.0)]) for s in (0, 2, 4)),
         _diverged(ODD, 1),
-        Member(ODD, 3, "failed", message="RESOURCE_EXHAUSTED: out of memory"),
+        RunRecord(ODD, 3, "failed", message="RESOURCE_EXHAUSTED: out of memory"),
         *(_diverged("broken", s) for s in range(5)),
     ]
     return _study(("base", "good", ODD, "broken"), members)
@@ -90,16 +94,16 @@ def study(tmp_path):
 def _many(count=30, seeds=3):
     labels = ["base"] + [f"deep_residual,learning_rate=0.0003,width={i}" for i in range(count - 1)]
     generator = np.random.default_rng(1)
-    members = [_member(x, s, -1000 + s + generator.normal()) for x in labels for s in range(seeds)]
+    members = [_record(x, s, -1000 + s + generator.normal()) for x in labels for s in range(seeds)]
     return _study(tuple(labels), members)
 
 
 def _values(study, label, name):
-    return {m.seed: f.value for m in study.members if m.label == label for f in m.figures if f.name == name}
+    return {m.seed: f.value for m in study.runs if m.label == label for f in m.figures if f.name == name}
 
 
 def test_rows_are_what_numpy_and_scipy_say(study):
-    table = rows(study)
+    table = summaries(study)
     assert [c.name for c in table] == ["ELBO", "modes", "NLL"] and all(len(some) == 4 for some in table.values())
     base, good, odd, broken = next(iter(table.values()))
     ours, theirs = _values(study, "good", "ELBO"), _values(study, "base", "ELBO")
@@ -115,17 +119,17 @@ def test_rows_are_what_numpy_and_scipy_say(study):
 
 
 def test_a_figure_that_is_not_finite_is_counted_and_left_out(study):
-    base, good, odd, _ = rows(study)[columns(study)[2]]
+    base, good, odd, _ = summaries(study)[columns(study)[2]]
     assert base.n == 4 and base.not_finite == 1 and base.mean == np.mean([90, 94, 99, 106])
     assert good.n == 0 and good.difference.pairs == 0
     assert odd.n == 3 and odd.difference.pairs == 3 and odd.interval is None  # the same value each time
 
 
 def test_what_was_measured_on_other_data_is_another_figure():
-    there = [_member("other", s, -5.0 * s) for s in range(3)]
+    there = [_record("other", s, -5.0 * s) for s in range(3)]
     there = [m._replace(figures=[f._replace(measured_on="CIFAR-10, test") for f in m.figures]) for m in there]
-    made = _study(("base", "other"), [*(_member("base", s, -1.0 * s) for s in range(3)), *there])
-    table = rows(made)
+    made = _study(("base", "other"), [*(_record("base", s, -1.0 * s) for s in range(3)), *there])
+    table = summaries(made)
     assert len(table) == 4
     assert all(row.difference is None or row.difference.pairs == 0 for some in table.values() for row in some)
 
@@ -141,7 +145,7 @@ def test_csv_holds_every_digit_and_nothing_that_was_not_measured(study, tmp_path
     with (tmp_path / "results.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == HEADER and len(lines) == 4 * 3
-    for column, some in rows(study).items():
+    for column, some in summaries(study).items():
         for row in some:
             line = next(x for x in lines if x["label"] == row.label and x["figure"] == column.name)
             assert line["n"] == str(row.n) and line["measured_on"] == HERE
@@ -164,7 +168,7 @@ def test_csv_holds_every_digit_and_nothing_that_was_not_measured(study, tmp_path
 
 
 def test_nothing_finished_is_still_a_table_and_a_report(tmp_path):
-    made = _study(("base", "other"), [_diverged("base", 0), Member("other", 0, "missing")])
+    made = _study(("base", "other"), [_diverged("base", 0), RunRecord("other", 0, "missing")])
     write_csv(made, tmp_path / "results.csv")
     with (tmp_path / "results.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -186,7 +190,7 @@ def test_terminal_table_fits_100_columns_and_cuts_no_number(count):
         [float(number.replace(",", "")) for number in found]
         for found in re.findall(r" (-[\d.,]+) \[(-[\d.,]+), (-[\d.,]+)\]", text.getvalue())
     ]
-    elbo = next(iter(rows(made).values()))
+    elbo = next(iter(summaries(made).values()))
     for row, numbers in zip(elbo, [numbers for numbers in shown if numbers[0] < -900], strict=True):
         assert numbers == pytest.approx([row.mean, *row.interval], abs=0.0501)
 
@@ -194,7 +198,7 @@ def test_terminal_table_fits_100_columns_and_cuts_no_number(count):
 def test_terminal_says_what_diverged_and_takes_labels_literally(study):
     text = io.StringIO()
     labels = ("base", *STRANGE)
-    made = _study(labels, [_member(label, s, -1.0 * s) for label in labels for s in range(2)])
+    made = _study(labels, [_record(label, s, -1.0 * s) for label in labels for s in range(2)])
     show(made, Console(file=text, width=100))
     assert all(label in text.getvalue() for label in STRANGE)
     show(study, Console(file=text, width=100))
@@ -220,13 +224,19 @@ def test_chances_to_read():
     assert [chance(p) for p in (math.nan, 0.0002, 0.0123, 0.5, 1.0)] == ["", "<0.001", "0.012", "0.50", "1.00"]
 
 
+def _directed(study, better):
+    """The study with another direction of its first figure."""
+    some = [m._replace(figures=[f._replace(better=better) for f in m.figures if f.name == "ELBO"]) for m in study.runs]
+    return study._replace(runs=some)
+
+
 def test_findings_say_better_only_where_the_direction_is_known(study):
-    said = dict(findings(study, rows(study)))
+    said = dict(findings(study, summaries(study)))
     assert "good is better (+" in said["ELBO ↑ [nats/image]"] and ODD not in said["ELBO ↑ [nats/image]"]
-    down = study._replace(directions={"ELBO": "minimize"})
-    assert "good is worse (+" in dict(findings(down, rows(down)))["ELBO ↓ [nats/image]"]
-    unknown = study._replace(directions={})
-    assert "good is above (+" in dict(findings(unknown, rows(unknown)))["ELBO [nats/image]"]
+    down = _directed(study, "minimize")
+    assert "good is worse (+" in dict(findings(down, summaries(down)))["ELBO ↓ [nats/image]"]
+    unknown = _directed(study, None)
+    assert "good is above (+" in dict(findings(unknown, summaries(unknown)))["ELBO [nats/image]"]
     assert "none differs" in said["modes [of 25]"]
 
 
@@ -282,13 +292,13 @@ def test_markdown_says_the_same_and_links_its_pictures(study, tmp_path):
     grids = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
     for grid in grids:  # a | of a label must not make a cell
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in grid.splitlines()}) == 1
-    good = next(row for row in next(iter(rows(study).values())) if row.label == "good")
+    good = next(row for row in next(iter(summaries(study).values())) if row.label == "good")
     assert f"{good.mean:.1f}" in text and f"{good.mean:.1f}" in report.page.read_text()
     assert not [p for p in tmp_path.rglob(".*") if p.is_file()]
 
 
 def test_reports_are_repeated_and_replaced(tmp_path):
-    members = [_member(label, s, -5.0 + s**2, history=()) for label in ("base", "b") for s in range(2)]
+    members = [_record(label, s, -5.0 + s**2, history=()) for label in ("base", "b") for s in range(2)]
     made = _study(("base", "b"), members)
     first = write_report(made, tmp_path).page.read_text()
     assert write_report(made, tmp_path).page.read_text() == first
@@ -296,11 +306,11 @@ def test_reports_are_repeated_and_replaced(tmp_path):
 
 
 def test_one_seed_has_no_interval_and_says_so(tmp_path):
-    made = _study(("base", "other"), [_member("base", 0, -5.0), _member("other", 0, -4.0)])
+    made = _study(("base", "other"), [_record("base", 0, -5.0), _record("other", 0, -4.0)])
     text = write_report(made, tmp_path).page.read_text()
     assert "One seed has no interval" in text and "There is nothing to test" in text
     assert "2 variants, 1 seed<" in text
-    assert all(row.interval is None and math.isnan(row.p_holm) for some in rows(made).values() for row in some)
+    assert all(row.interval is None and math.isnan(row.p_holm) for some in summaries(made).values() for row in some)
     assert not curves.curves(made)[0].axes[0].collections  # no band
 
 
@@ -308,7 +318,7 @@ def test_many_labels_and_strange_ones_are_drawn(tmp_path):
     report = write_report(_many(), tmp_path / "many")
     assert report.page.stat().st_size < 3e6 and "Grey: the other labels" in report.page.read_text()
     labels = ("base", *STRANGE)
-    made = _study(labels, [_member(label, s, -1.0 * s) for label in labels for s in range(2)])
+    made = _study(labels, [_record(label, s, -1.0 * s) for label in labels for s in range(2)])
     assert "[red]loud[/red]" in _Page(write_report(made, tmp_path / "strange").page.read_text()).text
     drawn, _ = curves.curves(made)
     legend = [text.get_text().strip("\u200a") for text in drawn.legends[0].get_texts()]
@@ -334,21 +344,21 @@ def test_curves_are_means_with_bands_and_dashed_ends(study):
 
 
 def test_curves_do_not_average_over_changing_runs():
-    long = _member("base", 0, -1.0)
-    short = _member("base", 1, -1.0)._replace(history=_member("base", 1, -1.0).history[:4])
+    long = _record("base", 0, -1.0)
+    short = _record("base", 1, -1.0)._replace(history=_record("base", 1, -1.0).history[:4])
     figure, _ = curves.curves(_study(("base", "x"), [long, short]))
     line = next(axis for axis in figure.axes if axis.get_title() == "train/loss").lines[0]
     assert max(line.get_xdata()) == 200
 
 
 def test_forest_draws_what_varies_and_marks_what_is_far_away(study):
-    drawn = pictures.forest(study, rows(study))
+    drawn = pictures.forest(study, summaries(study))
     assert [axis.get_title() for axis in drawn.axes] == ["ELBO ↑ [nats/image]", "NLL [nats/image]"]
     labels = ("base", "a", "b", "c", "far")
     offsets = dict(zip(labels, (0.0, 1.0, -1.0, 0.5, 4000.0), strict=True))
     generator = np.random.default_rng(2)
-    made = _study(labels, [_member(x, s, offsets[x] + generator.normal()) for x in labels for s in range(4)])
-    axis = pictures.forest(made, rows(made)).axes[0]
+    made = _study(labels, [_record(x, s, offsets[x] + generator.normal()) for x in labels for s in range(4)])
+    axis = pictures.forest(made, summaries(made)).axes[0]
     assert axis.get_xlim()[1] < 100 and any("4e+03 ▸" in text.get_text() for text in axis.texts)
 
 
@@ -356,7 +366,7 @@ def test_samples_are_of_the_first_finished_seed_and_scaled_down(study, tmp_path)
     found = pictures.samples(study)
     assert list(found) == ["base", "good"]  # the others have none
     assert all(seed == 0 and max(picture.size) == 384 for seed, picture in found.values())
-    gone = study._replace(members=[m._replace(pictures={"samples": tmp_path / "none.png"}) for m in study.members])
+    gone = study._replace(runs=[m._replace(pictures={"samples": tmp_path / "none.png"}) for m in study.runs])
     assert pictures.samples(gone) == {}
 
 

@@ -117,7 +117,7 @@ def runner(count: int = 50) -> float:
     row = Row("base", "base", replace(toy.variants["base"], steps=1))
     with tempfile.TemporaryDirectory() as folder:
         members = [planned(Path(folder), row, seed) for seed in range(count + 1)]
-        with Runner(toy.EXPERIMENT.name, Path(folder), "one", None, lambda line: None) as sweep:
+        with Runner(toy.EXPERIMENT, Path(folder), "one", None, lambda line: None) as sweep:
             sweep.train(members[:1])  # the worker has started and compiled
             began = time.perf_counter()
             sweep.train(members[1:])
@@ -136,7 +136,7 @@ def steps_alone(case: str, members: int = 16) -> dict[str, float]:
     row = Row("base", variant, cli.parse(experiment, variant, [*fields, "--steps", "100000"]))
     with tempfile.TemporaryDirectory() as folder:
         plan = [planned(Path(folder), row, seed) for seed in range(members)]
-        with Runner(experiment.name, Path(folder), "auto", None, console.say) as sweep:
+        with Runner(experiment, Path(folder), "auto", None, console.say) as sweep:
             return sweep.compare(plan, ("plain", "loop", "one", "vmap", "scan"))
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gen_models.run import directory as runs
 from gen_models.run.config import Experiment
-from gen_models.sweep.plan import Plan, Planned, group_of, merge
-from gen_models.sweep.report.study import Group, Member, Study
-from gen_models.sweep.runner import Ending
+from gen_models.run.directory import Run, read_json
+from gen_models.run.fields import settings
+from gen_models.sweep.endings import Ending
+from gen_models.sweep.plan import Plan, PlannedRun, group_of, merge
+from gen_models.sweep.report.study import Group, RunRecord, Study
 
 
 def collect(
@@ -18,7 +19,7 @@ def collect(
     groups: Mapping[str, Group],
     costs: Mapping[str, Mapping[str, float]],
 ) -> Study:
-    """What the runs' directories hold, and how they were trained; what earlier processes told is kept in the folder.
+    """What the runs' directories hold, and how they were trained; the folder keeps what earlier processes measured.
 
     Args:
       experiment: whose sweep it is.
@@ -31,14 +32,14 @@ def collect(
     known = merge(folder / "costs.json", costs)
     trained = merge(folder / "execution.json", {name: group._asdict() for name, group in groups.items()})
     of_rows = {row.label: group_of(row.config) for row in plan.rows}
-    environments = [_environment(one.folder) for one in plan.members() if (one.folder / "environment.json").exists()]
+    environments = [_environment(run.folder) for run in plan.runs() if (run.folder / "environment.json").exists()]
     return Study(
         experiment=experiment.name,
         question=(experiment.doc or "").strip().split("\n\n")[0].replace("\n", " "),
         base=plan.base,
         labels=tuple(row.label for row in plan.rows),
-        configs={row.label: _told(row.config) for row in plan.rows},
-        members=[member(one, endings.get(one.folder)) for one in plan.members()],
+        configs={row.label: settings(row.config) for row in plan.rows},
+        runs=[record_of(run, endings.get(run.folder)) for run in plan.runs()],
         seeds=plan.seeds,
         budget=plan.budget,
         costs={label: known[group] for label, group in of_rows.items() if group in known},
@@ -49,39 +50,33 @@ def collect(
         ],
         environment=environments[-1] if environments else {},
         command=plan.command,
-        directions=dict(experiment.directions),
     )
 
 
-def member(one: Planned, ending: Ending | None = None) -> Member:
-    """One run of the sweep, from its directory."""
-    run = runs.Run(one.folder)
-    if not (one.folder / "config.json").exists():
-        status, message = (ending.status, ending.message) if ending else ("missing", "")
-        return Member(one.label, one.config.seed, _status(status), message=message)
-    history, figures, stopped = run.history(), run.result(), run.stopped()
-    steps = max((row["step"] for row in history), default=0)
-    pictures = {path.stem: path for path in sorted(run.samples.glob("*.png")) if not path.stem.startswith("step_")}
+def record_of(planned: PlannedRun, ending: Ending | None = None) -> RunRecord:
+    """What is known of a run of the sweep: what its directory holds, or else the ending that this process saw."""
+    known = RunRecord(planned.label, planned.config.seed, "missing")
+    if not (planned.folder / "config.json").exists():
+        return known if ending is None else known._replace(status=_status(ending.status), message=ending.message)
+    run = Run(planned.folder)
+    figures, history, stopped = run.result(), run.history(), run.stopped()
+    known = known._replace(history=history, steps=max((line["step"] for line in history), default=0))
     if figures is not None:
-        return Member(
-            one.label, one.config.seed, "finished", figures, history, run.seconds(), one.config.steps, pictures
-        )
-    status, message = ("missing", "not trained to its end yet")
+        found = sorted(run.samples.glob("*.png"))
+        pictures = {path.stem: path for path in found if not path.stem.startswith("step_")}
+        done = known._replace(status="finished", figures=figures, seconds=run.seconds(), pictures=pictures)
+        return done._replace(steps=planned.config.steps)
     if stopped is not None:
-        status, message, steps = stopped["status"], stopped["message"], max(steps, stopped["step"])
-    elif ending is not None:
-        status, message = ending.status, ending.message
-    return Member(one.label, one.config.seed, _status(status), (), history, None, steps, {}, message)
+        steps = max(known.steps, stopped["step"])
+        return known._replace(status=_status(stopped["status"]), steps=steps, message=stopped["message"])
+    if ending is not None:
+        return known._replace(status=_status(ending.status), message=ending.message)
+    return known._replace(message="not trained to its end yet")
 
 
 def _status(status: str) -> Any:
     return status if status in ("finished", "diverged", "dropped", "failed") else "missing"
 
 
-def _told(config: Any) -> dict[str, Any]:
-    left_out = {"seed", "run_dir", "coordinator", "processes", "process_id", "tensorboard"}
-    return {name: value for name, value in runs.plain(config).items() if name not in left_out}
-
-
 def _environment(folder: Path) -> dict[str, Any]:
-    return runs.read_json(folder / "environment.json")["starts"][-1]
+    return read_json(folder / "environment.json")["starts"][-1]

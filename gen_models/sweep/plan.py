@@ -14,22 +14,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gen_models.errors import unknown
-from gen_models.run import directory as runs
-from gen_models.run.config import InputError, traced_fields
+from gen_models.run import directory
+from gen_models.run.config import InputError
+from gen_models.run.fields import flat, from_json, to_json, traced_fields, value_of
 
 LABEL_LENGTH = 120  # characters: folders' names have at most 255 bytes
 
 
 class Row(NamedTuple):
-    """A row of the table: one config, trained with every seed."""
+    """A row of the table: a variant at a point of the grid, trained with every seed."""
 
     label: str
     variant: str
     config: Any
 
 
-class Planned(NamedTuple):
-    """One run."""
+class PlannedRun(NamedTuple):
+    """One training with one seed, and where it is kept."""
 
     label: str
     variant: str
@@ -48,32 +49,38 @@ class Plan(NamedTuple):
     budget: str
     command: str
 
-    def members(self) -> list[Planned]:
+    def runs(self) -> list[PlannedRun]:
         """Every run: all rows of a seed before the next seed, so that a sweep that is stopped can be compared."""
         return [planned(self.folder, row, seed) for seed in self.seeds for row in self.rows]
 
 
-def planned(folder: Path, row: Row, seed: int) -> Planned:
+def planned(folder: Path, row: Row, seed: int) -> PlannedRun:
     """The run of a row with a seed."""
-    place = folder / row.label / str(seed)
-    config = dataclasses.replace(row.config, seed=seed, run_dir=str(place))
-    return Planned(row.label, row.variant, config, place)
+    own = folder / row.label / str(seed)
+    config = dataclasses.replace(row.config, seed=seed, run_dir=str(own))
+    return PlannedRun(row.label, row.variant, config, own)
 
 
 def static(config: Any) -> dict[str, Any]:
-    """What runs that share one compiled program have in common: all but seeds, traced numbers and places."""
-    fields = runs.plain(config)
-    left_out = {*runs.NOT_COMPARED, "seed", *traced_fields(config)} - {"data_dir", "shard_parameters"}
-    return {name: value for name, value in fields.items() if name not in left_out} | {"traced": traced_fields(config)}
+    """What runs that share one compiled program have in common: all fields but seeds, folders and traced numbers."""
+    traced = traced_fields(config)
+    fields = flat(to_json(config))
+    return {name: value for name, value in fields.items() if name not in ("seed", "run_dir", *traced)} | {
+        "traced": traced
+    }
 
 
 def group_of(config: Any) -> str:
     """A name for `static(config)`: runs with the same one are a group."""
-    return hashlib.sha256(json.dumps(static(config), sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(static(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def grid_points(words: Sequence[str], names: Sequence[str]) -> list[dict[str, str]]:
-    """Points of `beta=0.5,1,4 learning_rate=1e-3,3e-4`; a tuple's values are parted by spaces: `hidden=512 512,256`.
+    """Points of `beta=0.5,1,4 network.layers=2,4`; a tuple's values are parted by spaces: `hidden=512 512,256`.
+
+    Args:
+      words: the axes of the grid, each `FIELD=VALUE,VALUE`.
+      names: dotted names of the fields that may be named.
 
     Raises:
       InputError: a word has no values, a field is unknown or named twice.
@@ -100,9 +107,15 @@ def rows_of(
     variants: Sequence[str],
     points: Sequence[Mapping[str, str]],
     parse: Callable[[str, list[str]], Any],
-    flags: Sequence[str] = (),
+    flags: Mapping[str, Sequence[str]],
 ) -> tuple[Row, ...]:
-    """Every variant at every point; `parse(variant, words)` makes a config; `flags` are fields that are true or false.
+    """Every variant at every point.
+
+    Args:
+      variants: their names.
+      points: of the grid: {field: its value as a word}.
+      parse: makes a config of a variant and the words of a command line.
+      flags: {variant: dotted names of the fields that are true or false}.
 
     Raises:
       InputError: two rows would be the same.
@@ -110,9 +123,9 @@ def rows_of(
     rows = []
     for variant in dict.fromkeys(variants):
         for point in points or [{}]:
-            words = [word for name, value in point.items() for word in _words(name, value, flags)]
+            words = [word for name, value in point.items() for word in _words(name, value, flags[variant])]
             config = parse(variant, words)
-            rows.append(Row(label_of(variant, {name: getattr(config, name) for name in point}), variant, config))
+            rows.append(Row(label_of(variant, {name: value_of(config, name) for name in point}), variant, config))
     labels = [row.label for row in rows]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise InputError(f"the sweep has {', '.join(twice)} twice: name every value once")
@@ -131,15 +144,15 @@ def label_of(variant: str, fields: Mapping[str, Any]) -> str:
 def save(plan: Plan, complete: bool = False) -> None:
     """Write `sweep.json`; `complete` once every run has ended and the report is there."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"label": row.label, "variant": row.variant, "config": runs.plain(row.config)} for row in plan.rows]
+    rows = [{"label": row.label, "variant": row.variant, "config": to_json(row.config)} for row in plan.rows]
     kept: dict[str, Any] = {"complete": complete}
     kept |= {"experiment": plan.experiment, "base": plan.base, "budget": plan.budget, "command": plan.command}
-    runs.write_json(plan.folder / "sweep.json", kept | {"seeds": list(plan.seeds), "rows": rows})
+    directory.write_json(plan.folder / "sweep.json", kept | {"seeds": list(plan.seeds), "rows": rows})
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the sweep that was saved in the folder is."""
-    return bool(runs.read_json(folder / "sweep.json").get("complete"))
+    """Whether the sweep that was saved in the folder is complete: every run has ended and the report is written."""
+    return bool(directory.read_json(folder / "sweep.json").get("complete"))
 
 
 def saved(folder: Path, kind: type) -> Plan:
@@ -152,8 +165,8 @@ def saved(folder: Path, kind: type) -> Plan:
     if not path.exists():
         raise InputError(f"{folder} holds no sweep to go on with: start one without --add-seeds")
     try:
-        found = runs.read_json(path)
-        rows = tuple(Row(r["label"], r["variant"], runs.restore_config(kind, r["config"])) for r in found["rows"])
+        found = directory.read_json(path)
+        rows = tuple(Row(r["label"], r["variant"], from_json(kind, r["config"])) for r in found["rows"])
         seeds = tuple(found["seeds"])
         return Plan(found["experiment"], folder, rows, seeds, found["base"], found["budget"], found["command"])
     except (ValueError, KeyError, TypeError) as error:
@@ -161,7 +174,7 @@ def saved(folder: Path, kind: type) -> Plan:
 
 
 def merge(path: Path, new: Mapping[str, Any]) -> dict[str, Any]:
-    """What is kept in a JSON file, with what is new; what is damaged is measured again another time."""
+    """Add `new` to what a JSON file holds, and return all of it; a damaged file counts as empty."""
     try:
         old = json.loads(path.read_text()) if path.exists() else {}
     except (OSError, json.JSONDecodeError):
@@ -169,7 +182,7 @@ def merge(path: Path, new: Mapping[str, Any]) -> dict[str, Any]:
     both = {**old, **json.loads(json.dumps(new))}
     if both != old:
         path.parent.mkdir(parents=True, exist_ok=True)
-        runs.write_json(path, both)
+        directory.write_json(path, both)
     return both
 
 
@@ -180,7 +193,8 @@ def _words(name: str, value: str, flags: Sequence[str]) -> list[str]:
         return [f"--{option}", *value.split()]
     if value.lower() not in ("true", "false"):
         raise InputError(f"--grid {name} takes True and False, got {value!r}")
-    return [f"--{option}" if value.lower() == "true" else f"--no-{option}"]
+    part, dot, own = option.rpartition(".")
+    return [f"--{option}" if value.lower() == "true" else f"--{part}{dot}no-{own}"]
 
 
 def _value(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Worker processes of a sweep on this machine: each pinned to a core with one thread, or one with all of it.
+"""A worker process of a sweep on this machine: pinned to a core with one thread, or with all cores.
 
 On a CPU two processes with a core each do more in a second than one with two threads, as small products gain little
 from a second thread: every sweep's report has what was measured. Imports no JAX.
@@ -14,15 +14,29 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from gen_models.run.config import Experiment
 
 STOPPING_SECONDS = 120.0  # for a worker to save the run under way
+
+
+class Source(NamedTuple):
+    """From where another process imports an experiment."""
+
+    name: str  # its module, such as "experiments.vae"
+    file: str  # where that module is
+
+
+def source_of(experiment: Experiment) -> Source:
+    """From where a worker imports the experiment."""
+    return Source(experiment.name, experiment.file)
 
 
 class Worker:
     """One process; its answers arrive in the pool's queue as (worker, message), and None when it has ended."""
 
-    def __init__(self, number: int, experiment: str, log: Path, core: int | None, answers: "queue.Queue[Any]") -> None:
+    def __init__(self, number: int, source: Source, log: Path, core: int | None, answers: "queue.Queue[Any]") -> None:
         self.number, self.core, self.log = number, core, log
         self.busy: Any = None  # what it was asked and has not answered, as its parent keeps it
         self.asked = 0  # questions so far: an answer has its question's number, the greeting 0
@@ -33,7 +47,7 @@ class Worker:
         if core is not None:
             environment |= {"JAX_NUM_CPU_DEVICES": "1", "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
-            [*_interpreter(core), experiment, str(log)],
+            [*_interpreter(core), source.name, str(log), source.file],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -44,7 +58,7 @@ class Worker:
         self.reader.start()
 
     def ask(self, message: Any) -> None:
-        """Send a message; that it cannot be sent is told by the end of its answers."""
+        """Send a message. A worker that has ended gets none: its last answer, None, says that it has ended."""
         self.asked += 1
         with suppress(BrokenPipeError, ValueError):
             assert self.process.stdin is not None
@@ -71,27 +85,27 @@ class Worker:
 
 
 def _interpreter(core: int | None) -> list[str]:
-    """Runs the worker, on one core from its start: XLA counts the cores that it may use when it is loaded."""
+    """The command that runs a worker, on one core from its start: XLA counts the cores it may use when it is loaded."""
     module = "gen_models.sweep.worker"
     if core is None or not hasattr(os, "sched_setaffinity"):
         return [sys.executable, "-m", module]
-    # As with -m, the folder of the command comes first among those that modules are looked for in.
+    # As with -m, Python looks for modules in the folder of the command first.
     code = f"import os, runpy; os.sched_setaffinity(0, {{{core}}}); runpy.run_module({module!r}, run_name='__main__')"
     return [sys.executable, "-c", code]
 
 
 @contextmanager
 def workers(
-    experiment: str, cores: Sequence[int | None], folder: Path, answers: "queue.Queue[Any]", first: int = 0
+    source: Source, cores: Sequence[int | None], folder: Path, answers: "queue.Queue[Any]", first: int = 0
 ) -> Iterator[list[Worker]]:
-    """One worker for each core, None being all of them; they have ended when this is left, what they did saved.
+    """One worker for each entry of `cores`; None: a worker that may use all cores. `first` is the first one's number.
 
-    `first` is the number of the first of them.
+    All of them have ended when the context is left, and what they did is saved.
     """
     numbered = enumerate(cores, first)
-    started = [Worker(number, experiment, folder / f"worker{number}.log", core, answers) for number, core in numbered]
+    started = [Worker(number, source, folder / f"worker{number}.log", core, answers) for number, core in numbered]
     try:
-        yield list(started)  # their owner may put others in the places of those that die
+        yield list(started)  # a copy: the owner replaces those that die, and they are to be ended here too
     finally:
         for worker in started:
             if worker.busy is not None:
@@ -106,8 +120,3 @@ def workers(
                 worker.process.kill()
                 worker.process.wait()
             worker.reader.join()
-
-
-def cores() -> list[int]:
-    """The cores that this process may use."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

@@ -3,34 +3,39 @@
 A task is one run. It goes on from the run's checkpoint, so that one whose machine went away is given to another.
 """
 
-import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gen_models.run.config import InputError
+from gen_models.run.experiments import find
+from gen_models.sweep.pool import Source
 
 RETRIES = 3  # of a task whose worker went away
-_serving: dict[str, Any] = {}  # one a process: what it has compiled serves the next run of the group
+_serving: dict[Source, Any] = {}  # one a process: what it has compiled serves the next run of the group
 
 
-def train_one(experiment: str, asked: Mapping[str, Any], until: int | None) -> dict[str, Any]:
-    """Train a run in this process, from wherever it is; how it ended, as a worker tells it."""
-    if experiment not in _serving:
+def train_one(source: Source, asked: Mapping[str, Any], until: int | None) -> dict[str, Any]:
+    """Train a run in this process, from wherever it is; returns how it ended, as a worker says it."""
+    if source not in _serving:
         from gen_models.sweep.worker import Serving
-        from gen_models.training.startup import start
+        from gen_models.training.startup import start  # imports JAX
 
         start()
-        _serving[experiment] = Serving(importlib.import_module(experiment).EXPERIMENT)
+        _serving[source] = Serving(find(*source))
     cost: dict[str, Any] = {}
     ended: dict[str, Any] = {}
-    for said in _serving[experiment].run([asked], "one", until):
+    for said in _serving[source].run([asked], "one", until):
         cost, ended = (said, ended) if "cost" in said else (cost, said)
     return cost | ended
 
 
-def by_ray(experiment: str, asked: Sequence[Mapping[str, Any]], until: int | None) -> Iterator[dict[str, Any]]:
-    """Each run as a task with one core (`RAY_ADDRESS` names a cluster, else one is started here); yields as they end.
+def by_ray(source: Source, asked: Sequence[Mapping[str, Any]], until: int | None) -> Iterator[dict[str, Any]]:
+    """Train each run as a task with one core; yields how each ended, as it ends.
+
+    `RAY_ADDRESS` names the cluster; without it a cluster is started on this machine.
 
     Raises:
       InputError: Ray is not installed, or there is no such cluster.
@@ -48,7 +53,7 @@ def by_ray(experiment: str, asked: Sequence[Mapping[str, Any]], until: int | Non
             raise InputError(f"--launcher ray: {error}") from error
     try:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(train_one)
-        folders = {task.remote(experiment, one, until): one["folder"] for one in asked}
+        folders = {task.remote(source, one, until): one["folder"] for one in asked}
         waiting = list(folders)
         while waiting:
             ended, waiting = ray.wait(waiting)
@@ -63,20 +68,20 @@ def by_ray(experiment: str, asked: Sequence[Mapping[str, Any]], until: int | Non
 
 
 def by_slurm(
-    experiment: str,
+    source: Source,
     asked: Sequence[Mapping[str, Any]],
     until: int | None,
     folder: Path,
     parameters: Mapping[str, str],
 ) -> Iterator[dict[str, Any]]:
-    """Each run as a job of an array; yields as they end.
+    """Train each run as a job of an array; yields how each ended, as it ends.
 
     Args:
-      experiment: its module.
-      asked: the runs.
-      until: stop at this step.
+      source: from where the jobs import the experiment.
+      asked: the runs, each as a worker is told of it.
+      until: the step at which they stop; None: at their end.
       folder: for submitit's logs.
-      parameters: of its executor, such as slurm_partition, timeout_min, cpus_per_task; `cluster=local` starts
+      parameters: of submitit's executor, such as slurm_partition, timeout_min, cpus_per_task; `cluster=local` starts
         processes of this machine instead.
 
     Raises:
@@ -91,7 +96,7 @@ def by_slurm(
         executor = submitit.AutoExecutor(folder=folder, cluster=options.pop("cluster", "slurm"))
         executor.update_parameters(**options)
         with executor.batch():
-            jobs = [executor.submit(Run(experiment, one, until)) for one in asked]
+            jobs = [executor.submit(Submission(source, one, until)) for one in asked]
     except (RuntimeError, NameError, TypeError, ValueError) as error:
         raise InputError(f"--launcher slurm: {error}") from error
     folders = {job.job_id: one["folder"] for job, one in zip(jobs, asked, strict=True)}
@@ -102,15 +107,15 @@ def by_slurm(
             yield {"folder": folders[job.job_id], "status": "failed", "message": str(error).strip().splitlines()[0]}
 
 
-class Run:
+class Submission:
     """A job that is submitted again when it is pre-empted or out of time: the run goes on from its checkpoint."""
 
-    def __init__(self, experiment: str, asked: Mapping[str, Any], until: int | None) -> None:
-        self.experiment, self.asked, self.until = experiment, asked, until
+    def __init__(self, source: Source, asked: Mapping[str, Any], until: int | None) -> None:
+        self.source, self.asked, self.until = source, asked, until
 
     def __call__(self) -> dict[str, Any]:
-        """Train it."""
-        return train_one(self.experiment, self.asked, self.until)
+        """Train the run."""
+        return train_one(self.source, self.asked, self.until)
 
     def checkpoint(self) -> Any:
         """What submitit submits next."""
@@ -120,7 +125,5 @@ class Run:
 
 
 def _paths() -> str:
-    import os
-    import sys
-
+    """Where this process looks for modules."""
     return os.pathsep.join(dict.fromkeys([os.getcwd(), *(path for path in sys.path if path)]))

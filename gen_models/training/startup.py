@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+from gen_models.run.machine import cores
+
 
 def start(*, coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
     """Settle all of it; the command line of experiments does so before it builds anything.
@@ -37,11 +39,6 @@ def start(*, coordinator: str | None = None, processes: int | None = None, proce
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"cannot start with --coordinator {coordinator}: {error}") from error
     host_devices(cores())
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def host_devices(count: int) -> int:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gen_models.sweep.report.pictures import COLOURS, GREY, INK, WIDTH, inked, short
-from gen_models.sweep.report.study import Member, Study
+from gen_models.sweep.report.study import RunRecord, Study
 
 STYLES = ("-", ":")  # dashes are for runs that did not finish
 COLOURED = 12  # labels: the base and 11 more
@@ -28,15 +28,15 @@ def curves(study: Study) -> tuple[Canvas, str] | None:
     Returns:
       The picture, and what has to be said about what it leaves out; None without a history.
     """
-    names = _metrics(study.members)
+    names = _metrics(study.runs)
     if not names:
         return None
     styles = _styles(study)
     across = min(3, len(names))
     down = -(-min(len(names), PANELS) // across)
     entries = [*styles] if len(styles) == len(study.labels) else [*styles, "others"]
-    figure = Canvas(figsize=(WIDTH / 3 * across, 2.7 * down + 0.24 * -(-len(entries) // across)), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
+    canvas = Canvas(figsize=(WIDTH / 3 * across, 2.7 * down + 0.24 * -(-len(entries) // across)), layout="constrained")
+    axes = canvas.subplots(down, across, squeeze=False).ravel()
     thinned = False
     for axis, name in zip(axes, names, strict=False):
         thinned |= _curve_panel(axis, study, name, styles)
@@ -49,13 +49,13 @@ def curves(study: Study) -> tuple[Canvas, str] | None:
     texts = [
         short(entry, 34).replace("_", "\u200a_", 1) if entry.startswith("_") else short(entry, 34) for entry in entries
     ]
-    legend = figure.legend(lines, texts, loc="outside lower center", ncols=across, frameon=False, fontsize=9)
+    legend = canvas.legend(lines, texts, loc="outside lower center", ncols=across, frameon=False, fontsize=9)
     for text in legend.get_texts():
         text.set_parse_math(False)
     said = f" The first {PANELS} of {len(names)} metrics are drawn." if len(names) > PANELS else ""
     said += f" Lines are thinned to {POINTS} of the logged steps." if thinned else ""
     said += " Grey: the other labels." if len(styles) < len(study.labels) else ""
-    return inked(figure), said.strip()
+    return inked(canvas), said.strip()
 
 
 class _Style(NamedTuple):
@@ -63,9 +63,10 @@ class _Style(NamedTuple):
     linestyle: str
 
 
-def _metrics(members: Sequence[Member]) -> list[str]:
+def _metrics(runs: Sequence[RunRecord]) -> list[str]:
     """Validation first, then the training loss, then the rest."""
-    names = dict.fromkeys(name for m in members for row in m.history for name in row if name not in ("step", "seconds"))
+    logged = dict.fromkeys(name for run in runs for line in run.history for name in line)
+    names = [name for name in logged if name not in ("step", "seconds")]
     return sorted(names, key=lambda name: (not name.startswith("validation/"), name != "train/loss"))
 
 
@@ -77,9 +78,9 @@ def _styles(study: Study) -> dict[str, _Style]:
     return {label: chosen[label] for label in study.labels if label in chosen}
 
 
-def _series(member: Member, name: str) -> dict[int, float]:
+def _series(run: RunRecord, name: str) -> dict[int, float]:
     """{step: value}; infinity cannot be drawn and is a gap, as NaN is."""
-    found = {int(row["step"]): float(row[name]) for row in member.history if row.get(name) is not None}
+    found = {int(line["step"]): float(line[name]) for line in run.history if line.get(name) is not None}
     return {step: value if math.isfinite(value) else math.nan for step, value in found.items()}
 
 
@@ -90,7 +91,7 @@ def _curve_panel(axis: Axes, study: Study, name: str, styles: Mapping[str, _Styl
     for label in sorted(study.labels, key=lambda label: (label in styles, label == study.base)):
         style = styles.get(label, _Style(GREY, "-"))
         weight = 1.4 if label in styles else 0.7
-        some = [m for m in study.members if m.label == label]
+        some = [m for m in study.runs if m.label == label]
         done = [series for m in some if m.status == "finished" and (series := _series(m, name))]
         for series in [series for m in some if m.status != "finished" and (series := _series(m, name))]:
             steps, values, cut = _thin(sorted(series), series)
@@ -98,7 +99,7 @@ def _curve_panel(axis: Axes, study: Study, name: str, styles: Mapping[str, _Styl
             axis.plot(steps, values, color=style.color, linestyle=(0, (4, 2)), linewidth=0.8 * weight)
         if not done:
             continue
-        shared = sorted(set.intersection(*map(set, done)))  # where one run has no row, the mean would be of other runs
+        shared = sorted(set.intersection(*map(set, done)))  # elsewhere the mean would be of fewer runs
         table = np.array([[series[step] for step in shared] for series in done]).reshape(len(done), len(shared))
         pick = _indices(len(shared))
         thinned |= len(pick) < len(shared)

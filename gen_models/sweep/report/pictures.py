@@ -1,13 +1,13 @@
 """A sweep's pictures: differences from the base, and samples side by side; `curves.py` draws the curves.
 
-`forest` and the others return a matplotlib figure, which `svg` makes into text that follows the page's text colour
-(light or dark) and `png` into a file. Colours are Okabe & Ito's (Color Universal Design, 2008), told apart by
-people who see red and green alike; without their yellow and black, which vanish on a white and on a dark page.
+The functions return a matplotlib figure, here called a canvas, as a figure is a measured number. `svg` makes it into
+text that follows the page's text colour (light or dark), and `png` into a file. Colours are Okabe & Ito's (Color
+Universal Design, 2008), told apart by people who see red and green alike; without their yellow and black, which vanish
+on a white and on a dark page.
 """
 
 import io
 import math
-import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -22,8 +22,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from gen_models.files import whole_file
 from gen_models.sweep.report.study import Study
-from gen_models.sweep.report.table import Column, Row, finished, title
+from gen_models.sweep.report.table import Column, Summary, directions, finished, title
 
 INK = "#010203"  # stands for the page's text colour: almost black in a PNG, `currentColor` in an SVG
 PAPER = "#fefdfc"  # likewise for what is behind the text
@@ -32,7 +33,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
 WIDTH = 10.6  # inches: what a page of the report holds without shrinking it
 
 
-def forest(study: Study, table: Mapping[Column, Sequence[Row]]) -> Canvas | None:
+def forest(study: Study, table: Mapping[Column, Sequence[Summary]]) -> Canvas | None:
     """Paired differences from the base, one panel a figure and one line a label.
 
     Thick: 95% bootstrap interval. Thin: 95% Student interval. Filled: Holm's p below 0.05. A difference that would
@@ -49,32 +50,32 @@ def forest(study: Study, table: Mapping[Column, Sequence[Row]]) -> Canvas | None
     across = min(len(panels), max(1, int((WIDTH - words) / 2.5)), 3)
     down = -(-len(panels) // across)
     size = (words + min(4.0, (WIDTH - words) / across) * across, (0.24 * max(3, len(labels)) + 0.9) * down)
-    figure = Canvas(figsize=size, layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+    canvas = Canvas(figsize=size, layout="constrained")
+    axes = canvas.subplots(down, across, squeeze=False, sharey=True).ravel()
     for axis, (column, some) in zip(axes, panels.items(), strict=False):
-        _forest_panel(axis, [row for row in some if row.label != study.base])
+        _forest_panel(axis, [summary for summary in some if summary.label != study.base])
         axis.set_title(_wrap(title(column, list(table), study), 40), fontsize=10, parse_math=False)
         axis.set_yticks(range(len(labels)), [short(label, 40) for label in labels], fontsize=9, parse_math=False)
         axis.set_ylim(len(labels) - 0.5, -0.5)
-        better = {"maximize": "better →", "minimize": "← better"}.get(study.directions.get(column.name, ""), "")
+        better = {"maximize": "better →", "minimize": "← better"}.get(directions(study).get(column.name, ""), "")
         axis.set_xlabel(f"difference   {better}".strip(), fontsize=9)
     for axis in axes[len(panels) :]:
         axis.remove()
-    return inked(figure)
+    return inked(canvas)
 
 
 def samples(study: Study, name: str = "samples", side: int = 384) -> dict[str, tuple[int, Image.Image]]:
     """{label: (seed, picture)} of the first finished seed that has the picture, scaled down to `side` screen pixels."""
     found = {}
     for label in study.labels:
-        for member in finished(study, label):
-            path = member.pictures.get(name)
+        for run in finished(study, label):
+            path = run.pictures.get(name)
             if path is None or not Path(path).exists():
                 continue
             with Image.open(path) as file:
                 picture = file.convert("L" if file.mode in ("1", "L") else "RGB")
                 picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-                found[label] = (member.seed, picture)
+                found[label] = (run.seed, picture)
             break
     return found
 
@@ -83,47 +84,44 @@ def sheet(pictures: Mapping[str, tuple[int, Image.Image]]) -> Canvas:
     """The pictures side by side under their labels and seeds."""
     across = min(5, len(pictures))
     down = -(-len(pictures) // across)
-    figure = Canvas(figsize=(2.4 * across, 2.65 * down), layout="constrained")
-    axes = figure.subplots(down, across, squeeze=False).ravel()
+    canvas = Canvas(figsize=(2.4 * across, 2.65 * down), layout="constrained")
+    axes = canvas.subplots(down, across, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, (label, (seed, picture)) in zip(axes, pictures.items(), strict=False):
         axis.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255)
         axis.set_title(f"{_wrap(short(label, 60), 30)}\nseed {seed}", fontsize=8, parse_math=False)
-    return inked(figure)
+    return inked(canvas)
 
 
-def svg(figure: Canvas) -> str:
+def svg(canvas: Canvas) -> str:
     """Inline SVG in the page's own text colour, without the XML head; the same picture gives the same text."""
     text = io.StringIO()
     settings: Any = {"svg.hashsalt": "gen_models", "svg.fonttype": "path"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a label in a script that the font lacks: boxes are drawn
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", text.getvalue(), flags=re.DOTALL)
     body = body[body.index("<svg") :].replace(INK, "currentColor").replace(PAPER, "var(--back, white)")
     return re.sub(r"\n\s*", "\n", body).strip()
 
 
-def png(figure: Canvas, path: Path, dpi: int = 130) -> None:
+def png(canvas: Canvas, path: Path, dpi: int = 130) -> None:
     """Write a PNG on white, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), whole_file(path) as file:
         warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(temporary, format="png", dpi=dpi, facecolor="white")
-    temporary.replace(path)
+        canvas.savefig(file, format="png", dpi=dpi, facecolor="white")
 
 
-def _is_drawn(some: Sequence[Row]) -> bool:
-    differences = [row.difference for row in some if row.difference is not None and row.difference.pairs]
-    return any(d.interval is not None or d.pairs == 1 for d in differences)
+def _is_drawn(some: Sequence[Summary]) -> bool:
+    differences = [summary.difference for summary in some if summary.difference is not None]
+    return any(d.interval is not None or d.pairs == 1 for d in differences if d.pairs)
 
 
-def _forest_panel(axis: Axes, some: Sequence[Row]) -> None:
+def _forest_panel(axis: Axes, some: Sequence[Summary]) -> None:
     axis.axvline(0, color=INK, linewidth=0.8)
-    drawn = [
-        (height, row, row.difference) for height, row in enumerate(some) if row.difference and row.difference.pairs
-    ]
+    each = [(height, summary, summary.difference) for height, summary in enumerate(some)]
+    drawn = [(height, summary, d) for height, summary, d in each if d is not None and d.pairs]
     ends = {height: d.interval or (d.mean, d.mean) for height, _, d in drawn}
     reach = {height: max(map(abs, pair)) for height, pair in ends.items()}
     bound = 6 * float(np.median(list(reach.values()))) or math.inf  # beyond it stands what would squeeze the others
@@ -134,16 +132,14 @@ def _forest_panel(axis: Axes, some: Sequence[Row]) -> None:
     low, high = min([0.0, *wide, *(pair[0] for pair in inside)]), max([0.0, *wide, *(pair[1] for pair in inside)])
     margin = 0.06 * (high - low) or 1.0
     axis.set_xlim(low - margin, high + margin)
-    for height, row, d in drawn:
+    for height, summary, d in drawn:
         if reach[height] > bound:
             left = d.mean < 0
             text = f"◂ {d.mean:+.3g}" if left else f"{d.mean:+.3g} ▸"
-            place = (0.01, "left") if left else (0.99, "right")
-            axis.text(
-                place[0], height, text, ha=place[1], va="center", fontsize=8, transform=axis.get_yaxis_transform()
-            )
+            x, side = (0.01, "left") if left else (0.99, "right")
+            axis.text(x, height, text, ha=side, va="center", fontsize=8, transform=axis.get_yaxis_transform())
             continue
-        sure = row.p_holm < 0.05
+        sure = summary.p_holm < 0.05
         if d.t_interval:
             axis.plot(d.t_interval, [height] * 2, color=COLOURS[0], linewidth=0.9)
         if d.interval:
@@ -155,21 +151,21 @@ def _forest_panel(axis: Axes, some: Sequence[Row]) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
-def inked(figure: Canvas) -> Canvas:
+def inked(canvas: Canvas) -> Canvas:
     """Text and axes in the page's colour; nothing behind them, and room between rows of panels."""
-    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+    if isinstance(engine := canvas.get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(h_pad=0.09)
-    for axis in figure.axes:
+    for axis in canvas.axes:
         axis.patch.set_visible(False)
         axis.tick_params(which="both", color=INK, labelcolor=INK, labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
         axis.spines[["left", "bottom"]].set_color(INK)
         for text in (axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts):
             text.set_color(INK)
-    for legend in figure.legends:
+    for legend in canvas.legends:
         for text in legend.get_texts():
             text.set_color(INK)
-    return figure
+    return canvas
 
 
 def short(text: str, width: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gen_models.run.directory import write_text
+from gen_models.files import write_text
 from gen_models.sweep.report import curves, pictures
 from gen_models.sweep.report.document import (
     Block,
@@ -28,21 +28,47 @@ from gen_models.sweep.report.statistics import COVERAGE
 from gen_models.sweep.report.study import Group, Study
 from gen_models.sweep.report.table import (
     Column,
-    Row,
-    rows,
+    Summary,
+    summaries,
 )
 
 FEW = 10  # seeds below which the bootstrap's coverage is said
 
 
-class Report(NamedTuple):
-    """Where it was written."""
+READING = (
+    (
+        "Intervals",
+        "are over seeds: what another seed would change (initial parameters, order of the data, noise). They are "
+        "not over test examples, data sets or machines, and runs without a figure are not in them.",
+    ),
+    (
+        "Bootstrap and Student.",
+        "The bootstrap (percentile, 10,000 resamples) assumes no distribution but is too narrow for few seeds. "
+        "Student's interval is exact for normal values at any number of seeds. Both are in the folded tables.",
+    ),
+    (
+        "Differences",
+        "are paired: each run minus the base's run of the same seed, over the seeds that both finished. p: paired "
+        "t-test, two-sided. No p stands where there are fewer than two pairs, or where every pair differs by the "
+        "same amount other than zero, as there is no spread to test with.",
+    ),
+    (
+        "Holm.",
+        "The more labels are compared, the likelier one looks different by chance. Holm's correction keeps the "
+        "chance of any false finding within one figure at 5%. It does not correct over figures: choose the one "
+        "that decides before looking; here that is the first. A large p does not show that two labels are equal.",
+    ),
+)
+
+
+class ReportFiles(NamedTuple):
+    """Where a report was written."""
 
     page: Path  # report.html
     text: Path  # report.md
 
 
-def write_report(study: Study, folder: str | Path) -> Report:
+def write_report(study: Study, folder: str | Path) -> ReportFiles:
     """Write `report.html`, `report.md` and the latter's pictures in `report/`, each whole or not at all.
 
     Args:
@@ -55,7 +81,7 @@ def write_report(study: Study, folder: str | Path) -> Report:
       OSError: the folder cannot be written.
     """
     folder = Path(folder)
-    table = rows(study)  # first: what is wrong with the study is said before anything is written
+    table = summaries(study)  # first: what is wrong with the study is said before anything is written
     beside = folder / "report"
     beside.mkdir(parents=True, exist_ok=True)
     name = study.experiment.rsplit(".", 1)[-1]
@@ -72,41 +98,18 @@ def write_report(study: Study, folder: str | Path) -> Report:
         *_unfinished(study),
         *_configs(study),
         Heading("Environment"),
-        Grid(("what", "value"), [(name, _plain(value)) for name, value in study.environment.items()], left=2),
+        Grid(("what", "value"), [(name, _cell(value)) for name, value in study.environment.items()], left=2),
         Heading("Made by"),
         Code(study.command),
     ]
-    report = Report(folder / "report.html", folder / "report.md")
+    report = ReportFiles(folder / "report.html", folder / "report.md")
     write_text(report.page, as_html(head, blocks))
     write_text(report.text, as_markdown(head, blocks))
     return report
 
 
 def _reading(study: Study) -> list[Block]:
-    items = [
-        (
-            "Intervals",
-            "are over seeds: what another seed would change (initial parameters, order of the data, noise). They are "
-            "not over test examples, data sets or machines, and runs without a figure are not in them.",
-        ),
-        (
-            "Bootstrap and Student.",
-            "The bootstrap (percentile, 10,000 resamples) assumes no distribution but is too narrow for few seeds. "
-            "Student's interval is exact for normal values at any number of seeds. Both are in the folded tables.",
-        ),
-        (
-            "Differences",
-            "are paired: each run minus the base's run of the same seed, over the seeds that both finished. p: paired "
-            "t-test, two-sided. No p stands where there are fewer than two pairs, or where every pair differs by the "
-            "same amount other than zero, as there is no spread to test with.",
-        ),
-        (
-            "Holm.",
-            "The more labels are compared, the likelier one looks different by chance. Holm's correction keeps the "
-            "chance of any false finding within one figure at 5%. It does not correct over figures: choose the one "
-            "that decides before looking; here that is the first. A large p does not show that two labels are equal.",
-        ),
-    ]
+    items = list(READING)
     if len(study.seeds) < FEW:
         measured = ", ".join(f"{share}% with {seeds}" for seeds, share in COVERAGE.items())
         items.append(
@@ -118,7 +121,7 @@ def _reading(study: Study) -> list[Block]:
                 else "One seed has no interval and no test: a difference between two runs may be the seed's.",
             )
         )
-    if any(m.status != "finished" for m in study.members):
+    if any(run.status != "finished" for run in study.runs):
         items.append(
             (
                 "Runs that did not finish",
@@ -129,7 +132,7 @@ def _reading(study: Study) -> list[Block]:
     return [Heading("How to read it"), Bullets(items)]
 
 
-def _differences(study: Study, table: Mapping[Column, Sequence[Row]], beside: Path) -> list[Block]:
+def _differences(study: Study, table: Mapping[Column, Sequence[Summary]], beside: Path) -> list[Block]:
     drawn = pictures.forest(study, table)
     if drawn is None:
         return []
@@ -189,10 +192,10 @@ def _execution(groups: Sequence[Group]) -> list[Block]:
 
 
 def _unfinished(study: Study) -> list[Block]:
-    bad = [m for label in study.labels for m in study.members if m.label == label and m.status != "finished"]
+    bad = [run for label in study.labels for run in study.runs if run.label == label and run.status != "finished"]
     if not bad:
         return []
-    lines = [(m.label, str(m.seed), m.status, f"{m.steps:,}", m.message) for m in bad]
+    lines = [(run.label, str(run.seed), run.status, f"{run.steps:,}", run.message) for run in bad]
     return [Heading("Runs that did not finish"), Grid(("label", "seed", "status", "steps", "message"), lines, 5)]
 
 
@@ -204,7 +207,7 @@ def _configs(study: Study) -> list[Block]:
     differing = [name for name in names if name not in shared]
     blocks: list[Block] = [Heading("Configs")]
     if differing:
-        lines = [(label, *(_plain(c[n]) if n in c else "" for n in differing)) for label, c in configs.items()]
+        lines = [(label, *(_cell(c[n]) if n in c else "" for n in differing)) for label, c in configs.items()]
         blocks.append(Grid(("label", *differing), lines, 1 + len(differing)))
     if shared:
         blocks.append(Folded("Fields that all labels share", [Code(json.dumps(shared, indent=2, default=str))]))
@@ -216,17 +219,15 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True, default=str) == json.dumps(other, sort_keys=True, default=str)
 
 
-def _plain(value: Any) -> str:
+def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
+        return ", ".join(f"{name} {_cell(one)}" for name, one in value.items())
     if isinstance(value, (list, tuple)):
-        return (
-            " ".join(map(_plain, value)) if all(isinstance(v, str) for v in value) else json.dumps(value, default=str)
-        )
+        return " ".join(map(_cell, value)) if all(isinstance(v, str) for v in value) else json.dumps(value, default=str)
     return "" if value is None else str(value)
 
 
-def _and(parts: Sequence[Any]) -> str:
+def _and(some: Sequence[Any]) -> str:
     """A few by name, many by number."""
-    texts = [str(part) for part in parts]
+    texts = [str(one) for one in some]
     return ", ".join(texts) if len(texts) <= 12 else f"{', '.join(texts[:10])} and {len(texts) - 10} more"

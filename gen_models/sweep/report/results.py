@@ -8,10 +8,11 @@ from gen_models.sweep.report.statistics import Difference, Interval
 from gen_models.sweep.report.study import Study
 from gen_models.sweep.report.table import (
     Column,
-    Row,
+    Summary,
     chance,
     columns,
     difference_texts,
+    directions,
     estimate,
     median_seconds,
     runs_text,
@@ -24,41 +25,42 @@ ABREAST = 4  # figures next to each other in a table
 NAMED = 6  # labels that a finding names
 
 
-def findings(study: Study, table: Mapping[Column, Sequence[Row]]) -> list[tuple[str, str]]:
+def findings(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[tuple[str, str]]:
     """(figure, what its tests show at Holm's 5%), a line for each figure that was tested."""
     said = []
     for column, some in table.items():
-        tested = [row for row in some if row.p_holm == row.p_holm]
+        tested = [summary for summary in some if summary.p_holm == summary.p_holm]
         if not tested:
             continue
         name = title(column, list(table), study)
-        sure = [row for row in tested if row.p_holm < 0.05]
+        sure = [summary for summary in tested if summary.p_holm < 0.05]
         if not sure:
             said.append(
                 (name, f"of {many(len(tested), 'label')} tested, none differs from {study.base} at the 5% level.")
             )
             continue
-        parts = []
-        texts = dict(zip((row.label for row in some), difference_texts(some), strict=True))
-        for row in sorted(sure, key=lambda row: row.p_holm)[:NAMED]:
-            parts.append(f"{row.label} is {_verdict(study, row)} ({texts[row.label]}, p {_p(row.p_holm)})")
+        said_of = []
+        texts = dict(zip((summary.label for summary in some), difference_texts(some), strict=True))
+        for summary in sorted(sure, key=lambda summary: summary.p_holm)[:NAMED]:
+            text = f"{texts[summary.label]}, p {_p(summary.p_holm)}"
+            said_of.append(f"{summary.label} is {_verdict(study, summary)} ({text})")
         more = f"; and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
         said.append(
-            (name, f"{len(sure)} of {many(len(tested), 'label')} differ from {study.base}: {'; '.join(parts)}{more}.")
+            (name, f"{len(sure)} of {many(len(tested), 'label')} differ from {study.base}: {'; '.join(said_of)}{more}.")
         )
     return said
 
 
-def _verdict(study: Study, row: Row) -> str:
+def _verdict(study: Study, summary: Summary) -> str:
     """Better or worse where the direction is known, else above or below."""
-    up = row.difference is not None and row.difference.mean > 0
-    direction = study.directions.get(row.column.name)
+    up = summary.difference is not None and summary.difference.mean > 0
+    direction = directions(study).get(summary.column.name)
     if direction is None:
         return "above" if up else "below"
     return "better" if up == (direction == "maximize") else "worse"
 
 
-def result(study: Study, table: Mapping[Column, Sequence[Row]]) -> list[Block]:
+def result(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[Block]:
     """Findings, a table of the primary figure and of the costs, tables of the others, and every number folded."""
     names = list(table)
     tested = findings(study, table)
@@ -75,11 +77,11 @@ def result(study: Study, table: Mapping[Column, Sequence[Row]]) -> list[Block]:
     for column in names[:1]:
         first[title(column, names, study)] = value_texts(table[column])
         first["Δ"] = difference_texts(table[column])
-        first["p (Holm)"] = [chance(row.p_holm) for row in table[column]]
+        first["p (Holm)"] = [chance(summary.p_holm) for summary in table[column]]
     blocks.append(_grid(study, first | _costs(study)))
     for start in range(1, len(names), ABREAST):
-        part = names[start : start + ABREAST]
-        blocks.append(_grid(study, {title(column, names, study): value_texts(table[column]) for column in part}))
+        some = names[start : start + ABREAST]
+        blocks.append(_grid(study, {title(column, names, study): value_texts(table[column]) for column in some}))
     blocks.append(
         Paragraph(
             "Mean over seeds [95% bootstrap interval]. Δ: mean paired difference from the base, which is bold, in the "
@@ -96,18 +98,18 @@ def result(study: Study, table: Mapping[Column, Sequence[Row]]) -> list[Block]:
     return [*blocks, *([Folded("Every number, figure by figure", detail)] if detail else [])]
 
 
-def _detail(study: Study, some: Sequence[Row]) -> Grid:
-    differences = [row.difference or Difference(math.nan, None, None, math.nan, 0) for row in some]
+def _detail(study: Study, some: Sequence[Summary]) -> Grid:
+    differences = [summary.difference or Difference(math.nan, None, None, math.nan, 0) for summary in some]
     cells = {
-        "n": [str(row.n) for row in some],
+        "n": [str(summary.n) for summary in some],
         "mean [bootstrap]": value_texts(some),
-        "[Student]": _intervals([row.t_interval for row in some]),
-        "deviation": [estimate(row.deviation, None) for row in some],
-        "pairs": ["" if row.difference is None else str(row.difference.pairs) for row in some],
+        "[Student]": _intervals([summary.t_interval for summary in some]),
+        "deviation": [estimate(summary.deviation, None) for summary in some],
+        "pairs": ["" if summary.difference is None else str(summary.difference.pairs) for summary in some],
         "Δ [bootstrap]": difference_texts(some),
         "Δ [Student]": _intervals([d.t_interval for d in differences], signed=True),
         "p": [chance(d.p) for d in differences],
-        "p (Holm)": [chance(row.p_holm) for row in some],
+        "p (Holm)": [chance(summary.p_holm) for summary in some],
     }
     return _grid(study, cells)
 

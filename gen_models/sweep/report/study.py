@@ -10,8 +10,8 @@ from gen_models.run.directory import Figure
 NOTHING: Mapping[str, Any] = MappingProxyType({})  # a default that nobody can fill by accident
 
 
-class Member(NamedTuple):
-    """One run of the sweep."""
+class RunRecord(NamedTuple):
+    """What is known of one run of the sweep: a training with one seed."""
 
     label: str  # the row it belongs to, such as "beta4" or "base,learning_rate=0.001"
     seed: int
@@ -42,11 +42,10 @@ class Study(NamedTuple):
     base: str  # label that the others are compared with
     labels: tuple[str, ...]  # in the table's order
     configs: Mapping[str, Mapping[str, Any]]  # label -> config without the seed
-    members: Sequence[Member]
+    runs: Sequence[RunRecord]
     seeds: tuple[int, ...]
     budget: str  # such as "5,000 steps each"
     costs: Mapping[str, Mapping[str, float]]  # label -> "parameters", "FLOPs per step"; may lack labels
     groups: Sequence[Group]
     environment: Mapping[str, Any]  # the last start of environment.json
     command: str
-    directions: Mapping[str, Literal["maximize", "minimize"]] = NOTHING  # figure -> which way is better, where known

@@ -1,15 +1,15 @@
-"""A study as rows: for each label and figure the mean over seeds, its intervals and the difference from the base.
+"""A study as a table: for each label and figure the mean over seeds, its intervals and the difference from the base.
 
-`rows` computes, `show` prints, `write_csv` keeps every digit. Whatever stands in a table was computed from the figures
-of finished runs; where there is nothing to compute from, there is nothing in the table.
+`summaries` computes, `show` prints, `write_csv` keeps every digit. Whatever stands in a table was computed from the
+figures of finished runs; where there is nothing to compute from, there is nothing in the table.
 """
 
 import csv
 import io
 import math
-import statistics as numbers
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gen_models.files import write_text
 from gen_models.run.console import console, plain_value
-from gen_models.run.directory import write_text
 from gen_models.sweep.report.statistics import (
     Difference,
     Interval,
@@ -28,7 +28,7 @@ from gen_models.sweep.report.statistics import (
     paired_difference,
     t_interval,
 )
-from gen_models.sweep.report.study import Member, Study
+from gen_models.sweep.report.study import RunRecord, Study
 
 STATUSES = ("finished", "diverged", "dropped", "failed", "missing")
 ARROWS = {"maximize": " ↑", "minimize": " ↓"}
@@ -46,8 +46,8 @@ class Column(NamedTuple):
     note: str = ""  # what it is a bound on, by how many samples
 
 
-class Row(NamedTuple):
-    """A label's runs, in one figure."""
+class Summary(NamedTuple):
+    """A row's runs in one figure: what stands in a cell of the table."""
 
     label: str
     column: Column
@@ -63,7 +63,7 @@ class Row(NamedTuple):
 
 def columns(study: Study) -> list[Column]:
     """The figures in the order in which the labels have them; the first is the primary one."""
-    ordered = [member for label in study.labels for member in study.members if member.label == label]
+    ordered = [run for label in study.labels for run in study.runs if run.label == label]
     return list(dict.fromkeys(Column(f.name, f.unit, f.measured_on, f.note) for m in ordered for f in m.figures))
 
 
@@ -71,15 +71,20 @@ def title(column: Column, among: Sequence[Column], study: Study) -> str:
     """Name, better direction and unit; what it was measured on too where that tells it from another column."""
     alike = [other for other in among if (other.name, other.unit) == (column.name, column.unit)]
     there = {other.measured_on for other in alike}
-    parts = [column.measured_on] if len(there) > 1 else []
-    parts += [column.note] if len(there) < len(alike) and column.note else []
-    place = f" ({'; '.join(parts)})" if parts else ""
+    about = [column.measured_on] if len(there) > 1 else []
+    about += [column.note] if len(there) < len(alike) and column.note else []
+    told = f" ({'; '.join(about)})" if about else ""
     unit = f" [{column.unit}]" if column.unit else ""
-    return f"{column.name}{ARROWS.get(study.directions.get(column.name, ''), '')}{unit}{place}"
+    return f"{column.name}{ARROWS.get(directions(study).get(column.name, ''), '')}{unit}{told}"
 
 
-def rows(study: Study) -> dict[Column, list[Row]]:
-    """{figure: one row a label, in the study's order}, every label in every figure.
+def directions(study: Study) -> dict[str, str]:
+    """{figure's name: "maximize" or "minimize"}, of the figures that say which way is better."""
+    return {figure.name: figure.better for run in study.runs for figure in run.figures if figure.better is not None}
+
+
+def summaries(study: Study) -> dict[Column, list[Summary]]:
+    """{figure: a summary of each label, in the study's order}, every label in every figure.
 
     Raises:
       ValueError: the base is not one of the labels.
@@ -98,7 +103,7 @@ def rows(study: Study) -> dict[Column, list[Row]]:
                 differences[label] = paired_difference([values[s] for s in seeds], [base[s] for s in seeds])
         corrected = dict(zip(differences, holm([d.p for d in differences.values()]), strict=True))
         table[column] = [
-            _row(label, column, values, differences.get(label), corrected.get(label, math.nan))
+            _summary(label, column, values, differences.get(label), corrected.get(label, math.nan))
             for label, values in found.items()
         ]
     return table
@@ -106,7 +111,7 @@ def rows(study: Study) -> dict[Column, list[Row]]:
 
 def counts(study: Study, label: str) -> dict[str, int]:
     """{status: runs of the label}."""
-    return {s: sum(m.label == label and m.status == s for m in study.members) for s in STATUSES}
+    return {s: sum(m.label == label and m.status == s for m in study.runs) for s in STATUSES}
 
 
 def runs_text(study: Study, label: str) -> str:
@@ -118,12 +123,12 @@ def runs_text(study: Study, label: str) -> str:
 def median_seconds(study: Study, label: str) -> float | None:
     """Of the training of its finished runs."""
     seconds = [m.seconds for m in finished(study, label) if m.seconds is not None]
-    return numbers.median(seconds) if seconds else None
+    return median(seconds) if seconds else None
 
 
-def finished(study: Study, label: str) -> list[Member]:
+def finished(study: Study, label: str) -> list[RunRecord]:
     """The label's finished runs, by seed."""
-    return sorted((m for m in study.members if m.label == label and m.status == "finished"), key=lambda m: m.seed)
+    return sorted((m for m in study.runs if m.label == label and m.status == "finished"), key=lambda m: m.seed)
 
 
 def estimate(mean: float, interval: Interval | None, *, signed: bool = False, typical: float | None = None) -> str:
@@ -149,7 +154,7 @@ def estimate(mean: float, interval: Interval | None, *, signed: bool = False, ty
 def typical_width(intervals: Sequence[Interval | None]) -> float | None:
     """The median half width, which `estimate` takes."""
     widths = [(interval[1] - interval[0]) / 2 for interval in intervals if interval is not None]
-    return numbers.median(widths) if widths else None
+    return median(widths) if widths else None
 
 
 def chance(p: float) -> str:
@@ -164,7 +169,7 @@ def show(study: Study, target: Console = console) -> None:
 
     The primary figure has a table of its own and the others stand in threes, so that 100 columns are enough.
     """
-    table = rows(study)
+    table = summaries(study)
     names = list(table)
     head = Text(
         f"{study.experiment.rsplit('.', 1)[-1]}: mean over seeds {', '.join(map(str, study.seeds))} "
@@ -174,7 +179,7 @@ def show(study: Study, target: Console = console) -> None:
         ("runs", [runs_text(study, label) for label in study.labels]),
         *((title(column, names, study), value_texts(table[column])) for column in names[:1]),
         *(("Δ", difference_texts(table[column])) for column in names[:1]),
-        *(("p (Holm)", [chance(row.p_holm) for row in table[column]]) for column in names[:1]),
+        *(("p (Holm)", [chance(summary.p_holm) for summary in table[column]]) for column in names[:1]),
     ]
     rest = [(title(column, names, study), value_texts(table[column])) for column in names[1:]]
     if target.width < NARROW:
@@ -182,40 +187,45 @@ def show(study: Study, target: Console = console) -> None:
     wide = target.width
     taken = sum(3 + max(map(len, [*texts, *name.split()])) for name, texts in first)
     label_width = max(LEAST_LABEL, min(max(len(label) for label in study.labels), LABEL_WIDTH, wide - taken - 2))
-    parts, left = [first], wide
+    tables, left = [first], wide
     for name, texts in rest:  # as many beside each other as fit
         width = 3 + max(map(len, [*texts, *name.split()]))
-        if len(parts) == 1 or width > left:
-            parts.append([])
+        if len(tables) == 1 or width > left:
+            tables.append([])
             left = wide - label_width - 2
-        parts[-1].append((name, texts))
+        tables[-1].append((name, texts))
         left -= width
     target.print(head, soft_wrap=True)
-    for part in parts:
-        shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        shown.add_column("label", overflow="fold", min_width=label_width)
-        for name, texts in part:  # a fixed width: a label may be folded, a number may not be cut
-            shown.add_column(Text(name), justify="right", width=max(map(len, [*texts, *name.split()])))
-        for index, label in enumerate(study.labels):
-            # A long label breaks at its commas. As Text: rich would take [..] of a label for markup.
-            first_cell = label if len(label) <= 20 else label.replace(",", ", ")
-            shown.add_row(Text(first_cell), *(Text(texts[index]) for _, texts in part))
-        target.print(shown)
+    for named in tables:
+        target.print(_shown(study.labels, named, label_width))
 
 
-def value_texts(some: Sequence[Row]) -> list[str]:
+def _shown(labels: Sequence[str], named: Sequence[tuple[str, Sequence[str]]], label_width: int) -> Table:
+    """A table with a row a label; `named` holds its columns: (heading, a text for each label)."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    shown.add_column("label", overflow="fold", min_width=label_width)
+    for name, texts in named:  # a fixed width: a label may be folded, a number may not be cut
+        shown.add_column(Text(name), justify="right", width=max(map(len, [*texts, *name.split()])))
+    for index, label in enumerate(labels):
+        # A long label breaks at its commas. As Text: rich would take [..] of a label for markup.
+        first_cell = label if len(label) <= 20 else label.replace(",", ", ")
+        shown.add_row(Text(first_cell), *(Text(texts[index]) for _, texts in named))
+    return shown
+
+
+def value_texts(some: Sequence[Summary]) -> list[str]:
     """Means and their bootstrap intervals, and how many finished runs have no finite value."""
-    typical, texts = typical_width([row.interval for row in some]), []
-    for row in some:
-        text = estimate(row.mean, row.interval, typical=typical)
-        odd = f"{row.not_finite} not finite" if row.not_finite else ""
+    typical, texts = typical_width([summary.interval for summary in some]), []
+    for summary in some:
+        text = estimate(summary.mean, summary.interval, typical=typical)
+        odd = f"{summary.not_finite} not finite" if summary.not_finite else ""
         texts.append(f"{text} ({odd})" if text and odd else text or odd)
     return texts
 
 
-def difference_texts(some: Sequence[Row]) -> list[str]:
+def difference_texts(some: Sequence[Summary]) -> list[str]:
     """Paired differences and their bootstrap intervals; empty for the base and without pairs."""
-    found = [row.difference for row in some]
+    found = [summary.difference for summary in some]
     typical = typical_width([d.interval for d in found if d is not None])
     return ["" if d is None else estimate(d.mean, d.interval, signed=True, typical=typical) for d in found]
 
@@ -245,7 +255,9 @@ def write_csv(study: Study, path: Path) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    table: dict[Column | None, list[Row]] = dict(rows(study).items()) or {None: []}  # without figures runs still count
+    better = directions(study)
+    # Without figures there is still a line a label, which counts its runs.
+    table: dict[Column | None, list[Summary]] = dict(summaries(study).items()) or {None: []}
     for index, label in enumerate(study.labels):
         cost = study.costs.get(label, {})
         about: list[object] = [counts(study, label)[status] for status in STATUSES]
@@ -254,12 +266,13 @@ def write_csv(study: Study, path: Path) -> None:
             if column is None:
                 writer.writerow([label, *[None] * (len(HEADER) - 1 - len(about)), *map(_cell, about)])
                 continue
-            row = some[index]
-            d = row.difference or Difference(math.nan, None, None, math.nan, 0)
-            line: list[object] = [label, *column, study.directions.get(column.name, "")]
-            line += [row.mean, *_ends(row.interval), *_ends(row.t_interval), row.deviation, row.n, row.not_finite]
+            summary = some[index]
+            d = summary.difference or Difference(math.nan, None, None, math.nan, 0)
+            line: list[object] = [label, *column, better.get(column.name, "")]
+            line += [summary.mean, *_ends(summary.interval), *_ends(summary.t_interval)]
+            line += [summary.deviation, summary.n, summary.not_finite]
             line += [d.mean, *_ends(d.interval), *_ends(d.t_interval)]
-            line += [None if row.difference is None else d.pairs, d.p, row.p_holm, *about]
+            line += [None if summary.difference is None else d.pairs, d.p, summary.p_holm, *about]
             writer.writerow(map(_cell, line))
     write_text(Path(path), text.getvalue())
 
@@ -267,16 +280,18 @@ def write_csv(study: Study, path: Path) -> None:
 def _values(study: Study, label: str, column: Column) -> dict[int, float]:
     """{seed: value}."""
     return {
-        member.seed: float(figure.value)
-        for member in finished(study, label)
-        for figure in member.figures
+        run.seed: float(figure.value)
+        for run in finished(study, label)
+        for figure in run.figures
         if Column(figure.name, figure.unit, figure.measured_on, figure.note) == column
     }
 
 
-def _row(label: str, column: Column, values: Mapping[int, float], difference: Difference | None, p: float) -> Row:
+def _summary(
+    label: str, column: Column, values: Mapping[int, float], difference: Difference | None, p_holm: float
+) -> Summary:
     finite = [value for _, value in sorted(values.items()) if math.isfinite(value)]
-    return Row(
+    return Summary(
         label,
         column,
         float(np.mean(finite)) if finite else math.nan,
@@ -286,7 +301,7 @@ def _row(label: str, column: Column, values: Mapping[int, float], difference: Di
         len(finite),
         len(values) - len(finite),
         difference,
-        p,
+        p_holm,
     )
 
 
