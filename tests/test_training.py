@@ -142,7 +142,7 @@ def test_vmapped_state_trains_like_each_alone():
 @pytest.mark.parametrize("how", ["automatic", "mesh", "shard_parameters"])
 def test_a_batch_cut_over_devices_trains_as_on_one(how, monkeypatch):
     """Convolutions choose two of the eight devices by themselves: as many as there are cores, here said to be two."""
-    monkeypatch.setattr("gen_models.training.loop.cores", lambda: 2)
+    monkeypatch.setattr("gen_models.training.program.cores", lambda: 2)
     rng = np.random.default_rng(0)
     data = {"x": rng.normal(size=(64, 8, 8, 1)).astype(np.float32), "y": rng.integers(3, size=64)}
     model, tx = cnn((8, 8, 1), 3, channels=(16, 32), strides=(1, 2), dropout=0.0), optax.sgd(0.05, momentum=0.9)

@@ -26,7 +26,8 @@ from gen_models.run.job import Prepared
 from gen_models.sweep.runner import ended_before
 from gen_models.training import parallel
 from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
-from gen_models.training.loop import LARGEST_LOSS, fit, is_finite, is_good
+from gen_models.training.loop import fit, is_finite
+from gen_models.training.program import LARGEST_LOSS, is_good
 
 How = Literal["vmap", "scan"]
 

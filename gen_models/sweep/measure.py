@@ -12,7 +12,8 @@ from gen_models.nn.devices import plain
 from gen_models.run import job as experiment
 from gen_models.run.job import Prepared
 from gen_models.sweep import group
-from gen_models.training.loop import fit, holds
+from gen_models.training.loop import fit
+from gen_models.training.program import holds
 
 
 def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, seconds: float) -> float:

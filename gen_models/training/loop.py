@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -19,18 +18,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.extend import core as jax_core
 from jax.sharding import Mesh
 
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
-from gen_models.nn.devices import contexts, over_devices
 from gen_models.training import parallel
-from gen_models.training.startup import cores
+from gen_models.training.program import LARGEST_LOSS, compile_program
 
-MAX_STEPS_PER_CALL = 64
 SECONDS_PER_CALL = 0.5  # so that a signal or a progress bar never waits long for a program of many steps
-LARGEST_LOSS = 1e8  # a loss of greater magnitude counts as diverged
 CALLS_PER_AGREEMENT = 16  # of several hosts whose calls take one step each, about a signal that one of them got
 
 
@@ -94,9 +89,10 @@ def fit(
         on a CPU where the step holds convolutions that XLA:CPU makes slow in loops (those not of `nn/conv.py`).
       diverged_above: a loss of greater magnitude counts as diverged, as does a non-finite loss or gradient norm.
       mesh: devices over which each batch is cut (`parallel.data_mesh`), the result being that of one device up to
-        rounding. None: on a CPU with several devices, a step with layers whose gradients are written out
-        (`nn/conv.py`, `nn/recurrent.py`) is cut over as many as there are cores and divide the batch; else all is done
-        where the state is.
+        rounding. Where batches are streamed, each of several hosts reads the examples of its own devices alone. None:
+        on a CPU with several devices, a step with layers whose gradients are written out (`nn/conv.py`,
+        `nn/recurrent.py`) is cut over as many as there are cores and divide the batch; else all is done where the state
+        is.
       shard_parameters: with a mesh, cut the state as well (`parallel.shardings`).
 
     Returns:
@@ -125,8 +121,20 @@ def fit(
     if mesh is None and _is_copied(state):
         state = parallel.local(state)
     constants = {name: jnp.asarray(value, jnp.float32) for name, value in (numbers or {}).items()}
-    program, most, mesh = _compile(
-        step, state, batches, key, constants, done, steps_per_call, diverged_above, mesh, shard_parameters
+    part = None  # of each batch, that this host reads
+    if mesh is not None and jax.process_count() > 1 and batches.streamed:
+        part = parallel.own_part(mesh, batches.batch_size)
+    program, most, mesh = compile_program(
+        step,
+        state,
+        batches,
+        _shapes(batches, done, part),
+        key,
+        constants,
+        most=steps_per_call,
+        limit=diverged_above,
+        mesh=mesh,
+        shard_parameters=shard_parameters,
     )
     data = batches.data
     if mesh is not None:
@@ -164,7 +172,9 @@ def fit(
                 agreed = most > 1 or calls % CALLS_PER_AGREEMENT == 0
                 count, stop = _agreed(count, stop) if agreed else (count, False)
             count, calls = min(count, due - done), calls + 1
-            rows = _pad(batches.rows(done, count), most)
+            rows = _pad(_rows(batches, done, count, part), most)
+            if part is not None and mesh is not None:
+                rows = parallel.of_all_hosts(rows, mesh, batches.batch_size)
             state, *outputs = program(state, data, key, constants, rows, np.int32(done), np.int32(count))
             pending.append((done, outputs))
             done += count
@@ -191,92 +201,6 @@ def fit(
                 return Outcome("finished" if at_end else "interrupted", state, done, _newest(checkpoints))
             if evaluates or draws or saves:
                 pace.restart()
-
-
-def _compile(step, state, batches, key, constants, start, most, limit, mesh, shard_parameters):
-    """`(program, most, mesh)`: up to `most` steps as one compiled function, over the mesh where there is one."""
-    if most is not None and most < 1:
-        raise ValueError(f"steps_per_call must be 1 or more, got {most}")
-    row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(start, 1))
-    leaves, tree = jax.tree.flatten((state, batches.data, key, constants, row, np.int32(0)))
-    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    on_host = not jax.tree.leaves(batches.data)
-    most = 1 if on_host and most is None else most
-    # One training on one device: a stacked state (several trainings) has its own way to use the others.
-    automatic = mesh is None and jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
-    automatic = automatic and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
-    return _program(step, batches.make, tree, shapes, most, limit, mesh, automatic, shard_parameters, contexts())
-
-
-@lru_cache(maxsize=4)  # a second `fit` with the same step, as after a restore, traces and compiles nothing again
-def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_parameters, _contexts):
-    state, data, key, constants, row, index = jax.tree.unflatten(tree, shapes)
-    given = (constants,) if constants else ()
-
-    def made(data, row, key, index):
-        return make(data, row, jax.random.fold_in(key, index))
-
-    make_jaxpr, batch = jax.make_jaxpr(made, return_shape=True)(data, row, key, index)
-    size = jax.tree.leaves(batch)[0].shape[0]
-    if mesh is not None and size % mesh.size:
-        raise ValueError(f"{mesh.size} devices do not divide the batch of {size} examples")
-    wanted = mesh
-    if automatic:
-        wanted = parallel.data_mesh(_divisor(size, min(cores(), jax.device_count())))
-    with over_devices(wanted if wanted is not None and wanted.size > 1 else contexts()[0]):
-        jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, *given)
-    if automatic and wanted.size > 1 and holds(jaxpr.jaxpr, lambda equation: equation.primitive.name == "shard_map"):
-        mesh = wanted
-    _same_shape(state, new_state)
-    if most is None:
-        slow_inside_loops = jax.default_backend() == "cpu" and holds(jaxpr.jaxpr, _is_slow_convolution)
-        most = 1 if slow_inside_loops else MAX_STEPS_PER_CALL
-    flat_make, flat_step = jax_core.jaxpr_as_fun(make_jaxpr), jax_core.jaxpr_as_fun(jaxpr)
-    places = None if mesh is None else parallel.shardings(state, mesh, shard_parameters=shard_parameters)
-    batch_tree, out_tree = jax.tree.structure(batch), jax.tree.structure((new_state, metrics))
-
-    def one_again(
-        state, data, key, constants, row, index
-    ):  # from the jaxprs: nothing of the user's is traced a second time
-        batch = jax.tree.unflatten(batch_tree, flat_make(*jax.tree.leaves((data, row, key, index))))
-        if mesh is not None:
-            batch = parallel.cut(batch, mesh)
-        state, metrics = jax.tree.unflatten(out_tree, flat_step(*jax.tree.leaves((state, batch, constants))))
-        if mesh is not None:
-            state = parallel.constrain(state, places)
-            metrics = parallel.constrain(metrics, parallel.shardings(metrics, mesh))
-        return state, metrics
-
-    def program(state, data, key, constants, rows, start, count):
-        def body(carry):
-            index, state, buffers, _ = carry
-            row = jax.tree.map(lambda r: jax.lax.dynamic_index_in_dim(r, index, keepdims=False), rows)
-            state, metrics = one_again(state, data, key, constants, row, start + index)
-            buffers = jax.tree.map(lambda b, m: b.at[index].set(m), buffers, metrics)
-            return index + 1, state, buffers, is_good(metrics, limit)
-
-        def proceed(carry):
-            index, _, _, ok = carry
-            return ok & (index < count)
-
-        buffers = jax.tree.map(lambda m: jnp.zeros((most, *m.shape), m.dtype), metrics)
-        carry = (jnp.int32(0), state, buffers, jnp.array(True))
-        index, state, buffers, ok = jax.lax.while_loop(proceed, body, carry) if most > 1 else body(carry)
-        return state, buffers, index, ok
-
-    return jax.jit(program, donate_argnums=0), most, mesh
-
-
-def is_good(metrics: Metrics, limit: float) -> jax.Array:
-    """Whether every loss and gradient norm is finite and within the limit; of a vmapped step, of any member."""
-    good = jnp.array(True)
-    for name, value in metrics.items():
-        last = name.rsplit("/", 1)[-1]
-        if last == "loss":
-            good &= (jnp.abs(value) <= limit).any()  # false for NaN
-        elif last == "grad_norm":
-            good &= jnp.isfinite(value).any()
-    return good
 
 
 @jax.jit
@@ -345,6 +269,20 @@ def _due(done: int, steps: int, intervals: tuple[int, ...]) -> int:
     return min([steps] + [done - done % every + every for every in intervals if every])
 
 
+def _rows(batches: Batches, step: int, count: int, part: slice | None) -> Any:
+    return batches.rows(step, count) if part is None else batches.rows(step, count, part)
+
+
+def _shapes(batches: Batches, step: int, part: slice | None) -> Any:
+    """Shapes and dtypes of the whole rows of one step, of which this host may read a part alone."""
+
+    def one(x):
+        x = np.asarray(x)
+        return jax.ShapeDtypeStruct(x.shape if part is None else (1, batches.batch_size, *x.shape[2:]), x.dtype)
+
+    return jax.tree.map(one, _rows(batches, step, 1, part))
+
+
 def _pad(rows: Any, most: int) -> Any:
     """Rows for `most` steps, whatever their number, so that the program's shapes stay the same."""
 
@@ -353,40 +291,6 @@ def _pad(rows: Any, most: int) -> Any:
         return r if len(r) == most else np.concatenate([r, np.zeros((most - len(r), *r.shape[1:]), r.dtype)])
 
     return jax.tree.map(pad, rows)
-
-
-def _same_shape(state: TrainState, new: TrainState) -> None:
-    """A step that changes its state's form would be compiled again and again, and could not be resumed."""
-    old_leaves = jax.tree_util.tree_leaves_with_path(state)
-    old_tree, new_tree = str(jax.tree.structure(state)), str(jax.tree.structure(new))
-    if old_tree != new_tree:
-        raise ValueError(f"the step changes the state's structure from {old_tree} to {new_tree}")
-    for (path, a), b in zip(old_leaves, jax.tree.leaves(new), strict=True):
-        if a.shape != b.shape or a.dtype != b.dtype:
-            where = jax.tree_util.keystr(path)
-            raise ValueError(f"the step changes {where} from {a.dtype}{list(a.shape)} to {b.dtype}{list(b.shape)}")
-
-
-def holds(jaxpr, matches: Callable[[Any], bool]) -> bool:
-    """Whether an equation of the jaxpr, or of one inside it, matches."""
-    if any(matches(equation) for equation in jaxpr.eqns):
-        return True
-    return any(holds(inner, matches) for inner in jax_core.subjaxprs(jaxpr))
-
-
-def _is_slow_convolution(equation) -> bool:
-    """XLA:CPU's fast form has images [B, ..., C] and kernels [..., C, C']; other forms are slow inside loops."""
-    if equation.primitive.name != "conv_general_dilated":
-        return False
-    order = equation.params["dimension_numbers"]
-    rank = len(order.lhs_spec)
-    images = (0, rank - 1, *range(1, rank - 1))
-    fast = (images, (rank - 1, rank - 2, *range(rank - 2)), images)
-    return tuple(map(tuple, order)) != fast or equation.params["batch_group_count"] > 1
-
-
-def _divisor(number: int, at_most: int) -> int:
-    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)
 
 
 def _agreed(count: int, stop: bool) -> tuple[int, bool]:
@@ -399,7 +303,8 @@ def _agreed(count: int, stop: bool) -> tuple[int, bool]:
 def _is_copied(state: TrainState) -> bool:
     """Whether each CPU device holds the state, as after a `fit` that cut its batches: all would take the same steps."""
     alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
-    return alone and all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(state))
+    rest = state._replace(carry=None)  # which is cut as the batches were
+    return alone and all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(rest))
 
 
 def _strong(leaf: jax.Array) -> jax.Array:

@@ -36,7 +36,14 @@ def shardings(state: Any, mesh: Mesh, *, shard_parameters: bool = False) -> Any:
     With `shard_parameters`, leaves of 1,024 elements or more are cut along their longest axis that the devices divide:
     parameters, their average and the optimizer's moments alike, so that a device holds its part of them alone (Zhao et
     al., PyTorch FSDP, 2023; Rajbhandari et al., ZeRO, 2020). XLA gathers a parameter where it is used.
+
+    A state's carry is cut as the batch is: each device keeps that of its own examples.
     """
+    whole, part = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    if isinstance(state, TrainState):
+        rest = TrainState(*shardings(tuple(state._replace(carry=None)), mesh, shard_parameters=shard_parameters))
+        carry = jax.tree.map(lambda leaf: part if leaf.shape[0] % mesh.size == 0 else whole, state.carry)
+        return rest._replace(carry=carry)
 
     def one(leaf):
         spec = PartitionSpec()
@@ -59,7 +66,8 @@ def compile_step(
 ) -> Step:
     """The step as one compiled program over the devices of a mesh: `(state, batch) -> (state, metrics)`.
 
-    The batch is the whole one, which every host gives in full; each device computes on its equal part.
+    The batch is the whole one, which every host gives in full; each device computes on its equal part, and keeps the
+    carry of its examples, where the state has one.
 
     Args:
       step: from `make_train_step`; for "pmap" and "shard_map" made with `axis_name="data"`, and of a model whose batch
@@ -80,21 +88,26 @@ def compile_step(
     mesh = data_mesh() if mesh is None else mesh
     donated = (0,) if donate else ()
     whole, part = PartitionSpec(), PartitionSpec(DATA_AXIS)
+    specs = _but_carry(whole, part)
 
     def cut_jit(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         state, metrics = on_mesh(step, mesh)(state, batch)
         return constrain(state, shardings(state, mesh, shard_parameters=shard_parameters)), metrics
 
     def parts(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        batch = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), batch)
-        return mapped(state, batch)
+        batch, carry = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), (batch, state.carry))
+        state, metrics = mapped(state._replace(carry=carry), batch)
+        return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), metrics
 
     if how == "pmap":
         devices = list(mesh.devices.flat)
-        mapped = jax.pmap(step, DATA_AXIS, in_axes=(None, 0), out_axes=None, devices=devices, donate_argnums=donated)
+        axes = _but_carry(None, 0)
+        mapped = jax.pmap(
+            step, DATA_AXIS, in_axes=(axes, 0), out_axes=(axes, None), devices=devices, donate_argnums=donated
+        )
         program: Step = parts
     elif how == "shard_map":
-        sharded = jax.shard_map(step, mesh=mesh, in_specs=(whole, part), out_specs=whole, check_vma=False)
+        sharded = jax.shard_map(step, mesh=mesh, in_specs=(specs, part), out_specs=(specs, whole), check_vma=False)
         program = jax.jit(sharded, donate_argnums=donated)
     else:
         program = jax.jit(cut_jit, donate_argnums=donated)
@@ -108,6 +121,11 @@ def compile_step(
         return program(state, batch)
 
     return compiled
+
+
+def _but_carry(whole: Any, part: Any) -> Any:
+    """For a state's carry `part`, and `whole` for all else."""
+    return TrainState(whole, whole, whole, whole, whole, whole, carry=part)
 
 
 def on_mesh(step: Step, mesh: Mesh) -> Step:
@@ -156,6 +174,32 @@ def constrain(state: Any, places: Any) -> Any:
     return jax.tree.map(jax.lax.with_sharding_constraint, state, places)
 
 
+def own_part(mesh: Mesh, size: int) -> slice:
+    """Which examples of a batch of `size` belong to this process's devices, where the mesh cuts it.
+
+    Raises:
+      ValueError: the devices do not divide the batch, or this process's devices do not stand together in the mesh.
+    """
+    if size % mesh.size:
+        raise ValueError(f"{mesh.size} devices do not divide the batch of {size} examples")
+    here = jax.process_index()
+    at = [index for index, device in enumerate(mesh.devices.flat) if device.process_index == here]
+    if not at or at != list(range(at[0], at[-1] + 1)):
+        raise ValueError(f"the mesh must hold the devices of process {here} next to each other, but they are at {at}")
+    each = size // mesh.size
+    return slice(at[0] * each, (at[-1] + 1) * each)
+
+
+def of_all_hosts(rows: Any, mesh: Mesh, size: int) -> Any:
+    """Arrays [count, size, ...] over the mesh, cut along their second axis, of which each host gives its `own_part`."""
+    place = NamedSharding(mesh, PartitionSpec(None, DATA_AXIS))
+
+    def one(own):
+        return jax.make_array_from_process_local_data(place, own, (own.shape[0], size, *own.shape[2:]))
+
+    return jax.tree.map(one, rows)
+
+
 def local(state: Any) -> Any:
     """A whole state on this process's first device, for evaluation and sampling; no copy where it is there."""
 
@@ -190,8 +234,7 @@ def train_many(
     if how not in ("auto", "vmap", "scan"):
         raise unknown("way to train several members", how, ("auto", "vmap", "scan"))
     devices = jax.devices()
-    count = max(d for d in range(1, len(devices) + 1) if members % d == 0)
-    mesh = Mesh(devices[:count], ("member",))
+    mesh = Mesh(devices[: largest_divisor(members, len(devices))], ("member",))
     spec = PartitionSpec("member")
     in_turn = how == "scan" or (how == "auto" and jax.default_backend() == "cpu")
 
@@ -202,3 +245,8 @@ def train_many(
 
     together = jax.shard_map(mine, mesh=mesh, in_specs=(spec,), out_specs=spec, check_vma=False)
     return lambda *arguments: together(arguments), lambda state: jax.device_put(state, NamedSharding(mesh, spec))
+
+
+def largest_divisor(number: int, at_most: int) -> int:
+    """The largest divisor of `number` that is not above `at_most`: on so many devices are equal parts of it."""
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)
