@@ -4,8 +4,8 @@ python -m tools.ladder runs/likelihood_ladder
 python -m tools.ladder runs/likelihood_ladder --out ladder.png --markdown ladder.md
 
 Reads `result.json` and `samples/samples.png` of every finished run below the folder. Runs of one config with several
-seeds share a row, with the mean and the sample standard deviation over them; what was measured on other images stands
-in another table, as its figures are not to be compared.
+seeds share a row, with the mean and the sample standard deviation over them. Runs that were measured on other images
+stand in another table, as their figures are not to be compared.
 """
 
 import argparse
@@ -16,18 +16,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure as Canvas
+from PIL import Image
+from rich.table import Table
+
 from gen_models.run import cli
-from gen_models.run.directory import Figure, Run, read_json
+from gen_models.run.console import console, plain_value
+from gen_models.run.directory import Figure, Run, read_json, refuse_earlier_form
+from gen_models.run.experiments import find
+from gen_models.run.fields import from_json, settings
 
 
 def main() -> None:
     """Parse, read, show, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="such as runs/likelihood_ladder")
-    parser.add_argument("--by", default="NLL", help="figure that rows are ordered by, largest first (default: NLL)")
-    parser.add_argument("--picture", default="samples.png", help="of each run's samples/ (default: samples.png)")
-    parser.add_argument("--out", type=Path, help="PNG file; by default FOLDER/<picture>")
-    parser.add_argument("--markdown", type=Path, help="also write the table as Markdown")
+    parser.add_argument("folder", type=Path, help="read all runs below this folder, such as runs/likelihood_ladder")
+    parser.add_argument("--by", default="NLL", help="order rows by this figure, largest first (default: NLL)")
+    parser.add_argument(
+        "--picture", default="samples.png", help="show this picture of each run's samples/ (default: samples.png)"
+    )
+    parser.add_argument("--out", type=Path, help="write the pictures to this PNG file (default: FOLDER/PICTURE)")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file too, as Markdown")
     arguments = parser.parse_args()
     runs = finished(arguments.folder)
     if not runs:
@@ -60,17 +69,16 @@ def finished(folder: Path) -> dict[str, list[Run]]:
     return found
 
 
-NOT_ASKED = {"seed", "run_dir", "data_dir", "log_every", "evaluate_every", "evaluated", "draw_every"}
-NOT_ASKED |= {"checkpoint_every", "tensorboard", "coordinator", "processes", "process_id", "shard_parameters"}
-
-
 def _settings(run: Run) -> dict[str, Any]:
-    """The fields of a run's config that may change its figures, but for the seed."""
-    return {name: value for name, value in run.config()["config"].items() if name not in NOT_ASKED}
+    """The fields of a run's config that may change its figures, but for the seed, by dotted names."""
+    saved = run.config()
+    refuse_earlier_form(run.folder, saved)
+    experiment = find(saved["experiment"], saved.get("file"))
+    return settings(from_json(type(next(iter(experiment.variants.values()))), saved["config"]))
 
 
 class Cell(NamedTuple):
-    """A figure of some runs."""
+    """A figure of a row's runs."""
 
     mean: float
     spread: float | None  # over runs; of a lone run the figure's own, which is over examples
@@ -108,16 +116,12 @@ def _of_runs(figures: Sequence[Figure]) -> Cell:
 
 
 def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by: str, markdown: Path | None) -> None:
-    """A table for each set of images that the figure `by` was measured on."""
-    from rich.table import Table
-
-    from gen_models.run.console import console, plain_value
-
-    places: dict[str, dict[str, Mapping[str, Cell]]] = {}
+    """Print a table for each set of images that the figure `by` was measured on, and write them as Markdown."""
+    tables: dict[str, dict[str, Mapping[str, Cell]]] = {}
     for variant, row in rows.items():
-        places.setdefault(row[by].measured_on if by in row else f"without {by}", {})[variant] = row
+        tables.setdefault(row[by].measured_on if by in row else f"without {by}", {})[variant] = row
     text = []
-    for place, some in places.items():
+    for title, some in tables.items():
         names = list(dict.fromkeys(name for row in some.values() for name in row))
         units = {name: row[name].unit for row in some.values() for name in row}
         heads = [
@@ -131,39 +135,37 @@ def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by:
             cells = [plain_value(row[name].mean, row[name].spread) if name in row else "" for name in names]
             note = row[by].note if by in row else ""
             lines.append([variant, *cells, note, str(counts[variant])])
-        shown = Table(*heads, title=place, title_justify="left")
+        shown = Table(*heads, title=title, title_justify="left")
         for line in lines:
             shown.add_row(*line)
         console.print(shown)
         rule = ["---"] * len(heads)
-        text += [place + ":", "", *("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]), ""]
+        text += [title + ":", "", *("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]), ""]
     if markdown is not None:
         markdown.write_text("\n".join(text))
 
 
 def pictures(runs: Mapping[str, Run], picture: str, out: Path) -> int:
-    """Each row's picture beside the others, under its name; returns how many there were."""
-    import matplotlib
+    """Draw each row's picture beside the others, under its name; returns how many there were.
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-    from PIL import Image
-
+    Raises:
+      ValueError: no run has such a picture.
+    """
     found = {name: run.samples / picture for name, run in runs.items() if (run.samples / picture).exists()}
     if not found:
         raise ValueError(f"no run has samples/{picture}")
     columns = min(4, len(found))
     rows = -(-len(found) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3.2 * rows), squeeze=False)
+    canvas = Canvas(figsize=(3 * columns, 3.2 * rows))
+    axes = canvas.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, (name, path) in zip(axes.flat, found.items(), strict=False):
-        with Image.open(path) as picture:
-            axis.imshow(picture, cmap="gray")
+        with Image.open(path) as file:
+            axis.imshow(file, cmap="gray")
         axis.set_title(name, fontsize=10)
-    figure.tight_layout()
-    figure.savefig(out, dpi=150)
-    plt.close(figure)
+    canvas.tight_layout()
+    canvas.savefig(out, dpi=150)
     return len(found)
 
 
