@@ -16,6 +16,7 @@ EXECUTIONS = ("auto", "processes", "one", "vmap", "scan")
 STACKED = ("vmap", "scan")
 WORTH_STACKING = 4  # runs of a group, below which stacking is not measured
 TOY_SECONDS = 0.003  # a step below this is so short that stacking is measured even in a short sweep
+FILLED = 0.8  # share of the free memory that a stack takes at most
 LONG_SECONDS = 60.0  # a group that is expected to take longer is worth measuring every candidate
 
 

@@ -23,7 +23,7 @@ from gen_models.run import directory as runs
 from gen_models.run import job as experiment
 from gen_models.run.config import traced_fields
 from gen_models.run.job import Prepared
-from gen_models.sweep.runner import ended_before
+from gen_models.sweep.endings import ended_before
 from gen_models.training import parallel
 from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
 from gen_models.training.loop import fit, is_finite

@@ -14,7 +14,7 @@ from gen_models.run.config import Experiment, InputError
 from gen_models.run.fields import to_json
 from gen_models.run.machine import cores
 from gen_models.sweep import remote
-from gen_models.sweep.choice import STACKED, Choice, Chooser
+from gen_models.sweep.choice import FILLED, STACKED, Choice, Chooser
 from gen_models.sweep.crew import Crew
 from gen_models.sweep.endings import Ending, ended_before
 from gen_models.sweep.plan import PlannedRun, group_of, merge
@@ -22,8 +22,6 @@ from gen_models.sweep.pool import source_of
 from gen_models.sweep.report.study import Group
 from gen_models.sweep.search import Objective
 from gen_models.sweep.sharing import POLL_SECONDS, Sharing, Task, message_of
-
-FILLED = 0.8  # of the memory that there is, at most
 
 
 class Runner:

@@ -29,8 +29,8 @@ from typing import Any
 
 from gen_models.run import config as configs
 from gen_models.run import directory as runs
+from gen_models.sweep.choice import FILLED
 from gen_models.sweep.plan import group_of
-from gen_models.sweep.runner import FILLED
 
 KEPT = 8  # groups whose jobs are kept
 MEASURED_SECONDS = 0.4  # of steps, for each candidate
