@@ -275,7 +275,7 @@ def test_page_needs_nothing_else_and_escapes_what_it_is_given(study, tmp_path):
         assert said in page.text
     assert "vmap 4 ms (2.00×)" in page.text and "1,234,567" in page.text
     assert "84% with 5" in page.text and "did not finish" in page.text
-    assert '"steps": 400' in page.text  # shared by all labels: folded
+    assert '"steps": 400' in page.text  # shared by all rows: folded
     assert "#010203" not in text and "currentColor" in text
 
 
@@ -309,14 +309,14 @@ def test_one_seed_has_no_interval_and_says_so(tmp_path):
     made = _study(("base", "other"), [_record("base", 0, -5.0), _record("other", 0, -4.0)])
     text = write_report(made, tmp_path).page.read_text()
     assert "One seed has no interval" in text and "There is nothing to test" in text
-    assert "2 variants, 1 seed<" in text
+    assert "2 rows, 1 seed<" in text
     assert all(row.interval is None and math.isnan(row.p_holm) for some in summaries(made).values() for row in some)
     assert not curves.curves(made)[0].axes[0].collections  # no band
 
 
 def test_many_labels_and_strange_ones_are_drawn(tmp_path):
     report = write_report(_many(), tmp_path / "many")
-    assert report.page.stat().st_size < 3e6 and "Grey: the other labels" in report.page.read_text()
+    assert report.page.stat().st_size < 3e6 and "Grey lines are the other rows" in report.page.read_text()
     labels = ("base", *STRANGE)
     made = _study(labels, [_record(label, s, -1.0 * s) for label in labels for s in range(2)])
     assert "[red]loud[/red]" in _Page(write_report(made, tmp_path / "strange").page.read_text()).text

@@ -1,4 +1,4 @@
-"""A sweep's metrics against steps: a line for each label, with a band over its seeds."""
+"""A sweep's metrics against steps: a line for each row, with a band over its seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,15 @@ from gen_models.sweep.report.pictures import COLOURS, GREY, INK, WIDTH, inked, s
 from gen_models.sweep.report.study import RunRecord, Study
 
 STYLES = ("-", ":")  # dashes are for runs that did not finish
-COLOURED = 12  # labels: the base and 11 more
+COLOURED = 12  # rows: the base and 11 more
 POINTS = 250  # of a line, at most
 PANELS = 12
 
 
 def curves(study: Study) -> tuple[Canvas, str] | None:
-    """Metrics against steps, one panel a metric: mean of a label's finished runs, and the band from least to largest.
+    """Metrics against steps, one panel a metric: mean of a row's finished runs, and the band from least to largest.
 
-    Runs that did not finish are dashed, each for itself, up to their end. At most 12 labels are coloured, the base in
+    Runs that did not finish are dashed, each for itself, up to their end. At most 12 rows are coloured, the base in
     the text's colour; the others are grey. A metric that is positive over more than two decades has a logarithmic axis.
 
     Returns:
@@ -54,7 +54,7 @@ def curves(study: Study) -> tuple[Canvas, str] | None:
         text.set_parse_math(False)
     said = f" The first {PANELS} of {len(names)} metrics are drawn." if len(names) > PANELS else ""
     said += f" Lines are thinned to {POINTS} of the logged steps." if thinned else ""
-    said += " Grey: the other labels." if len(styles) < len(study.labels) else ""
+    said += " Grey lines are the other rows." if len(styles) < len(study.labels) else ""
     return inked(canvas), said.strip()
 
 
@@ -71,7 +71,7 @@ def _metrics(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def _styles(study: Study) -> dict[str, _Style]:
-    """The base in ink, then the first labels of the table, each with its own colour and dots."""
+    """The base in ink, then the first rows of the table, each with its own colour and dots."""
     others = [label for label in study.labels if label != study.base][: COLOURED - 1]
     choices = [_Style(colour, style) for style in STYLES for colour in COLOURS]
     chosen = {study.base: _Style(INK, "-")} | dict(zip(others, choices, strict=False))

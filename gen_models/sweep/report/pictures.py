@@ -34,7 +34,7 @@ WIDTH = 10.6  # inches: what a page of the report holds without shrinking it
 
 
 def forest(study: Study, table: Mapping[Column, Sequence[Summary]]) -> Canvas | None:
-    """Paired differences from the base, one panel a figure and one line a label.
+    """Paired differences from the base, one panel a figure and one line a row.
 
     Thick: 95% bootstrap interval. Thin: 95% Student interval. Filled: Holm's p below 0.05. A difference that would
     squeeze all others together stands at the panel's edge with its value.

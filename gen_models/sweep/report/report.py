@@ -33,13 +33,13 @@ from gen_models.sweep.report.table import (
 )
 
 FEW = 10  # seeds below which the bootstrap's coverage is said
-
-
+# (what, text) of every report; a report of few seeds says more
 READING = (
     (
         "Intervals",
-        "are over seeds: what another seed would change (initial parameters, order of the data, noise). They are "
-        "not over test examples, data sets or machines, and runs without a figure are not in them.",
+        "are over seeds: they say what another seed would change (initial parameters, order of the data, noise). "
+        "They do not say what other test examples, data sets or machines would, and runs without a figure are not in "
+        "them.",
     ),
     (
         "Bootstrap and Student.",
@@ -54,9 +54,9 @@ READING = (
     ),
     (
         "Holm.",
-        "The more labels are compared, the likelier one looks different by chance. Holm's correction keeps the "
+        "The more rows are compared, the likelier one looks different by chance. Holm's correction keeps the "
         "chance of any false finding within one figure at 5%. It does not correct over figures: choose the one "
-        "that decides before looking; here that is the first. A large p does not show that two labels are equal.",
+        "that decides before looking; here that is the first. A large p does not show that two rows are equal.",
     ),
 )
 
@@ -85,7 +85,7 @@ def write_report(study: Study, folder: str | Path) -> ReportFiles:
     beside = folder / "report"
     beside.mkdir(parents=True, exist_ok=True)
     name = study.experiment.rsplit(".", 1)[-1]
-    head = f"{name}: {many(len(study.labels), 'variant')}, {many(len(study.seeds), 'seed')}"
+    head = f"{name}: {many(len(study.labels), 'row')}, {many(len(study.seeds), 'seed')}"
     blocks = [
         *([Paragraph(study.question)] if study.question else []),
         Paragraph(f"{study.experiment}, {study.budget}. Seeds: {_and(study.seeds)}. Base: {study.base}.", small=True),
@@ -125,7 +125,7 @@ def _reading(study: Study) -> list[Block]:
         items.append(
             (
                 "Runs that did not finish",
-                "are left out of means and differences, so that a label that often diverges may look better than it "
+                "are left out of means and differences, so that a row that often diverges may look better than it "
                 "is: read its number of runs first.",
             )
         )
@@ -138,9 +138,9 @@ def _differences(study: Study, table: Mapping[Column, Sequence[Summary]], beside
         return []
     pictures.png(drawn, beside / "forest.png")
     about = (
-        f"Mean paired differences from {study.base}. Thick: 95% bootstrap interval; thin: Student's, which may run out "
-        "of the panel. Filled: Holm's p below 0.05. An arrow with a number: too far away to be drawn to scale. Figures "
-        "that do not vary over seeds are not drawn."
+        f"Mean paired differences from {study.base}. A thick line is the 95% bootstrap interval, a thin one Student's, "
+        "which may run out of the panel. A filled dot: Holm's p is below 0.05. An arrow with a number: the difference is "
+        "too large to be drawn to scale. Figures that do not vary over seeds are not drawn."
     )
     alt = f"Forest plot of the differences from {study.base}"
     picture = Picture(pictures.svg(drawn), "report/forest.png", alt)
@@ -154,11 +154,11 @@ def _curves(study: Study, beside: Path) -> list[Block]:
     drawn, left_out = found
     pictures.png(drawn, beside / "curves.png")
     about = (
-        "Line: mean over the finished runs. Band: from the least to the largest of them. Dashed: single runs that did "
-        "not finish, up to their end. On a linear axis the range leaves out the first twentieth of the steps, and what "
-        f"only runs that did not finish reach. {left_out}"
+        "A line is the mean over the finished runs, and a band runs from the least to the largest of them. Dashed lines "
+        "are single runs that did not finish, up to their end. The range of a linear axis leaves out the first twentieth "
+        f"of the steps, and what only runs that did not finish reach. {left_out}"
     )
-    picture = Picture(pictures.svg(drawn), "report/curves.png", "Metrics against the step, a line for each label")
+    picture = Picture(pictures.svg(drawn), "report/curves.png", "Metrics against the step, a line for each row")
     return [Heading("Curves"), picture, Paragraph(about.strip(), small=True)]
 
 
@@ -170,8 +170,11 @@ def _samples(study: Study, beside: Path) -> list[Block]:
     shown = [(f"{label}, seed {seed}", pictures.as_data(picture)) for label, (seed, picture) in found.items()]
     return [
         Heading("Samples"),
-        Gallery(shown, "report/samples.png", "Samples of each label"),
-        Paragraph("Of each label's first finished seed, not chosen by looks; scaled down where large.", small=True),
+        Gallery(shown, "report/samples.png", "Samples of each row"),
+        Paragraph(
+            "The samples are those of each row's first finished seed, not chosen by looks; large pictures are scaled down.",
+            small=True,
+        ),
     ]
 
 
@@ -186,8 +189,8 @@ def _execution(groups: Sequence[Group]) -> list[Block]:
             for name, seconds in sorted(group.seconds_per_step.items(), key=lambda item: item[1])
         ]
         lines.append((_and(group.labels), str(group.runs), group.execution, ", ".join(measured), group.note))
-    head = ("labels", "runs", "execution", "measured, a step of one run", "chosen because")
-    about = "Runs of a group share one compiled program. In brackets: time relative to the execution that was chosen."
+    head = ("rows", "runs", "execution", "measured, a step of one run", "chosen because")
+    about = "Runs of a group share one compiled program. Times in brackets are relative to the chosen execution's."
     return [Heading("Execution"), Grid(head, lines, len(head)), Paragraph(about, small=True)]
 
 
@@ -196,7 +199,7 @@ def _unfinished(study: Study) -> list[Block]:
     if not bad:
         return []
     lines = [(run.label, str(run.seed), run.status, f"{run.steps:,}", run.message) for run in bad]
-    return [Heading("Runs that did not finish"), Grid(("label", "seed", "status", "steps", "message"), lines, 5)]
+    return [Heading("Runs that did not finish"), Grid(("row", "seed", "status", "steps", "message"), lines, 5)]
 
 
 def _configs(study: Study) -> list[Block]:
@@ -208,9 +211,9 @@ def _configs(study: Study) -> list[Block]:
     blocks: list[Block] = [Heading("Configs")]
     if differing:
         lines = [(label, *(_cell(c[n]) if n in c else "" for n in differing)) for label, c in configs.items()]
-        blocks.append(Grid(("label", *differing), lines, 1 + len(differing)))
+        blocks.append(Grid(("row", *differing), lines, 1 + len(differing)))
     if shared:
-        blocks.append(Folded("Fields that all labels share", [Code(json.dumps(shared, indent=2, default=str))]))
+        blocks.append(Folded("Fields that all rows share", [Code(json.dumps(shared, indent=2, default=str))]))
     return blocks if len(blocks) > 1 else []
 
 

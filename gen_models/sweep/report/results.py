@@ -22,7 +22,7 @@ from gen_models.sweep.report.table import (
 )
 
 ABREAST = 4  # figures next to each other in a table
-NAMED = 6  # labels that a finding names
+NAMED = 6  # rows that a finding names
 
 
 def findings(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def findings(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[tu
         sure = [summary for summary in tested if summary.p_holm < 0.05]
         if not sure:
             said.append(
-                (name, f"of {many(len(tested), 'label')} tested, none differs from {study.base} at the 5% level.")
+                (name, f"of {many(len(tested), 'row')} tested, none differs from {study.base} at the 5% level.")
             )
             continue
         said_of = []
@@ -46,7 +46,7 @@ def findings(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[tu
             said_of.append(f"{summary.label} is {_verdict(study, summary)} ({text})")
         more = f"; and {len(sure) - NAMED} more" if len(sure) > NAMED else ""
         said.append(
-            (name, f"{len(sure)} of {many(len(tested), 'label')} differ from {study.base}: {'; '.join(said_of)}{more}.")
+            (name, f"{len(sure)} of {many(len(tested), 'row')} differ from {study.base}: {'; '.join(said_of)}{more}.")
         )
     return said
 
@@ -69,7 +69,7 @@ def result(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[Bloc
         blocks.append(Paragraph("No run finished: there are no figures."))
     elif not tested:
         blocks.append(
-            Paragraph("There is nothing to test: no label shares two seeds with the base in a figure that varies.")
+            Paragraph("There is nothing to test: no row shares two seeds with the base in a figure that varies.")
         )
     blocks += [Bullets([(f"{name}:", text) for name, text in tested])] if tested else []
     # First what decides, then the other figures. All numbers of every figure follow in the folded tables.
@@ -84,8 +84,9 @@ def result(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[Bloc
         blocks.append(_grid(study, {title(column, names, study): value_texts(table[column]) for column in some}))
     blocks.append(
         Paragraph(
-            "Mean over seeds [95% bootstrap interval]. Δ: mean paired difference from the base, which is bold, in the "
-            "first figure. Empty: nothing was measured. Seconds: median of the training of finished runs.",
+            "Numbers are means over seeds [95% bootstrap interval]. Δ is the mean paired difference from the base, which "
+            "is bold, in the first figure. A cell is empty where nothing was measured. Seconds are the median over "
+            "finished runs of the time that training took.",
             small=True,
         )
     )
@@ -115,9 +116,9 @@ def _detail(study: Study, some: Sequence[Summary]) -> Grid:
 
 
 def _grid(study: Study, cells: Mapping[str, Sequence[str]]) -> Grid:
-    """{heading: a cell for each label} as a table with the base in bold."""
+    """{heading: a cell for each row} as a table with the base in bold."""
     lines = [[label, *(column[index] for column in cells.values())] for index, label in enumerate(study.labels)]
-    return Grid(["label", *cells], lines, 1, frozenset({study.labels.index(study.base)}))
+    return Grid(["row", *cells], lines, 1, frozenset({study.labels.index(study.base)}))
 
 
 def _intervals(some: Sequence[Interval | None], *, signed: bool = False) -> list[str]:
@@ -127,7 +128,7 @@ def _intervals(some: Sequence[Interval | None], *, signed: bool = False) -> list
 
 
 def _costs(study: Study) -> dict[str, list[str]]:
-    """{heading: a cell for each label}, without the headings that no label has."""
+    """{heading: a cell for each row}, without the headings that no row has."""
     costs = [study.costs.get(label, {}) for label in study.labels]
     seconds = [median_seconds(study, label) for label in study.labels]
     cells = {

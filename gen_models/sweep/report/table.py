@@ -165,7 +165,7 @@ def chance(p: float) -> str:
 
 
 def show(study: Study, target: Console = console) -> None:
-    """Print one row a label: the primary figure with its difference from the base and Holm's p, then the others.
+    """Print a row for each label: the primary figure with its difference from the base and Holm's p, then the others.
 
     The primary figure has a table of its own and the others stand in threes, so that 100 columns are enough.
     """
@@ -203,7 +203,7 @@ def show(study: Study, target: Console = console) -> None:
 def _shown(labels: Sequence[str], named: Sequence[tuple[str, Sequence[str]]], label_width: int) -> Table:
     """A table with a row a label; `named` holds its columns: (heading, a text for each label)."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    shown.add_column("label", overflow="fold", min_width=label_width)
+    shown.add_column("row", overflow="fold", min_width=label_width)
     for name, texts in named:  # a fixed width: a label may be folded, a number may not be cut
         shown.add_column(Text(name), justify="right", width=max(map(len, [*texts, *name.split()])))
     for index, label in enumerate(labels):
