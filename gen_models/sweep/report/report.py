@@ -139,8 +139,8 @@ def _differences(study: Study, table: Mapping[Column, Sequence[Summary]], beside
     pictures.png(drawn, beside / "forest.png")
     about = (
         f"Mean paired differences from {study.base}. A thick line is the 95% bootstrap interval, a thin one Student's, "
-        "which may run out of the panel. A filled dot: Holm's p is below 0.05. An arrow with a number: the difference is "
-        "too large to be drawn to scale. Figures that do not vary over seeds are not drawn."
+        "which may run out of the panel. A filled dot says that Holm's p is below 0.05, and an arrow with a number "
+        "that the difference is too large to be drawn to scale. Figures that do not vary over seeds are not drawn."
     )
     alt = f"Forest plot of the differences from {study.base}"
     picture = Picture(pictures.svg(drawn), "report/forest.png", alt)
@@ -154,9 +154,9 @@ def _curves(study: Study, beside: Path) -> list[Block]:
     drawn, left_out = found
     pictures.png(drawn, beside / "curves.png")
     about = (
-        "A line is the mean over the finished runs, and a band runs from the least to the largest of them. Dashed lines "
-        "are single runs that did not finish, up to their end. The range of a linear axis leaves out the first twentieth "
-        f"of the steps, and what only runs that did not finish reach. {left_out}"
+        "A line is the mean over the finished runs, and a band goes from the least to the largest of them. Dashed "
+        "lines are single runs that did not finish, up to their end. The range of a linear axis leaves out the first "
+        f"twentieth of the steps, and what only runs that did not finish reach. {left_out}"
     )
     picture = Picture(pictures.svg(drawn), "report/curves.png", "Metrics against the step, a line for each row")
     return [Heading("Curves"), picture, Paragraph(about.strip(), small=True)]
@@ -172,7 +172,7 @@ def _samples(study: Study, beside: Path) -> list[Block]:
         Heading("Samples"),
         Gallery(shown, "report/samples.png", "Samples of each row"),
         Paragraph(
-            "The samples are those of each row's first finished seed, not chosen by looks; large pictures are scaled down.",
+            "These are of each row's first finished seed, not chosen by looks; large ones are scaled down.",
             small=True,
         ),
     ]

@@ -84,8 +84,8 @@ def result(study: Study, table: Mapping[Column, Sequence[Summary]]) -> list[Bloc
         blocks.append(_grid(study, {title(column, names, study): value_texts(table[column]) for column in some}))
     blocks.append(
         Paragraph(
-            "Numbers are means over seeds [95% bootstrap interval]. Δ is the mean paired difference from the base, which "
-            "is bold, in the first figure. A cell is empty where nothing was measured. Seconds are the median over "
+            "Numbers are means over seeds [95% bootstrap interval]. Δ is the mean paired difference from the base, the "
+            "bold row, in the first figure. A cell is empty where nothing was measured. Seconds are the median over "
             "finished runs of the time that training took.",
             small=True,
         )
