@@ -10,16 +10,33 @@ models are exact for this: the upper half comes first in their order, and the fi
 the upper one. (A VAE has no such order and is left out.)
 """
 
-from functools import partial
+from collections.abc import Sequence
 
-from experiments import likelihood_ladder as ladder
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
-variants = {name: config for name, config in ladder.variants.items() if config.model != "vae"}
-swept = tuple(name for name in ladder.EXPERIMENT.swept or () if name in variants)
+from . import likelihood_ladder as ladder
 
-EXPERIMENT = Experiment("experiments.inpainting", __doc__, variants, partial(ladder.build, completing=True), swept)
+variants = {name: config for name, config in ladder.variants.items() if not isinstance(config.network, ladder.Vae)}
+
+
+def measures(config: ladder.Config) -> "Sequence[gm.Measure]":
+    """Those of the ladder, and the likelihood of lower halves."""
+    network = config.network
+    if isinstance(network, ladder.Vae) or (isinstance(network, ladder.Made) and network.masks > 1):
+        raise ValueError("lower halves need one order of pixels: the network must not be a Vae, and --network.masks 1")
+    return ladder.measures(config, lower_half=True)
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    ladder.data,
+    ladder.model,
+    measures,
+    swept=tuple(name for name in ladder.EXPERIMENT.swept or () if name in variants),
+    tiny=ladder.TINY,
+)
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

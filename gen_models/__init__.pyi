@@ -50,6 +50,8 @@ from .models.autoregressive.pixel_cnn_pp import pixel_cnn_pp as pixel_cnn_pp
 from .models.autoregressive.pixel_rnn import pixel_rnn as pixel_rnn
 from .models.autoregressive.pixel_snail import pixel_snail as pixel_snail
 from .models.latent.vae import vae as vae
+from .models.quadratic import descent as descent
+from .models.quadratic import quadratic as quadratic
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
 from .models.supervised.cnn import cnn as cnn
 from .models.supervised.logistic import logistic_regression as logistic_regression

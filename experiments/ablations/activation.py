@@ -40,17 +40,13 @@ a quarter, and not saturation, that stops it.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import classifier
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
+from .. import classifier
+
+_network = classifier.ResidualCnn(channels=(8, 16, 32), strides=(2, 2, 1), residual=False, norm="none")
 base = classifier.Config(
-    model="residual_cnn",
-    channels=(8, 16, 32),
-    strides=(2, 2, 1),
-    residual=False,
-    norm="none",
-    activation="relu",
+    network=_network,
     steps=400,
     batch_size=64,
     optimizer="adam",
@@ -62,18 +58,25 @@ base = classifier.Config(
 _fast = replace(base, learning_rate=1e-2)
 variants: Mapping[str, classifier.Config] = {
     "relu": base,
-    "leaky_relu": replace(base, activation="leaky_relu"),
-    "prelu": replace(base, activation="prelu"),
-    "gelu": replace(base, activation="gelu"),
-    "tanh": replace(base, activation="tanh"),
-    "sigmoid": replace(base, activation="sigmoid"),
+    "leaky_relu": replace(base, network=replace(_network, activation="leaky_relu")),
+    "prelu": replace(base, network=replace(_network, activation="prelu")),
+    "gelu": replace(base, network=replace(_network, activation="gelu")),
+    "tanh": replace(base, network=replace(_network, activation="tanh")),
+    "sigmoid": replace(base, network=replace(_network, activation="sigmoid")),
     "relu_fast": _fast,
-    "leaky_relu_fast": replace(_fast, activation="leaky_relu"),
+    "leaky_relu_fast": replace(_fast, network=replace(_network, activation="leaky_relu")),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.activation", __doc__, variants, classifier.build, table=True, **classifier.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    classifier.data,
+    classifier.model,
+    classifier.measures,
+    table=True,
+    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

@@ -35,37 +35,27 @@ learned to bind in 10 passes. That they cannot is not shown. And attention is no
 the LSTM took more than 1,000 steps for that, the convolutions fewer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from gen_models.run import cli
-from gen_models.run.config import TRACED, Experiment, Range, RunConfig
-from gen_models.run.directory import Figure
-
-if TYPE_CHECKING:
-    from gen_models.run.job import Job
+import gen_models as gm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(gm.Optimisation):
     """A network that reads pairs and answers."""
 
-    dataset: str = "associative_recall"
-    """Only associative_recall, which needs no --data-dir."""
-    learning_rate: Annotated[float, TRACED, Range(1e-4, 1e-1, log=True)] = 3e-3
-    """Peak step size of Adam, which falls to 0 on a cosine."""
-    evaluate_every: int = 1000
     steps: int = 4000
     pairs: int = 8
-    """Of a key and a value in a sequence."""
+    """Pairs of a key and a value in a sequence."""
     keys: int = 16
-    """That there are."""
+    """Different keys."""
     values: int = 8
-    """That there are."""
+    """Different values."""
     examples: int = 50_000
     """Training sequences; there are a tenth of them for validation and as many for the test."""
     features: int = 32
@@ -73,14 +63,14 @@ class Config(RunConfig):
     mixer: Literal["none", "lstm", "conv"] = "conv"
     """What reads the sequence before attention does."""
     layers: int = 2
-    """Of the mixer."""
+    """Layers of the mixer."""
     window: int = 3
     """Tokens that a convolution sees."""
     attention: bool = True
-    """Whether attention follows."""
+    """Whether attention follows the mixer."""
 
 
-base = Config()
+base = Config(learning_rate=3e-3, clip_norm=1.0)
 _lstm = replace(base, mixer="lstm", layers=1)
 variants: Mapping[str, Config] = {
     "conv_attention": base,
@@ -93,34 +83,25 @@ variants: Mapping[str, Config] = {
 }
 
 
-def build(config: Config) -> "Job":
-    """Model, data, training step and figures.
-
-    Raises:
-      ValueError: another data set, or sizes that do not fit.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from gen_models import metrics, plots
-    from gen_models.core import init_state, make_train_step
-    from gen_models.data import in_memory
-    from gen_models.data.synthetic import associative_recall, recall_chance
-    from gen_models.errors import unknown
-    from gen_models.models.sequences.sequence_classifier import sequence_classifier
-    from gen_models.optimizers import adam, schedule
-    from gen_models.run.job import Job
-
-    if config.dataset != "associative_recall":
-        raise unknown("data set for this experiment", config.dataset, ["associative_recall"])
+def data(config: Config) -> "gm.Splits":
+    """Sequences and answers: one draw for all seeds of a run, between which initialisation and order differ."""
     sizes = {"pairs": config.pairs, "keys": config.keys, "values": config.values}
-    # One draw for all seeds of a run: what differs between them is initialisation and order.
-    train = associative_recall(config.examples, 0, **sizes)
-    validation, test = (associative_recall(max(1, config.examples // 10), seed, **sizes) for seed in (1, 2))
-    model = sequence_classifier(
-        2 * config.pairs + 1,
-        config.keys + config.values,
-        config.values,
+    fewer = max(1, config.examples // 10)
+    train, held_out, test = (
+        gm.associative_recall(count, seed, **sizes) for seed, count in enumerate((config.examples, fewer, fewer))
+    )
+    name, how = "associative recall", f"{config.pairs} pairs"
+    return gm.Splits.of_arrays(
+        train, test, held_out, name=name, num_classes=config.values, examples="sequences", how=how
+    )
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """A classifier of sequences of tokens."""
+    return gm.sequence_classifier(
+        length=2 * config.pairs + 1,
+        vocabulary=config.keys + config.values,
+        num_classes=config.values,
         features=config.features,
         mixer=config.mixer,
         layers=config.layers,
@@ -129,68 +110,48 @@ def build(config: Config) -> "Job":
         dtype=config.precision,
     )
 
-    def optimizer_of(config):
-        return adam(schedule("cosine", config.learning_rate, config.steps), clip_norm=1.0)
 
-    def step_of(config):
-        return make_train_step(model.loss, optimizer_of(config))
+@dataclass(frozen=True)
+class ByPosition:
+    """Accuracy by the place of the pair that is asked for, beside what is reached by who knows no pairing."""
 
-    apply = jax.jit(model.apply)
+    pairs: int
+    values: int
 
-    def predict(state, split):
-        return apply(state.params, state.stats, jnp.asarray(split["x"])), jnp.asarray(split["y"])
+    def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
+        """What knowing the values, and not their keys, would reach."""
+        chance = gm.recall_chance(self.pairs, self.values)
+        note = "closed form: values known, not keys"
+        yield gm.Figure("accuracy without pairing", chance, "fraction", split.where, note=note)
 
-    def evaluate(state, key):
-        logits, labels = predict(state, validation)
-        return {
-            "validation/accuracy": metrics.accuracy(logits, labels),
-            "validation/cross_entropy": metrics.negative_log_likelihood(logits, labels),
-        }
-
-    where = f"{len(test['y']):,} test sequences of {config.pairs} pairs"
-
-    def figures(state, key):
-        logits, labels = predict(state, test)
-        accuracy = float(metrics.accuracy(logits, labels))
-        error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
-        chance = recall_chance(config.pairs, config.values)
-        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        return [
-            Figure("accuracy", accuracy, "fraction", where, error, f"chance: {1 / config.values:.3f}"),
-            Figure("cross-entropy", float(metrics.negative_log_likelihood(logits, labels)), "nats", where),
-            Figure("accuracy without pairing", chance, "fraction", where, note="closed form: values known, not keys"),
-            Figure("parameters", count, "", where),
-        ]
-
-    def pictures(state, key, folder: Path):
-        """Accuracy by the place of the pair that is asked for."""
-        logits, labels = predict(state, test)
+    def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
+        """`by_position.png`."""
+        logits, labels = gm.measures.predicted(trained, split)
         right = np.asarray(logits.argmax(-1) == labels)
-        tokens = test["x"]
+        tokens = split.dataset.arrays["x"]
         place = (tokens[:, 0:-1:2] == tokens[:, -1:]).argmax(1)
-        by_place = [right[place == i].mean() if (place == i).any() else np.nan for i in range(config.pairs)]
-        chance = [recall_chance(config.pairs, config.values)] * config.pairs
-        plots.lines(
-            {"accuracy": by_place, "without pairing": chance},
-            folder / "by_position.png",
-            x="pair that is asked for, from the first",
-            y="accuracy, test sequences",
-        )
-
-    return Job(
-        model=model,
-        init=lambda key: init_state(model, optimizer_of(config), key, {"x": jnp.asarray(test["x"][:1])}),
-        step=step_of(config),
-        step_of=step_of,
-        batches=in_memory(train, config.batch_size, seed=config.seed),
-        batches_of=lambda seed: in_memory(train, config.batch_size, seed=seed),
-        figures=figures,
-        evaluate=evaluate,
-        pictures=pictures,
-    )
+        by_place = [right[place == i].mean() if (place == i).any() else np.nan for i in range(self.pairs)]
+        series = {"accuracy": by_place, "without pairing": [gm.recall_chance(self.pairs, self.values)] * self.pairs}
+        x, y = "pair that is asked for, from the first", "accuracy, test sequences"
+        gm.plots.lines(series, folder / "by_position.png", x=x, y=y)
 
 
-EXPERIMENT = Experiment("experiments.ablations.attention", __doc__, variants, build, table=True)
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Accuracy, also by position."""
+    chance = f"chance: {1 / config.values:.3f}"
+    return (gm.measures.Accuracy(chance), ByPosition(config.pairs, config.values), gm.measures.Parameters())
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    table=True,
+    tiny={"batch_size": 8, "pairs": 2, "keys": 3, "values": 2, "features": 4, "examples": 200},
+)
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

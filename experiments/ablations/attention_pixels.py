@@ -28,34 +28,33 @@ many parameters in more convolutions half of that, 0.0083 [0.0066, 0.0100]. In b
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import likelihood_ladder as ladder
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
-base = ladder.Config(
-    model="pixel_snail",
+from .. import likelihood_ladder as ladder
+
+_snail = ladder.PixelSnail(features=12, blocks=2, residual_blocks=2)
+base = replace(
+    ladder.base,
+    network=_snail,
     levels=4,
-    features=12,
-    layers=2,
-    residual_blocks=2,
     batch_size=16,
     steps=300,
     learning_rate=3e-3,
     evaluate_every=150,
     evaluated=250,
 )
-_without = replace(base, attention=False)
+_without = replace(base, network=replace(_snail, attention=False))
 variants: Mapping[str, ladder.Config] = {
     "with": base,
     "without": _without,
-    "without_deep": replace(_without, residual_blocks=3),
+    "without_deep": replace(base, network=replace(_snail, attention=False, residual_blocks=3)),
     "binary_with": replace(base, levels=2, binarisation="fixed"),
     "binary_without": replace(_without, levels=2, binarisation="fixed"),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.attention_pixels", __doc__, variants, ladder.build, table=True, **ladder.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, table=True, tiny=ladder.TINY
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

@@ -35,37 +35,42 @@ learnt less.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import classifier
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
+from .. import classifier
+
+_network = classifier.ResidualCnn(channels=(8, 16, 32), strides=(2, 2, 1), blocks=2)
 base = classifier.Config(
-    model="residual_cnn",
-    channels=(8, 16, 32),
-    strides=(2, 2, 1),
-    blocks=2,
-    norm="batch",
+    network=_network,
     steps=400,
     batch_size=64,
+    optimizer="adamw",
     learning_rate=3e-3,
     weight_decay=0.02,
     augmentation=("flip",),
     evaluate_every=200,
     measure=("flops",),
 )
-_bottleneck = replace(base, windows=(3,), bottleneck=4)
+_bottleneck = replace(_network, windows=(3,), bottleneck=4)
 variants: Mapping[str, classifier.Config] = {
     "plain3x3": base,
-    "single3x3": replace(base, windows=(3,)),
-    "narrow3x3": replace(base, channels=(2, 4, 8)),
-    "bottleneck4": _bottleneck,
-    "bottleneck4_wide": replace(_bottleneck, channels=(28, 56, 112)),
-    "bottleneck4_deep": replace(_bottleneck, blocks=8, channels=(12, 24, 48)),
+    "single3x3": replace(base, network=replace(_network, windows=(3,))),
+    "narrow3x3": replace(base, network=replace(_network, channels=(2, 4, 8))),
+    "bottleneck4": replace(base, network=_bottleneck),
+    "bottleneck4_wide": replace(base, network=replace(_bottleneck, channels=(28, 56, 112))),
+    "bottleneck4_deep": replace(base, network=replace(_bottleneck, blocks=8, channels=(12, 24, 48))),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.conv1x1", __doc__, variants, classifier.build, table=True, **classifier.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    classifier.data,
+    classifier.model,
+    classifier.measures,
+    table=True,
+    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

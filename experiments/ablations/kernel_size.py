@@ -34,19 +34,16 @@ may be what counts.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import classifier
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
+from .. import classifier
+
+_network = classifier.ResidualCnn(channels=(8, 16, 32), strides=(2, 2, 1), windows=(3,), residual=False)
 base = classifier.Config(
-    model="residual_cnn",
-    channels=(8, 16, 32),
-    strides=(2, 2, 1),
-    windows=(3,),
-    residual=False,
-    norm="batch",
+    network=_network,
     steps=400,
     batch_size=64,
+    optimizer="adamw",
     learning_rate=3e-3,
     weight_decay=0.02,
     augmentation=("flip",),
@@ -55,15 +52,22 @@ base = classifier.Config(
 )
 variants: Mapping[str, classifier.Config] = {
     "one3x3": base,
-    "one5x5": replace(base, windows=(5,)),
-    "two3x3": replace(base, windows=(3, 3)),
-    "one7x7": replace(base, windows=(7,)),
-    "three3x3": replace(base, windows=(3, 3, 3)),
+    "one5x5": replace(base, network=replace(_network, windows=(5,))),
+    "two3x3": replace(base, network=replace(_network, windows=(3, 3))),
+    "one7x7": replace(base, network=replace(_network, windows=(7,))),
+    "three3x3": replace(base, network=replace(_network, windows=(3, 3, 3))),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.kernel_size", __doc__, variants, classifier.build, table=True, **classifier.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    classifier.data,
+    classifier.model,
+    classifier.measures,
+    table=True,
+    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

@@ -30,16 +30,15 @@ images, 0.9 passes.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import likelihood_ladder as ladder
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
-base = ladder.Config(
-    model="pixel_cnn",
+from .. import likelihood_ladder as ladder
+
+_network = ladder.PixelCnn(features=16, blocks=2, window=3)
+base = replace(
+    ladder.base,
+    network=_network,
     levels=4,
-    features=16,
-    layers=2,
-    window=3,
     batch_size=16,
     steps=500,
     learning_rate=3e-3,
@@ -48,15 +47,15 @@ base = ladder.Config(
 )
 variants: Mapping[str, ladder.Config] = {
     "two3x3": base,
-    "two5x5": replace(base, window=5),
-    "two7x7": replace(base, window=7),
-    "three5x5": replace(base, window=5, layers=3),
-    "six3x3": replace(base, window=3, layers=6),
+    "two5x5": replace(base, network=replace(_network, window=5)),
+    "two7x7": replace(base, network=replace(_network, window=7)),
+    "three5x5": replace(base, network=replace(_network, window=5, blocks=3)),
+    "six3x3": replace(base, network=replace(_network, window=3, blocks=6)),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.kernel_size_pixels", __doc__, variants, ladder.build, table=True, **ladder.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, table=True, tiny=ladder.TINY
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

@@ -36,17 +36,13 @@ without a norm: how fast a method gets away from the start, not where it ends.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import classifier
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
+from .. import classifier
+
+_network = classifier.ResidualCnn(channels=(8, 16, 32), strides=(2, 2, 1), windows=(3,), residual=False, norm="none")
 base = classifier.Config(
-    model="residual_cnn",
-    channels=(8, 16, 32),
-    strides=(2, 2, 1),
-    windows=(3,),
-    residual=False,
-    norm="none",
+    network=_network,
     optimizer="sgd",
     steps=400,
     batch_size=64,
@@ -64,9 +60,16 @@ variants: Mapping[str, classifier.Config] = {
     "adam": replace(base, optimizer="adam", learning_rate=0.01),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.momentum", __doc__, variants, classifier.build, table=True, **classifier.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    classifier.data,
+    classifier.model,
+    classifier.measures,
+    table=True,
+    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

@@ -47,49 +47,40 @@ with momentum 0.9. RMSProp, whose memory is 10 steps, gets no further than 10^-4
 than plain gradient descent: a step that is divided by its own size does not get smaller.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from gen_models.run import cli
-from gen_models.run.config import TRACED, Experiment, Range, RunConfig
-from gen_models.run.directory import Figure
-
-if TYPE_CHECKING:
-    from gen_models.run.job import Job
+import gen_models as gm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(gm.RunConfig):
     """A method and a quadratic."""
 
-    dataset: str = "quadratic"
-    """Only quadratic, which has no data."""
     steps: int = 300
     batch_size: int = 1
-    """Has no meaning here."""
-    log_every: int = 10
-    evaluate_every: int = 0
-    learning_rate: Annotated[float, TRACED, Range(1e-4, 1e1, log=True)] = 0.0
-    """0: theory's best, for the methods that have one."""
+    """Has no meaning here: a quadratic has no data."""
+    learning_rate: Annotated[float, gm.TRACED, gm.Range(1e-4, 1e1, log=True)] = 0.0
+    """Constant learning rate; 0: theory's best, for the methods that have one."""
     optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"] = "sgd"
     """Update rule."""
     best_for: Literal["convex", "quadratic"] = "quadratic"
-    """Which theory Nesterov's learning rate and momentum follow."""
+    """Theory that Nesterov's learning rate and momentum follow."""
     condition: float = 100.0
     """kappa, the largest curvature over the smallest."""
     dimensions: int = 50
-    """Of w."""
+    """Dimensions of w."""
     turned: bool = True
     """Whether the axes of the curvatures are turned at random, or are those of w."""
     drawn_condition: float = 10.0
-    """Of the quadratic in the picture."""
+    """Condition number of the quadratic in the picture."""
 
 
-base = Config()
+base = Config(log_every=10, evaluate_every=0)
 _adam = replace(base, optimizer="adam", learning_rate=0.3)
 variants: Mapping[str, Config] = {
     "sgd": base,
@@ -144,139 +135,135 @@ def rate_of(optimizer: str, learning_rate: float, momentum: float, curvatures: n
     return float(np.maximum(np.abs(a + gap), np.abs(a - gap)).max() / 2)
 
 
-def build(config: Config) -> "Job":
-    """The quadratic as a model, its training step and figures.
+def curvatures_of(config: Config) -> np.ndarray:
+    """[D], from 1 / kappa to 1, evenly spread in their logarithm."""
+    return np.geomspace(1 / config.condition, 1, config.dimensions)
 
-    Raises:
-      ValueError: another data set, a condition number below 1, fewer than two dimensions, or a method without a theory
-        and without a learning rate.
-    """
-    import jax
-    import jax.numpy as jnp
-    import optax
 
-    from gen_models import plots
-    from gen_models.core import Model, init_state, make_train_step
-    from gen_models.data import in_memory
-    from gen_models.errors import unknown
-    from gen_models.optimizers import optimizer
-    from gen_models.run.job import Job
+def axes_of(config: Config) -> np.ndarray:
+    """[D, D]: columns are the axes of the curvatures; turned ones are always the same, of a QR decomposition."""
+    if not config.turned:
+        return np.eye(config.dimensions)
+    normal = np.random.default_rng(0).normal(size=(config.dimensions, config.dimensions))
+    return np.linalg.qr(normal)[0]
 
-    if config.dataset != "quadratic":
-        raise unknown("data set for this experiment", config.dataset, ["quadratic"])
+
+def hessian_of(config: Config) -> np.ndarray:
+    """[D, D]."""
+    axes = axes_of(config)
+    return (axes * curvatures_of(config)) @ axes.T
+
+
+def method(name: str, learning_rate: Any, condition: float, best_for: str) -> "gm.Optimizer":
+    """An optimizer at theory's momentum, where there is one, and at its learning rate for 0."""
+    if name not in WITH_THEORY:
+        return gm.optimizer(name, learning_rate)
+    constants = best(name, condition, best_for)
+    more = {} if name == "sgd" else {"momentum": constants.momentum}
+    by_theory = isinstance(learning_rate, float) and learning_rate == 0
+    return gm.optimizer(name, constants.learning_rate if by_theory else learning_rate, **more)
+
+
+def data(config: Config) -> "gm.Splits":
+    """Nothing to look at: one number, always the same."""
     if min(config.condition, config.drawn_condition) < 1 or config.dimensions < 2:
         raise ValueError(
             f"--condition and --drawn-condition must be 1 or more and --dimensions 2 or more, got {config.condition}, "
             f"{config.drawn_condition} and {config.dimensions}"
         )
-    has_theory = config.optimizer in WITH_THEORY
-    by_theory = config.learning_rate == 0
-    if by_theory and not has_theory:
+    if config.learning_rate == 0 and config.optimizer not in WITH_THEORY:
         raise ValueError(f"{config.optimizer} has no best learning rate in theory: give --learning-rate")
-    curvatures = np.geomspace(1 / config.condition, 1, config.dimensions)
-    axes = _turn(config.dimensions) if config.turned else np.eye(config.dimensions)
-    hessian = (axes * curvatures) @ axes.T
+    return gm.Splits.of_arrays({"x": np.zeros((1, 1), np.float32)}, name="quadratic")
 
-    def chain(name, learning_rate, condition):
-        """The optimizer, at theory's momentum and, with None, at its learning rate."""
-        if name not in WITH_THEORY:
-            return optimizer(name, learning_rate)
-        constants = best(name, condition, config.best_for)
-        more = {} if name == "sgd" else {"momentum": constants.momentum}
-        return optimizer(name, constants.learning_rate if learning_rate is None else learning_rate, **more)
 
-    def loss(params, stats, batch, key, *, step, train=True):
-        """f(w)."""
-        w = params["w"]
-        return w @ jnp.asarray(hessian, w.dtype) @ w / 2, (stats, {})
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The quadratic."""
+    return gm.quadratic(hessian_of(config))
 
-    def init(key, batch):
-        w = jax.random.normal(key, (config.dimensions,))
-        return {"w": w}, {"start": jnp.copy(w)}
 
-    model = Model(init, loss)
+def optimizer(config: Config) -> "gm.Optimizer":
+    """The method."""
+    return method(config.optimizer, config.learning_rate, config.condition, config.best_for)
 
-    tx = chain(config.optimizer, None if by_theory else config.learning_rate, config.condition)
 
-    def path(tx, hessian, start, steps):
-        """w after 0, 1, ..., steps updates: [steps + 1, D]."""
-        hessian = jnp.asarray(hessian, start.dtype)
+@dataclass(frozen=True)
+class Convergence:
+    """How fast a run's distance from the optimum falls; its path is walked again from its start."""
 
-        def step(carry, _):
-            w, state = carry
-            updates, state = tx.update(hessian @ w, state, w)
-            w = optax.apply_updates(w, updates)
-            return (w, state), w
+    config: Config
+    reads_traced: ClassVar[bool] = True  # the learning rate
 
-        _, after = jax.lax.scan(step, (start, tx.init(start)), length=steps)
-        return np.asarray(jnp.concatenate([start[None], after]), np.float64)
-
-    def distances(state):
-        """Of w from the optimum, relative to the start's, [steps + 1], and w; float64, as squares get too small."""
-        w = path(tx, hessian, state.stats["start"], config.steps)
-        return np.linalg.norm(w, axis=1) / np.linalg.norm(w[0]), w
-
-    where = f"quadratic, {config.dimensions} dimensions, condition {config.condition:g}"
-
-    def theory():
-        constants = best(config.optimizer, config.condition, config.best_for)
-        chosen = constants.learning_rate if by_theory else config.learning_rate
-        return rate_of(config.optimizer, chosen, constants.momentum, curvatures)
-
-    def figures(state, key):
-        distance, w = distances(state)
-        values = ((w @ axes) ** 2 * curvatures).sum(1) / 2
-        fall = float(np.log10(max(values[-1], 1e-300) / values[0]))
+    def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
+        """The rate, theory's, the loss's fall and the steps to a small distance."""
+        where = f"quadratic, {self.config.dimensions} dimensions, condition {self.config.condition:g}"
+        distance, w = self._walk(trained)
         some = np.flatnonzero(distance > 1e-30)  # below, float32 has few digits left
         late = some[some >= min(3 * some[-1] // 4, some[-1] - 1)]
         measured = float((distance[late[-1]] / distance[late[0]]) ** (1 / max(late[-1] - late[0], 1)))
-        reached = np.flatnonzero(distance < 1e-3)
         note = f"distance, steps {late[0]} to {late[-1]}"
-        found = [Figure("rate", measured, "per step", where, note=note)]
-        if has_theory:
-            found.append(Figure("rate in theory", theory(), "per step", where, note="in the end, of the slowest axis"))
+        yield gm.Figure("rate", measured, "per step", where, note=note, better="minimize")
+        if self.config.optimizer in WITH_THEORY:
+            yield gm.Figure("rate in theory", self._theory(), "per step", where, note="in the end, of the slowest axis")
+        values = ((w @ axes_of(self.config)) ** 2 * curvatures_of(self.config)).sum(1) / 2
+        fall = float(np.log10(max(values[-1], 1e-300) / values[0]))
+        yield gm.Figure(
+            "log10 of the loss", fall, "", where, note="at the end, over that at the start", better="minimize"
+        )
+        reached = np.flatnonzero(distance < 1e-3)
         first = float(reached[0]) if len(reached) else float("nan")
-        return [
-            *found,
-            Figure("log10 of the loss", fall, "", where, note="at the end, over that at the start"),
-            Figure("steps to a distance of 1e-3", first, "steps", where, note="of the start's; nan: not reached"),
-        ]
+        note = "of the start's; nan: not reached"
+        yield gm.Figure("steps to a distance of 1e-3", first, "steps", where, note=note, better="minimize")
 
-    def pictures(state, key, folder: Path):
-        distance, _ = distances(state)
+    def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
+        """`distances.png`, and `path.png`: the method in the plane beside gradient descent."""
+        config = self.config
+        distance, _ = self._walk(trained)
         series = {"measured": distance}
-        if has_theory:
-            series["theory's slope"] = theory() ** np.arange(config.steps + 1)
-        plots.lines(series, folder / "distances.png", x="step", y="distance from the optimum", log=True)
-        plane = np.array([[1 / config.drawn_condition, 0], [0, 1]])
-        if config.turned:
-            cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
-            rotation = np.array([[cosine, -sine], [sine, cosine]])
-            plane = rotation @ plane @ rotation.T
-        start = jnp.array([-1.0, 0.9])
-        rate = None if by_theory else config.learning_rate
-        drawn = {"gradient descent": path(chain("sgd", None, config.drawn_condition), plane, start, 60)}
-        drawn[config.optimizer] = path(chain(config.optimizer, rate, config.drawn_condition), plane, start, 60)
-        plots.paths(drawn, plane, folder / "path.png", title=f"60 steps, condition {config.drawn_condition:g}")
+        if config.optimizer in WITH_THEORY:
+            series["theory's slope"] = self._theory() ** np.arange(config.steps + 1)
+        gm.plots.lines(series, folder / "distances.png", x="step", y="distance from the optimum", log=True)
+        cosine, sine = (np.cos(np.pi / 6), np.sin(np.pi / 6)) if config.turned else (1.0, 0.0)
+        rotation = np.array([[cosine, -sine], [sine, cosine]])
+        plane = rotation @ np.array([[1 / config.drawn_condition, 0], [0, 1]]) @ rotation.T
+        start = np.array([-1.0, 0.9], np.float32)
+        rates = {"sgd": 0.0, config.optimizer: config.learning_rate}
+        names = {"sgd": "gradient descent", config.optimizer: config.optimizer}
+        drawn = {
+            names[name]: gm.descent(method(name, rate, config.drawn_condition, config.best_for), plane, start, 60)
+            for name, rate in rates.items()
+        }
+        title = f"60 steps, condition {config.drawn_condition:g}"
+        gm.plots.paths(drawn, plane, folder / "path.png", title=title)
 
-    # No `step_of`: the figures repeat the run, and so depend on the learning rate.
-    return Job(
-        model=model,
-        init=lambda key: init_state(model, tx, key, {}),
-        step=make_train_step(model.loss, tx),
-        batches=in_memory({"x": np.zeros((1, 1), np.float32)}, 1),
-        batches_of=lambda seed: in_memory({"x": np.zeros((1, 1), np.float32)}, 1),
-        figures=figures,
-        pictures=pictures,
-    )
+    def _walk(self, trained: "gm.Trained") -> tuple[np.ndarray, np.ndarray]:
+        """Distances of w from the optimum, relative to the start's, [steps + 1], and w, [steps + 1, D]."""
+        start = trained.stats["start"]
+        w = gm.descent(optimizer(self.config), hessian_of(self.config), start, self.config.steps)
+        return np.linalg.norm(w, axis=1) / np.linalg.norm(w[0]), w
 
-
-def _turn(dimensions: int) -> np.ndarray:
-    """A rotation, always the same one: an orthogonal matrix from the QR decomposition of a normal one."""
-    return np.linalg.qr(np.random.default_rng(0).normal(size=(dimensions, dimensions)))[0]
+    def _theory(self) -> float:
+        """The rate in the end, of the slowest axis."""
+        constants = best(self.config.optimizer, self.config.condition, self.config.best_for)
+        rate = self.config.learning_rate or constants.learning_rate
+        return rate_of(self.config.optimizer, rate, constants.momentum, curvatures_of(self.config))
 
 
-EXPERIMENT = Experiment("experiments.ablations.momentum_quadratic", __doc__, variants, build, table=True)
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """How fast the distance falls."""
+    return (Convergence(config),)
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    optimizer,
+    table=True,
+    tiny={"dimensions": 3, "condition": 5.0},
+)
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

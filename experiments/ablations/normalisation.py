@@ -42,45 +42,49 @@ epochs, except that its order, group before layer and instance, holds at 4 and 1
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import classifier
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
+from .. import classifier
+
+_network = classifier.ResidualCnn(channels=(8, 16, 32), strides=(2, 2, 1), norm="batch", momentum=1 - 16 / 2560)
 base = classifier.Config(
-    model="residual_cnn",
-    channels=(8, 16, 32),
-    strides=(2, 2, 1),
-    norm="batch",
+    network=_network,
     optimizer="momentum",
     steps=1200,
     batch_size=16,
     learning_rate=0.02,
-    norm_momentum=1 - 16 / 2560,
     l2=5e-4,
     augmentation=("flip",),
     evaluate_every=0,
 )
 
 
-def _of_batch(config: classifier.Config, size: int) -> classifier.Config:
+def _of_batch(norm: str, size: int) -> classifier.Config:
     """The same images, learning rate for each and memory of them, in batches of another size."""
     return replace(
-        config,
+        base,
+        network=replace(_network, norm=norm, momentum=1 - size / 2560),
         batch_size=size,
-        steps=round(config.steps * config.batch_size / size),
-        learning_rate=config.learning_rate * size / config.batch_size,
-        norm_momentum=1 - size / 2560,
+        steps=round(base.steps * base.batch_size / size),
+        learning_rate=base.learning_rate * size / base.batch_size,
     )
 
 
 _norms = ("batch", "group", "layer", "instance", "none")
 variants: Mapping[str, classifier.Config] = {
-    f"{norm}{size}": _of_batch(replace(base, norm=norm), size) for size in (16, 4, 128) for norm in _norms
+    f"{norm}{size}": _of_batch(norm, size) for size in (16, 4, 128) for norm in _norms
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.normalisation", __doc__, variants, classifier.build, table=True, **classifier.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    classifier.data,
+    classifier.model,
+    classifier.measures,
+    table=True,
+    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

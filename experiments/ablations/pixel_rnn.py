@@ -20,15 +20,15 @@ a short training reaches.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import likelihood_ladder as ladder
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
-_base = ladder.Config(
-    model="row_lstm",
+from .. import likelihood_ladder as ladder
+
+_row = ladder.PixelRnn(kind="row", features=8, layers=6)
+_base = replace(
+    ladder.base,
+    network=_row,
     levels=4,
-    features=8,
-    layers=6,
     batch_size=16,
     steps=1500,
     learning_rate=2e-3,
@@ -36,14 +36,17 @@ _base = ladder.Config(
     evaluated=500,
 )
 variants: Mapping[str, ladder.Config] = {
-    "both": replace(_base, residual=True, skip=True),
-    "residual": replace(_base, residual=True, skip=False),
-    "skip": replace(_base, residual=False, skip=True),
-    "neither": replace(_base, residual=False, skip=False),
-    **{f"depth{layers}": replace(_base, layers=layers, residual=True, skip=True) for layers in (1, 2, 3)},
+    "both": replace(_base, network=replace(_row, residual=True, skip=True)),
+    "residual": replace(_base, network=replace(_row, residual=True, skip=False)),
+    "skip": replace(_base, network=replace(_row, residual=False, skip=True)),
+    "neither": replace(_base, network=replace(_row, residual=False, skip=False)),
+    **{
+        f"depth{layers}": replace(_base, network=replace(_row, layers=layers, residual=True, skip=True))
+        for layers in (1, 2, 3)
+    },
 }
 
-EXPERIMENT = Experiment("experiments.ablations.pixel_rnn", __doc__, variants, ladder.build, **ladder.JUDGED)
+EXPERIMENT = gm.Experiment(__file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, tiny=ladder.TINY)
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

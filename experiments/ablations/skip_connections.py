@@ -42,39 +42,44 @@ reaches.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import classifier
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
 
+from .. import classifier
+
+_network = classifier.ResidualCnn(channels=(8, 16, 32), strides=(2, 2, 1), blocks=1, norm="batch")
 _residual = classifier.Config(
-    model="residual_cnn",
-    channels=(8, 16, 32),
-    strides=(2, 2, 1),
-    blocks=1,
-    norm="batch",
+    network=_network,
     steps=400,
     batch_size=32,
+    optimizer="adamw",
     learning_rate=3e-3,
     weight_decay=0.02,
     augmentation=("flip",),
     evaluate_every=200,
     measure=("gradients",),
 )
-_deep = replace(_residual, blocks=6)
+_plain = replace(_network, residual=False)
 variants: Mapping[str, classifier.Config] = {
-    "plain8": replace(_residual, residual=False),
+    "plain8": replace(_residual, network=_plain),
     "residual8": _residual,
-    "plain20": replace(_residual, blocks=3, residual=False),
-    "residual20": replace(_residual, blocks=3),
-    "plain38": replace(_deep, residual=False),
-    "residual38": _deep,
-    "plain20_no_norm": replace(_residual, blocks=3, residual=False, norm="none"),
-    "residual20_no_norm": replace(_residual, blocks=3, norm="none"),
+    "plain20": replace(_residual, network=replace(_plain, blocks=3)),
+    "residual20": replace(_residual, network=replace(_network, blocks=3)),
+    "plain38": replace(_residual, network=replace(_plain, blocks=6)),
+    "residual38": replace(_residual, network=replace(_network, blocks=6)),
+    "plain20_no_norm": replace(_residual, network=replace(_plain, blocks=3, norm="none")),
+    "residual20_no_norm": replace(_residual, network=replace(_network, blocks=3, norm="none")),
 }
 
-EXPERIMENT = Experiment(
-    "experiments.ablations.skip_connections", __doc__, variants, classifier.build, table=True, **classifier.JUDGED
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    classifier.data,
+    classifier.model,
+    classifier.measures,
+    table=True,
+    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

@@ -30,9 +30,9 @@ By this, PixelCNN++ wants two devices of 40 GiB and PixelSNAIL four, or smaller 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from experiments import likelihood_ladder as ladder
-from gen_models.run import cli
-from gen_models.run.config import Experiment
+import gen_models as gm
+
+from .. import likelihood_ladder as ladder
 
 _base = replace(
     ladder.base,
@@ -44,34 +44,31 @@ _base = replace(
 )
 _mnist = replace(_base, dataset="mnist", batch_size=128, steps=100_000)
 _cifar10 = replace(_base, dataset="cifar10", levels=256, batch_size=128, steps=300_000)
-_pixel_rnn = {"features": 129, "layers": 12, "head_features": 1026, "optimizer": "rmsprop", "batch_size": 16}
+_pixel_rnn = replace(_cifar10, optimizer="rmsprop", batch_size=16)
+_lstm = ladder.PixelRnn(features=129, layers=12, head_features=1026, skip=True)
+_longest = replace(_cifar10, steps=500_000)
 variants: Mapping[str, ladder.Config] = {
-    "mnist_gated_pixel_cnn": replace(_mnist, model="gated_pixel_cnn", features=128, layers=10),
+    "mnist_gated_pixel_cnn": replace(_mnist, network=ladder.GatedPixelCnn(features=128, layers=10)),
     "mnist_diagonal_lstm": replace(
-        _mnist, model="diagonal_lstm", features=16, layers=7, batch_size=16, binarisation="fixed"
+        _mnist, network=ladder.PixelRnn(features=16, layers=7), batch_size=16, binarisation="fixed"
     ),
-    "mnist_image_gpt": replace(_mnist, model="image_gpt", features=64, layers=8),
-    "mnist_pixel_snail": replace(_mnist, model="pixel_snail", features=64, layers=8),
-    "cifar10_pixel_cnn": replace(_cifar10, **{**_pixel_rnn, "layers": 15}, model="pixel_cnn"),
-    "cifar10_row_lstm": replace(_cifar10, **_pixel_rnn, model="row_lstm", skip=True),
-    "cifar10_diagonal_lstm": replace(_cifar10, **_pixel_rnn, model="diagonal_lstm", skip=True),
-    "cifar10_gated_pixel_cnn": replace(_cifar10, model="gated_pixel_cnn", features=129, layers=15, head_features=1026),
+    "mnist_image_gpt": replace(_mnist, network=ladder.ImageGpt(features=64, layers=8)),
+    "mnist_pixel_snail": replace(_mnist, network=ladder.PixelSnail(features=64, blocks=8)),
+    "cifar10_pixel_cnn": replace(_pixel_rnn, network=ladder.PixelCnn(features=129, blocks=15, head_features=1026)),
+    "cifar10_row_lstm": replace(_pixel_rnn, network=replace(_lstm, kind="row")),
+    "cifar10_diagonal_lstm": replace(_pixel_rnn, network=_lstm),
+    "cifar10_gated_pixel_cnn": replace(
+        _cifar10, network=ladder.GatedPixelCnn(features=129, layers=15, head_features=1026)
+    ),
     "cifar10_pixel_cnn_pp": replace(
-        _cifar10, model="pixel_cnn_pp", mixtures=10, features=160, layers=5, dropout=0.5, steps=500_000
+        _longest, network=ladder.PixelCnnPp(mixtures=10, features=160, blocks=5, dropout=0.5)
     ),
     "cifar10_pixel_snail": replace(
-        _cifar10,
-        model="pixel_snail",
-        mixtures=10,
-        features=256,
-        layers=12,
-        residual_blocks=4,
-        dropout=0.5,
-        steps=500_000,
+        _longest, network=ladder.PixelSnail(mixtures=10, features=256, blocks=12, residual_blocks=4, dropout=0.5)
     ),
 }
 
-EXPERIMENT = Experiment("experiments.recipes.published_likelihood", __doc__, variants, ladder.build)
+EXPERIMENT = gm.Experiment(__file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, tiny=ladder.TINY)
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)

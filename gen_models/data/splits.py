@@ -7,7 +7,7 @@ What is trained on cannot validate: where the validation part is trained on, the
 `held_out_word` says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,10 @@ import jax
 import numpy as np
 
 from gen_models.data.batching import Batch, Batches, Placed, batches_of, place
-from gen_models.data.dataset import Dataset, of_arrays
+from gen_models.data.dataset import Dataset, check_kind, of_arrays
 from gen_models.data.sources import load
-from gen_models.data.transforms import Transform
+from gen_models.data.tables import scale_of
+from gen_models.data.transforms import Transform, standardise
 
 Arrays = Mapping[str, Any]
 
@@ -34,6 +35,7 @@ class Splits:
     transform: Transform | None = None  # of training batches, (batch, key) -> batch
     evaluation: Transform | None = None  # of what is measured; None: as `transform`
     examples_per_row: int = 1  # a batch of `size` rows takes size * examples_per_row examples
+    contiguous: bool = False  # whether example b of a batch goes on where that of the batch before ended: `batches`
     examples: str = "examples"  # what tables call them: "images", "sequences"
     how: str = ""  # what `evaluation` makes of them, in words: "binarised (dynamic)"
     redraws: bool = False  # whether the run's seed draws the noise of `evaluation` at the end, or it is always the same
@@ -94,7 +96,7 @@ class Splits:
 
         tested = part(test, "test")
         held = tested if held_out is None else part(held_out, "validation")
-        return cls(own, held, tested, transform, evaluation, examples_per_row)
+        return cls(own, held, tested, transform, evaluation, examples_per_row, examples, how)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -138,7 +140,8 @@ class Splits:
         Raises:
           ValueError: the batch is larger than the training part, or the seed is negative.
         """
-        return batches_of(self._placed, batch_size * self.examples_per_row, seed=seed)
+        size = batch_size * self.examples_per_row
+        return batches_of(self._placed, size, seed=seed, contiguous=self.contiguous)
 
     def first_batch(self, batch_size: int, key: Any) -> Batch:
         """The first batch of epoch 0 with seed 0, for an initialisation that looks at data; `key` is the transform's.
@@ -168,6 +171,8 @@ def load_splits(
     examples: str = "examples",
     how: str = "",
     redraws: bool = False,
+    contiguous: bool = False,
+    kinds: Sequence[str] = (),
 ) -> Splits:
     """`load` for the three parts: `train_split`, `test`, and `validation` unless `train_split` begins with "train+".
 
@@ -182,14 +187,23 @@ def load_splits(
       examples: what tables call them, as in `Splits`.
       how: what `evaluation` makes of them in words, as in `Splits`.
       redraws: as in `Splits`.
+      contiguous: as in `Splits`.
+      kinds: of data that are wanted, such as ("images",); none: any.
+
+    Without a transform, tables are standardised by the mean and deviation of the part that is trained on.
 
     Raises:
-      ValueError: `train_split` names the test split, or as `load`.
+      ValueError: `train_split` names the test split, the data are of another kind, or as `load`.
     """
     if "test" in train_split:
         raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
     options: dict[str, Any] = {"validation": validation, "size": size}
     train = load(name, train_split, data_dir, **options)
+    if kinds:
+        check_kind(train, kinds)
     test = load(name, "test", data_dir, **options)
     held_out = test if train_split.startswith("train+") else load(name, "validation", data_dir, **options)
-    return Splits(train, held_out, test, transform, evaluation, examples=examples, how=how, redraws=redraws)
+    if transform is None and train.kind == "tables":
+        transform = standardise(*scale_of(train))
+    words: dict[str, Any] = {"examples": examples, "how": how, "redraws": redraws, "contiguous": contiguous}
+    return Splits(train, held_out, test, transform, evaluation, **words)

@@ -5,6 +5,7 @@ from .base import Trained as Trained
 from .classification import Accuracy as Accuracy
 from .classification import Confusion as Confusion
 from .classification import ValidationAccuracy as ValidationAccuracy
+from .classification import predicted as predicted
 from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime

@@ -40,6 +40,7 @@ class Trained(NamedTuple):
     model: Model
     params: Params
     stats: Stats
+    num_classes: int | None = None  # of the data that it was trained on
 
 
 @runtime_checkable

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 from gen_models.core import Key
 from gen_models.evaluation import layers
 from gen_models.measures.base import Split, Trained
-from gen_models.measures.samples import drawn
+from gen_models.measures.samples import classes_in_turn, drawn
 from gen_models.run.directory import Figure
 
 
@@ -42,13 +41,11 @@ class SamplingTime:
     """Seconds that samples take once the sampler is compiled."""
 
     count: int = 16
-    classes: int | None = None  # of a model that is told the class
+    conditional: bool = False  # whether the model is told the class
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """One figure, of this machine."""
-        condition: dict[str, Any] = {}
-        if self.classes is not None:
-            condition["label"] = jnp.arange(self.count) % self.classes
+        condition = {"label": classes_in_turn(trained, self.count)} if self.conditional else {}
         jax.block_until_ready(drawn(trained, key, self.count, **condition))  # compiles
         began = time.perf_counter()
         jax.block_until_ready(drawn(trained, key, self.count, **condition))

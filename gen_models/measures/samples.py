@@ -28,13 +28,18 @@ def drawn(trained: Trained, key: Key, n: int, **condition: Any) -> jax.Array:
     return _compiled(trained.model, n)(trained.params, trained.stats, key, condition)
 
 
+def classes_in_turn(trained: Trained, n: int) -> jax.Array:
+    """Labels 0, 1, ..., and from 0 again: [n]."""
+    return jnp.arange(n) % (trained.num_classes or 1)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Images that the model draws."""
 
     count: int = 64
     levels: int = 2  # of a pixel: they are drawn from 0 to levels - 1
-    classes: int | None = None  # of a model that is told the class; None: it is not
+    conditional: bool = False  # whether the model is told the class
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """`samples.png`."""
@@ -49,8 +54,8 @@ class Samples:
           n: how many.
           **condition: what the model's `sample` takes: label [n], given [n, H, W, C] with mask [H, W], ...
         """
-        if self.classes is not None and "label" not in condition:
-            condition["label"] = jnp.arange(n) % self.classes
+        if self.conditional and "label" not in condition:
+            condition["label"] = classes_in_turn(trained, n)
         return np.asarray(drawn(trained, key, n, **condition))
 
     def show(self, samples: np.ndarray, path: Path) -> None:

@@ -112,7 +112,8 @@ class Job:
 
     def trained(self, state: TrainState) -> Trained:
         """The model with the parameters that it is evaluated with: their average, where the run keeps one."""
-        return Trained(self.model, state.params if state.ema is None else state.ema, state.stats)
+        params = state.params if state.ema is None else state.ema
+        return Trained(self.model, params, state.stats, self.data.num_classes)
 
     def held_out(self) -> Split:
         """What is measured on the way: the first `--evaluated` examples of the held-out part.

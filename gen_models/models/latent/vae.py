@@ -36,6 +36,7 @@ _WINDOW = (4, 4)  # twice the stride, so that a transposed convolution makes eac
 
 def vae(
     shape: Sequence[int] = (28, 28, 1),
+    *,
     latent: int = 32,
     hidden: Sequence[int] = (512, 512),
     beta: float | Array = 1.0,
@@ -73,11 +74,16 @@ def vae(
     for name, value in {"beta": beta, "warmup_steps": warmup_steps}.items():
         if isinstance(value, (int, float)) and value < 0:
             raise ValueError(f"{name} must not be negative, got {value}")
-    weighed = not (isinstance(beta, (int, float)) and beta == 1 and isinstance(warmup_steps, int) and warmup_steps == 0)
+    # A traced number is taken as the default: the importance-weighted objective does not read it.
+    weighed = any(isinstance(w, (int, float)) and w != usual for w, usual in ((beta, 1), (warmup_steps, 0)))
     if particles > 1 and weighed:
         raise ValueError(f"particles={particles} has no separate KL to weigh: leave beta at 1 and warmup_steps at 0")
-    encoder = _Encoder(tuple(channels), tuple(hidden), latent, activation, dtype)
-    decoder = _Decoder(tuple(hidden)[::-1], _maps(tuple(shape), tuple(channels)), activation, dtype)
+    encoder = _Encoder(
+        channels=tuple(channels), hidden=tuple(hidden), latent=latent, activation=activation, dtype=dtype
+    )
+    decoder = _Decoder(
+        hidden=tuple(hidden)[::-1], maps=_maps(tuple(shape), tuple(channels)), activation=activation, dtype=dtype
+    )
 
     def init(key, batch):
         x = batch["x"]
@@ -154,7 +160,7 @@ def _check_strides(height: int, width: int, channels: tuple[int, ...]) -> None:
         )
 
 
-class _Encoder(nn.Module):
+class _Encoder(nn.Module, kw_only=True):
     channels: tuple[int, ...]
     hidden: tuple[int, ...]
     latent: int
@@ -165,7 +171,7 @@ class _Encoder(nn.Module):
     def __call__(self, x):  # [B, H, W, C] -> two of [B, latent]
         h = x
         for features in self.channels:
-            h = self.activation(Conv(features, _WINDOW, 2, dtype=self.dtype)(h))
+            h = self.activation(Conv(features, _WINDOW, strides=2, dtype=self.dtype)(h))
         h = h.reshape(x.shape[0], -1)
         for width in self.hidden:
             h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
@@ -173,7 +179,7 @@ class _Encoder(nn.Module):
         return mu.astype(jnp.float32), log_sigma.astype(jnp.float32)
 
 
-class _Decoder(nn.Module):
+class _Decoder(nn.Module, kw_only=True):
     hidden: tuple[int, ...]
     maps: tuple[tuple[int, ...], ...]  # from the image to the smallest
     activation: Activation
@@ -189,5 +195,5 @@ class _Decoder(nn.Module):
             # The transpose of the encoder's "SAME" convolution, which pads odd sides by one more at their end: so the
             # map has exactly the sides that the encoder saw, and each pixel lies where its features were made from it.
             padding = [(2, 2 - side % 2) for side in sides]
-            h = ConvTranspose(features, _WINDOW, 2, padding, dtype=self.dtype)(self.activation(h))
+            h = ConvTranspose(features, _WINDOW, strides=2, padding=padding, dtype=self.dtype)(self.activation(h))
         return h.astype(jnp.float32)
