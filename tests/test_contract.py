@@ -15,7 +15,7 @@ import optax
 import pytest
 from zoo import ZOO
 
-from gen_models.core import init_state, make_train_step
+from gen_models.core import TrainState, init_state, make_train_step
 from gen_models.nn.devices import DATA_AXIS
 from gen_models.training.checkpoint import Checkpoints
 from gen_models.training.parallel import compile_step
@@ -51,6 +51,12 @@ def _entry(name):
     return ZOO[name]()
 
 
+def _carry(name):
+    """What the loss gets beside the batch where the model keeps a state for each example."""
+    carry = _state(name).carry
+    return {} if carry is None else {"carry": carry}
+
+
 def _players(model):
     return model.loss if isinstance(model.loss, Mapping) else {"": model.loss}
 
@@ -69,11 +75,14 @@ def _state(name, seed=0):
     return jax.tree.map(lambda x: jnp.copy(x[seed]), _init(name))
 
 
+def _raw_step(entry, **options):
+    return make_train_step(entry.model.loss, entry.tx, ema_decay=0.9, init_carry=entry.model.init_carry, **options)
+
+
 @functools.cache
 def _step(name):
     """The compiled step, which raises when it is traced again; it eats its state."""
-    entry = _entry(name)
-    step = make_train_step(entry.model.loss, entry.tx, ema_decay=0.9)
+    step = _raw_step(_entry(name))
     step.__name__ = f"step_of_{name}"  # chex counts by name
     return jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
 
@@ -108,13 +117,13 @@ def test_losses_and_their_gradients(name):
     """Gradients: finite, somewhere non-zero in each of the player's tensors, zero in all that others own."""
     entry = _entry(name)
     params, stats = _moved(_state(name).params), _state(name).stats
-    players = _players(entry.model)
+    players, carry = _players(entry.model), _carry(name)
 
     @jax.jit
     def evaluate(params, stats, batch, key):
         out = {}
         for player, loss in players.items():
-            call = functools.partial(loss, step=jnp.array(0))
+            call = functools.partial(loss, step=jnp.array(0), **carry)
             (value, _), grads = jax.value_and_grad(call, has_aux=True)(params, stats, batch, key)
             out[player] = value, grads, call(params, stats, batch, key, train=False)[1][0]
         return out
@@ -153,7 +162,7 @@ def test_the_loss_falls(name):
 def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
     entry = _entry(name)
     batches = [entry.batch(i, SIZE) for i in range(3)]
-    step = make_train_step(entry.model.loss, entry.tx, ema_decay=0.9)
+    step = _raw_step(entry)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
     together, _ = jax.jit(jax.vmap(lambda state: jax.lax.scan(step, state, stacked)))(_init(name))
     for seed in range(2):
@@ -167,15 +176,18 @@ def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
 def test_eight_devices_however_compiled_are_one(name):
     """pmap and shard_map: eight members with noise of their own, as under vmap. jit: one device, the whole batch."""
     entry = ZOO[name](axis_name=DATA_AXIS) if name in SYNCHRONISED else ZOO[name]()
-    step = make_train_step(entry.model.loss, entry.tx, ema_decay=0.9, axis_name=DATA_AXIS)
-    batch = entry.batch(0, SIZE)
-    cut = jax.tree.map(lambda x: x.reshape(8, -1, *x.shape[1:]), batch)
-    members = jax.jit(jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name=DATA_AXIS))(_state(name), cut)
+    step = _raw_step(entry, axis_name=DATA_AXIS)
+    batch, state = entry.batch(0, SIZE), _state(name)
+    cut, carry = jax.tree.map(lambda x: x.reshape(8, -1, *x.shape[1:]), (batch, state.carry))
+    axes = TrainState(*[None] * 6, carry=0)
+    mapped = jax.vmap(step, in_axes=(axes, 0), out_axes=(axes, None), axis_name=DATA_AXIS)
+    members = jax.jit(mapped)(state._replace(carry=carry), cut)
+    joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), members[0].carry)
+    members = members[0]._replace(carry=joined), members[1]
     _assert_close(compile_step(step, "pmap")(_state(name), batch), members)
     _assert_close(compile_step(step, "shard_map")(_state(name), batch), members)
     one = _step(name)(_state(name), batch)
-    whole = make_train_step(_entry(name).model.loss, entry.tx, ema_decay=0.9)
-    _assert_close(compile_step(whole)(_state(name), batch), one)
+    _assert_close(compile_step(_raw_step(_entry(name)))(_state(name), batch), one)
     if entry.deterministic:  # and then nothing tells the eight members from one device
         _assert_close(members, one)
 
@@ -200,7 +212,7 @@ def test_bfloat16_computations_keep_float32_parameters_losses_and_gradients(name
 
         @functools.partial(jax.jit, static_argnums=0)
         def gradient(loss, params, stats):
-            call = functools.partial(loss, step=jnp.array(0))
+            call = functools.partial(loss, step=jnp.array(0), **_carry(name))
             return jax.value_and_grad(call, has_aux=True)(params, stats, batch, jax.random.key(0))
 
         (value, _), grads = gradient(_players(entry.model)[player], params, state.stats)
