@@ -11,7 +11,16 @@ from gen_models.models.adversarial.gan import discriminator_loss, gan, generator
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 BATCH = {"x": RNG.normal(size=(12, 2, 2)).astype(np.float32)}
-MODEL = gan((2, 2), 3, (5, 4), (6, 7), pieces=3, packing=2, weight_scale=0.5, momentum=0.8)
+MODEL = gan(
+    (2, 2),
+    latent=3,
+    generator_hidden=(5, 4),
+    discriminator_hidden=(6, 7),
+    pieces=3,
+    packing=2,
+    weight_scale=0.5,
+    momentum=0.8,
+)
 CALL = {"step": 0}
 
 
@@ -130,7 +139,16 @@ def test_the_losses_are_numpys(variables):
 def test_batch_norm_sees_the_fakes_of_all_devices(variables):
     """Three devices with four examples each: the statistics are those of the twelve."""
     params, stats = variables
-    model = gan((2, 2), 3, (5, 4), (6, 7), pieces=3, packing=2, momentum=0.8, axis_name="devices")
+    model = gan(
+        (2, 2),
+        latent=3,
+        generator_hidden=(5, 4),
+        discriminator_hidden=(6, 7),
+        pieces=3,
+        packing=2,
+        momentum=0.8,
+        axis_name="devices",
+    )
     keys = jax.random.split(KEY, 3)
     z = np.concatenate([jax.random.normal(key, (4, 3)) for key in keys])
     fake, seen = _generator(params, None, z)

@@ -192,7 +192,9 @@ def _attention_by_loops(x, memory, params, heads, kind, late):
 def test_attention_is_that_of_loops(kind, late, out_features, chunk):
     rng = np.random.default_rng(0)
     x, memory = (rng.normal(size=(2, 4, 3, c)).astype(np.float32) for c in (5, 7))
-    layer = CausalAttention(2, 6, 8, out_features, kind, late, chunk)
+    layer = CausalAttention(
+        heads=2, key_features=6, value_features=8, out_features=out_features, kind=kind, late=late, chunk=chunk
+    )
     params = random_parameters(layer, x, None, memory)
     y = jax.jit(layer.apply)({"params": params}, x, None, memory)
     np.testing.assert_allclose(y, _attention_by_loops(x, memory, params, 2, kind, late), rtol=1e-5, atol=1e-5)
@@ -246,7 +248,8 @@ def test_kept_keys_and_values_give_what_the_whole_pass_does(kind, late):
             else:
                 here = lax.dynamic_slice(x, (0, at.row, at.column, 0), (2, 1, 1, 6))
             memory = Previous(of_image=True)(x, at) if late else here
-            y = CausalAttention(2, 4, 6, 3, kind, late, 5)(here, at, memory)
+            sizes = {"heads": 2, "key_features": 4, "value_features": 6, "out_features": 3}
+            y = CausalAttention(**sizes, kind=kind, late=late, chunk=5)(here, at, memory)
             return jnp.concatenate([y, Previous()(y, at)], -1)
 
     network = Network()
@@ -325,7 +328,7 @@ def test_errors_of_the_layers():
     x = np.zeros((1, 2, 2, 4), np.float32)
     q = np.zeros((1, 1, 4, 4), np.float32)
     with pytest.raises(ValueError, match="got heads=3, key_features=6, value_features=4"):
-        CausalAttention(3, 6, 4).init(KEY, x)
+        CausalAttention(heads=3, key_features=6, value_features=4).init(KEY, x)
     with pytest.raises(ValueError, match="got 'C'"):
         causal_attention(q, q, q, kind="C")
     with pytest.raises(ValueError, match="late=True needs kind='A'"):
@@ -333,4 +336,4 @@ def test_errors_of_the_layers():
     with pytest.raises(ValueError, match="got chunk=0"):
         causal_attention(q, q, q, chunk=0)
     with pytest.raises(ValueError, match="3 channels must divide the hidden features, got 7"):
-        WithinPixel(6, 7, 2, by_channel=True).init(KEY, x, x[..., :3])
+        WithinPixel(outputs=6, hidden=7, levels=2, by_channel=True).init(KEY, x, x[..., :3])

@@ -67,9 +67,7 @@ def test_training_reaches_scikit_learns_optimum(digits, reference):
     np.testing.assert_allclose(params["logits"]["bias"], reference.intercept_, atol=2e-3)
     predicted = model.apply(params, {}, images[N:]).argmax(-1)
     np.testing.assert_array_equal(predicted, reference.predict(images[N:].reshape(300, -1)))
-    _, (_, metrics) = model.loss(
-        params, {}, {"x": images[N:], "y": labels[N:]}, jax.random.key(0), step=0, train=False
-    )
+    _, (_, metrics) = model.loss(params, {}, {"x": images[N:], "y": labels[N:]}, jax.random.key(0), step=0, train=False)
     score = reference.score(images[N:].reshape(300, -1), labels[N:])
     np.testing.assert_allclose(metrics["accuracy"], score, rtol=1e-6)
     assert score > 0.85

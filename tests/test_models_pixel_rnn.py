@@ -28,8 +28,8 @@ CASES = {
 }
 TINY = dict(levels=2, layers=2, first_window=3, head_features=6)
 NOT_SHARED = ("row_rgb", "diagonal_grey")  # tests/test_pixel_models.py has the others
-LAYERS = {"row": RowLSTM(6), "row_5_rgb": RowLSTM(6, 5, 3), "row_1": RowLSTM(6, 1)}
-LAYERS |= {"diagonal": DiagonalBiLSTM(6), "diagonal_rgb": DiagonalBiLSTM(6, 3)}
+LAYERS = {"row": RowLSTM(6), "row_5_rgb": RowLSTM(6, window=5, colours=3), "row_1": RowLSTM(6, window=1)}
+LAYERS |= {"diagonal": DiagonalBiLSTM(6), "diagonal_rgb": DiagonalBiLSTM(6, colours=3)}
 
 
 def _random(tree, seed=0):
@@ -379,4 +379,4 @@ def test_weights_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"weights must be \[\(3, 8\), \(4, 8\), \(8,\)\]"):
         lstm_over_rows(jnp.zeros((1, 1, 2, 3)), weights, Taps((0,), (-1, 0)))
     with pytest.raises(ValueError, match="got 4"):
-        RowLSTM(2, 4).init(jax.random.key(0), jnp.zeros((1, 2, 2, 2)))
+        RowLSTM(2, window=4).init(jax.random.key(0), jnp.zeros((1, 2, 2, 2)))

@@ -117,7 +117,7 @@ def test_only_batch_norm_sees_the_other_images(norm):
 def test_a_plain_network_has_the_parameters_of_the_residual_one_and_a_bottleneck_a_tenth():
     def count(**arguments):
         params, _ = jax.eval_shape(
-            residual_cnn((28, 28, 1), 10, (16, 32, 64), (1, 2, 2), **arguments).init,
+            residual_cnn((28, 28, 1), 10, channels=(16, 32, 64), strides=(1, 2, 2), **arguments).init,
             KEY,
             {"x": jnp.zeros((1, 28, 28, 1))},
         )

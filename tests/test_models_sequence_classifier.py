@@ -60,7 +60,7 @@ def test_what_the_answer_depends_on(arguments, seen):
 def test_convolutions_and_attention_learn_to_recall():
     sizes = dict(pairs=3, keys=4, values=3)
     data = associative_recall(2000, **sizes)
-    model = sequence_classifier(7, 7, 3, features=16, mixer="conv", window=2)
+    model = sequence_classifier(length=7, vocabulary=7, num_classes=3, features=16, mixer="conv", window=2)
     tx = optax.adam(1e-2)
     step = jax.jit(make_train_step(model.loss, tx))
     state = init_state(model, tx, KEY, jax.tree.map(lambda x: x[:1], data))

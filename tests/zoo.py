@@ -109,7 +109,10 @@ ZOO: dict[str, Callable[..., Entry]] = {
         deterministic=True,
     ),
     "sequence_classifier": lambda dtype=None: Entry(
-        sequence_classifier(4, 3, 3, features=4, dtype=dtype), sequences, SGD, deterministic=True
+        sequence_classifier(length=4, vocabulary=3, num_classes=3, features=4, dtype=dtype),
+        sequences,
+        SGD,
+        deterministic=True,
     ),
     "vae": lambda dtype=None: Entry(
         vae(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)

@@ -16,6 +16,7 @@ pixels need: Ramachandran et al., Fast Generation for Convolutional Autoregressi
 """
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -65,6 +66,7 @@ class CausalConv(nn.Module):
 
     features: int
     window: tuple[int, int]
+    _: KW_ONLY
     kind: Literal["A", "B"] = "B"
     colours: int = 1
     of_image: bool = False
@@ -114,6 +116,7 @@ class RowConv(nn.Module):
 
     features: int
     window: tuple[int, int]
+    _: KW_ONLY
     of_image: bool = False
     use_bias: bool = True
     kernel_init: Any = nn.initializers.lecun_normal()

@@ -88,7 +88,7 @@ def _check(kind: str, late: bool, chunk: int | None) -> None:
         raise ValueError(f"chunk must be positive, or None for all queries at once, got {chunk=}")
 
 
-class CausalAttention(nn.Module):
+class CausalAttention(nn.Module, kw_only=True):
     """Multi-head attention over positions in raster order, with learned projections to queries, keys and values.
 
     `memory`, by default x, is what keys and values are made from. What reads a position's own pixel can be computed
@@ -178,7 +178,7 @@ class Previous(nn.Module):
         return lax.dynamic_slice_in_dim(kept.value, (i + 1) % 2, 1, 2)
 
 
-class WithinPixel(nn.Module):
+class WithinPixel(nn.Module, kw_only=True):
     """The outputs for a pixel from x, which depends on earlier pixels alone, and the pixel's own earlier channels.
 
     One hidden layer, whose features belong to the colours in equal parts; each sees all of x, and the levels of the

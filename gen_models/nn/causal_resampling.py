@@ -14,6 +14,7 @@ Strided and transposed convolutions shifted in this way: Salimans et al., PixelC
 """
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from typing import Any
 
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ class CornerConv(nn.Module):
 
     features: int
     window: tuple[int, int] = (2, 2)
+    _: KW_ONLY
     strides: int = 1
     use_bias: bool = True
     kernel_init: Any = nn.initializers.lecun_normal()
@@ -67,6 +69,7 @@ class RowDown(nn.Module):
 
     features: int
     window: tuple[int, int] = (2, 3)
+    _: KW_ONLY
     dtype: DTypeLike | None = None
 
     @nn.compact

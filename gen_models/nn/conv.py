@@ -20,6 +20,7 @@ differentiates: such programs can be differentiated forward too, which a custom 
 
 import math
 from collections.abc import Sequence
+from dataclasses import KW_ONLY
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -125,6 +126,7 @@ class Conv(nn.Module):
 
     features: int
     window: Sequence[int]
+    _: KW_ONLY
     strides: int | Sequence[int] = 1
     padding: Padding = "SAME"
     dilation: int | Sequence[int] = 1
@@ -153,6 +155,7 @@ class ConvTranspose(nn.Module):
 
     features: int
     window: Sequence[int]
+    _: KW_ONLY
     strides: int | Sequence[int] = 1
     padding: Padding = "SAME"
     use_bias: bool = True

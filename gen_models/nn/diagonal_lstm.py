@@ -10,6 +10,7 @@ Differs from the paper: in the skewed image nearly half of each column is empty.
 before they are skewed, and each row of the next image follows that row of the last one; states begin anew between them.
 """
 
+from dataclasses import KW_ONLY
 from typing import Any
 
 import jax.numpy as jnp
@@ -47,6 +48,7 @@ class DiagonalBiLSTM(nn.Module):
     """
 
     features: int  # h
+    _: KW_ONLY
     colours: int = 1
     kernel_init: Any = nn.initializers.lecun_normal(batch_axis=0)
     dtype: DTypeLike | None = None

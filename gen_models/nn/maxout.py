@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 
-class Maxout(nn.Module):
+class Maxout(nn.Module, kw_only=True):
     """The largest of `pieces` affine maps for each of `width` units; one product with [d, pieces * width] makes all."""
 
     width: int

@@ -22,6 +22,7 @@ precision is computed in float32 and the outputs are rounded once.
 """
 
 from collections.abc import Callable
+from dataclasses import KW_ONLY
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -113,6 +114,7 @@ class _Layer(nn.Module):
     """What the modules share: weights, in float32, and the computation's dtype."""
 
     features: int
+    _: KW_ONLY
     reverse: bool = False
     kernel_init: Any = nn.initializers.lecun_normal()
     recurrent_init: Any = nn.initializers.orthogonal()  # of each gate's [H, H] by itself

@@ -14,6 +14,7 @@ than a CPU, this is an ordinary `lax.scan`. Half precision: on a CPU it is compu
 Differs from the paper: the forget gate's bias begins at 1, and taps of K_is that a mask would hide are not there.
 """
 
+from dataclasses import KW_ONLY
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -107,6 +108,7 @@ class RowLSTM(nn.Module):
     """
 
     features: int  # h
+    _: KW_ONLY
     window: int = 3  # k of both convolutions, odd
     colours: int = 1
     kernel_init: Any = nn.initializers.lecun_normal()

@@ -153,7 +153,7 @@ class Plain(nn.Module):
         conv = Conv(
             self.features,
             self.window,
-            self.strides,
+            strides=self.strides,
             use_bias=self.use_bias,
             kernel_init=self.kernel_init,
             dtype=self.dtype,

@@ -96,10 +96,10 @@ class _DCGAN(nn.Module):
     @nn.compact
     def __call__(self, x):  # [B, 28, 28, 1] -> [B, 28, 28, 1]
         for width in (64, 128):
-            x = nn.BatchNorm(use_running_average=False)(Conv(width, (4, 4), 2, use_bias=False)(x))
+            x = nn.BatchNorm(use_running_average=False)(Conv(width, (4, 4), strides=2, use_bias=False)(x))
             x = nn.leaky_relu(x, 0.2)
-        x = nn.BatchNorm(use_running_average=False)(ConvTranspose(64, (4, 4), 2, use_bias=False)(x))
-        return jnp.tanh(ConvTranspose(1, (4, 4), 2)(nn.relu(x)))
+        x = nn.BatchNorm(use_running_average=False)(ConvTranspose(64, (4, 4), strides=2, use_bias=False)(x))
+        return jnp.tanh(ConvTranspose(1, (4, 4), strides=2)(nn.relu(x)))
 
 
 def mlp_vae(stack: ExitStack) -> dict[str, Contender]:

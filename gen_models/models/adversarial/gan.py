@@ -63,6 +63,7 @@ def pack(x: Float[Array, "b *shape"], packing: int) -> Float[Array, "packs d"]:
 
 def gan(
     shape: Sequence[int] = (2,),
+    *,
     latent: int = 2,
     generator_hidden: Sequence[int] = (400, 400, 400, 400),
     discriminator_hidden: Sequence[int] = (200, 200, 200),
@@ -109,8 +110,17 @@ def gan(
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     if isinstance(weight_scale, int | float) and weight_scale <= 0:
         raise ValueError(f"weight_scale must be positive, got {weight_scale}")
-    generator = _Generator(tuple(generator_hidden), shape, weight_scale, momentum, axis_name, dtype)
-    discriminator = _Discriminator(tuple(discriminator_hidden), pieces, weight_scale, dtype)
+    generator = _Generator(
+        hidden=tuple(generator_hidden),
+        shape=shape,
+        weight_scale=weight_scale,
+        momentum=momentum,
+        axis_name=axis_name,
+        dtype=dtype,
+    )
+    discriminator = _Discriminator(
+        hidden=tuple(discriminator_hidden), pieces=pieces, weight_scale=weight_scale, dtype=dtype
+    )
 
     def init(key, batch):
         pack(images(batch, shape), packing)  # a batch that does not fit is refused here, before anything is compiled
@@ -170,7 +180,7 @@ def gan(
     return Model(init, loss, apply=apply, sample=sample, decode=decode)
 
 
-class _Generator(nn.Module):
+class _Generator(nn.Module, kw_only=True):
     hidden: tuple[int, ...]
     shape: tuple[int, ...]
     weight_scale: float
@@ -197,7 +207,7 @@ class _Generator(nn.Module):
         return x.astype(jnp.float32).reshape(-1, *self.shape)
 
 
-class _Discriminator(nn.Module):
+class _Discriminator(nn.Module, kw_only=True):
     hidden: tuple[int, ...]
     pieces: int
     weight_scale: float
@@ -207,5 +217,5 @@ class _Discriminator(nn.Module):
     def __call__(self, x):  # packs [P, packing * d] -> logits [P]
         kernel_init = nn.initializers.normal(self.weight_scale)
         for width in self.hidden:
-            x = Maxout(width, self.pieces, kernel_init, self.dtype)(x)
+            x = Maxout(width=width, pieces=self.pieces, kernel_init=kernel_init, dtype=self.dtype)(x)
         return nn.Dense(1, kernel_init=kernel_init, dtype=self.dtype)(x)[:, 0].astype(jnp.float32)

@@ -17,7 +17,7 @@ from gen_models.core import Model
 from gen_models.models.autoregressive.in_order import OneByOne, binary_model, image_size, raster_order
 
 
-def fvsbn(shape: Sequence[int] = (28, 28, 1), dtype: DTypeLike | None = None) -> Model:
+def fvsbn(shape: Sequence[int] = (28, 28, 1), *, dtype: DTypeLike | None = None) -> Model:
     """A model of binary images [B, *shape]; its functions are those of `binary_model`. All parameters are 0 at first.
 
     Args:

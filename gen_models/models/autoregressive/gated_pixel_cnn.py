@@ -28,6 +28,7 @@ from gen_models.nn.heads import categorical
 def gated_pixel_cnn(
     shape: Sequence[int] = (28, 28, 1),
     levels: int = 2,
+    *,
     features: int = 64,
     layers: int = 8,
     window: int = 3,
@@ -62,12 +63,20 @@ def gated_pixel_cnn(
         raise ValueError(f"{shape[-1]} channels must divide features={features} and head_features={head_features}")
     head = categorical(shape[-1], levels)
     network = _GatedPixelCNN(
-        features, layers, window, first_window, head_features, head.outputs, shape[-1], classes, dtype
+        features=features,
+        layers=layers,
+        window=window,
+        first_window=first_window,
+        head_features=head_features,
+        outputs=head.outputs,
+        colours=shape[-1],
+        classes=classes,
+        dtype=dtype,
     )
     return pixel_model(network, head, shape, levels, classes=classes)
 
 
-class _GatedPixelCNN(nn.Module):
+class _GatedPixelCNN(nn.Module, kw_only=True):
     features: int
     layers: int
     window: int

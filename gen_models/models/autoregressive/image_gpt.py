@@ -34,6 +34,7 @@ from gen_models.nn.heads import categorical
 def image_gpt(
     shape: Sequence[int] = (28, 28, 1),
     levels: int = 2,
+    *,
     features: int = 64,
     layers: int = 8,
     heads: int = 2,
@@ -81,12 +82,22 @@ def image_gpt(
     check_dropout(dropout)
     head = categorical(shape[-1], levels)
     network = _ImageGPT(
-        features, layers, heads, mlp_features, head_features, head.outputs, levels, dropout, classes, chunk, dtype
+        features=features,
+        layers=layers,
+        heads=heads,
+        mlp_features=mlp_features,
+        head_features=head_features,
+        outputs=head.outputs,
+        levels=levels,
+        dropout=dropout,
+        classes=classes,
+        chunk=chunk,
+        dtype=dtype,
     )
     return pixel_model(network, head, shape, levels, classes=classes)
 
 
-class _ImageGPT(nn.Module):
+class _ImageGPT(nn.Module, kw_only=True):
     features: int
     layers: int
     heads: int
@@ -115,10 +126,10 @@ class _ImageGPT(nn.Module):
         h = Dropout()(h, self.dropout, train)
         for layer in range(self.layers):
             attend = CausalAttention(
-                self.heads,
-                self.features,
-                self.features,
-                self.features,
+                heads=self.heads,
+                key_features=self.features,
+                value_features=self.features,
+                out_features=self.features,
                 chunk=self.chunk,
                 kernel_init=init,
                 out_init=out_init,
@@ -131,9 +142,9 @@ class _ImageGPT(nn.Module):
             m = dense(self.features, kernel_init=out_init, name=f"mlp_out_{layer}")(nn.gelu(m))
             h += Dropout()(m, self.dropout, train)
         head = WithinPixel(
-            self.outputs,
-            self.head_features,
-            self.levels,
+            outputs=self.outputs,
+            hidden=self.head_features,
+            levels=self.levels,
             by_channel=True,
             kernel_init=nn.initializers.zeros,
             dtype=self.dtype,

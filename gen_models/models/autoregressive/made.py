@@ -29,6 +29,7 @@ from gen_models.nn.dropout import Dropout, check_dropout
 def made(
     shape: Sequence[int] = (28, 28, 1),
     hidden: Sequence[int] = (1000,),
+    *,
     masks: int = 1,
     natural_order: bool = True,
     direct: bool = True,

@@ -29,6 +29,7 @@ Activation = Callable[[Array], Array]
 def nade(
     shape: Sequence[int] = (28, 28, 1),
     hidden: int = 500,
+    *,
     order_seed: int | None = None,
     activation: Activation = jax.nn.sigmoid,
     dtype: DTypeLike | None = None,

@@ -33,6 +33,7 @@ from gen_models.nn.heads import categorical
 def pixel_cnn(
     shape: Sequence[int] = (28, 28, 1),
     levels: int = 2,
+    *,
     features: int = 32,
     blocks: int = 7,
     first_window: int = 7,
@@ -73,11 +74,21 @@ def pixel_cnn(
     if features % channels or head_features % channels:
         raise ValueError(f"{channels} channels must divide features={features} and head_features={head_features}")
     head = categorical(channels, levels)
-    network = _PixelCNN(features, blocks, first_window, window, head_features, head.outputs, channels, classes, dtype)
+    network = _PixelCNN(
+        features=features,
+        blocks=blocks,
+        first_window=first_window,
+        window=window,
+        head_features=head_features,
+        outputs=head.outputs,
+        colours=channels,
+        classes=classes,
+        dtype=dtype,
+    )
     return pixel_model(network, head, shape, levels, classes=classes)
 
 
-class _PixelCNN(nn.Module):
+class _PixelCNN(nn.Module, kw_only=True):
     features: int
     blocks: int
     first_window: int

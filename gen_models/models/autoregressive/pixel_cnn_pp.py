@@ -42,6 +42,7 @@ from gen_models.nn.heads import categorical, discretised_logistic_mixture
 def pixel_cnn_pp(
     shape: Sequence[int] = (32, 32, 3),
     levels: int = 256,
+    *,
     features: int = 160,
     blocks: int = 5,
     resolutions: int = 3,
@@ -84,11 +85,19 @@ def pixel_cnn_pp(
             f"mixtures=None is a softmax for one channel, got {channels} channels: their pixels need a mixture"
         )
     head = categorical(1, levels) if mixtures is None else discretised_logistic_mixture(channels, levels, mixtures)
-    network = _PixelCNNPP(features, blocks, resolutions, head.outputs, dropout, classes, dtype)
+    network = _PixelCNNPP(
+        features=features,
+        blocks=blocks,
+        resolutions=resolutions,
+        outputs=head.outputs,
+        dropout=dropout,
+        classes=classes,
+        dtype=dtype,
+    )
     return pixel_model(network, head, shape, levels, classes=classes)
 
 
-class _PixelCNNPP(nn.Module):
+class _PixelCNNPP(nn.Module, kw_only=True):
     features: int
     blocks: int
     resolutions: int
@@ -105,13 +114,13 @@ class _PixelCNNPP(nn.Module):
         rows = row_conv(name="rows")(x, at) + row_conv(use_bias=False, name="rows_edge")(ones, at)
         pixels = pixel_conv(name="pixels")(x, at) + pixel_conv(use_bias=False, name="pixels_edge")(ones, at)
         block = partial(_Block, dropout=self.dropout, train=train, classes=self.classes, dtype=self.dtype)
-        body = _Resolution(self.blocks, self.resolutions, block, self.dtype, name="body")
+        body = _Resolution(blocks=self.blocks, resolutions=self.resolutions, block=block, dtype=self.dtype, name="body")
         pixels = body(rows, pixels, label, at)[1]
         # Never in half precision, where the levels near 255 are half a level apart.
         return nn.Dense(self.outputs, dtype=jnp.float32, name="outputs")(nn.elu(pixels))
 
 
-class _Resolution(nn.Module):
+class _Resolution(nn.Module, kw_only=True):
     """The blocks of one resolution, and between its way down and its way up the next lower one."""
 
     blocks: int
@@ -133,8 +142,14 @@ class _Resolution(nn.Module):
         else:
 
             def lower(rows, pixels, at):
-                next_one = _Resolution(self.blocks, self.resolutions - 1, self.block, self.dtype, name="half")
-                return next_one(rows, pixels, label, at)
+                half = _Resolution(
+                    blocks=self.blocks,
+                    resolutions=self.resolutions - 1,
+                    block=self.block,
+                    dtype=self.dtype,
+                    name="half",
+                )
+                return half(rows, pixels, label, at)
 
             rows = RowDown(features, dtype=self.dtype, name="rows_half")(rows, at)
             pixels = CornerConv(features, strides=2, dtype=self.dtype, name="pixels_half")(pixels, at)
@@ -148,7 +163,7 @@ class _Resolution(nn.Module):
         return rows, pixels
 
 
-class _Block(nn.Module):
+class _Block(nn.Module, kw_only=True):
     """A gated residual block; `layer` makes its two convolutions, of one stream or the other."""
 
     layer: partial | type[nn.Module]

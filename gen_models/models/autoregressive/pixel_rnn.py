@@ -43,6 +43,7 @@ KINDS = ("row", "diagonal")
 def pixel_rnn(
     shape: Sequence[int] = (28, 28, 1),
     levels: int = 2,
+    *,
     features: int = 16,
     layers: int = 7,
     kind: Literal["row", "diagonal"] = "diagonal",
@@ -84,12 +85,22 @@ def pixel_rnn(
         raise ValueError(f"{shape[-1]} channels must divide features={features} and head_features={head_features}")
     head = categorical(shape[-1], levels)
     network = _PixelRNN(
-        kind, features, layers, window, residual, skip, first_window, head_features, head.outputs, shape[-1], dtype
+        kind=kind,
+        features=features,
+        layers=layers,
+        window=window,
+        residual=residual,
+        skip=skip,
+        first_window=first_window,
+        head_features=head_features,
+        outputs=head.outputs,
+        colours=shape[-1],
+        dtype=dtype,
     )
     return pixel_model(network, head, shape, levels)
 
 
-class _PixelRNN(nn.Module):
+class _PixelRNN(nn.Module, kw_only=True):
     kind: str
     features: int
     layers: int
@@ -122,5 +133,11 @@ class _PixelRNN(nn.Module):
 
     def _lstm(self, layer):
         if self.kind == "row":
-            return RowLSTM(self.features, self.window, self.colours, dtype=self.dtype, name=f"row_lstm_{layer}")
-        return DiagonalBiLSTM(self.features, self.colours, dtype=self.dtype, name=f"diagonal_bilstm_{layer}")
+            return RowLSTM(
+                self.features,
+                window=self.window,
+                colours=self.colours,
+                dtype=self.dtype,
+                name=f"row_lstm_{layer}",
+            )
+        return DiagonalBiLSTM(self.features, colours=self.colours, dtype=self.dtype, name=f"diagonal_bilstm_{layer}")

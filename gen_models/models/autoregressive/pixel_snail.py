@@ -39,6 +39,7 @@ from gen_models.nn.heads import categorical, discretised_logistic_mixture
 def pixel_snail(
     shape: Sequence[int] = (28, 28, 1),
     levels: int = 2,
+    *,
     features: int = 64,
     blocks: int = 4,
     residual_blocks: int = 2,
@@ -108,26 +109,26 @@ def pixel_snail(
     else:
         head = discretised_logistic_mixture(shape[-1], levels, mixtures)
     network = _PixelSNAIL(
-        features,
-        blocks,
-        residual_blocks,
-        attention,
-        heads,
-        key_features,
-        value_features,
-        head_features,
-        head.outputs,
-        head.by_channel,
-        levels,
-        dropout,
-        classes,
-        chunk,
-        dtype,
+        features=features,
+        blocks=blocks,
+        residual_blocks=residual_blocks,
+        attention=attention,
+        heads=heads,
+        key_features=key_features,
+        value_features=value_features,
+        head_features=head_features,
+        outputs=head.outputs,
+        by_channel=head.by_channel,
+        levels=levels,
+        dropout=dropout,
+        classes=classes,
+        chunk=chunk,
+        dtype=dtype,
     )
     return pixel_model(network, head, shape, levels, classes=classes)
 
 
-class _PixelSNAIL(nn.Module):
+class _PixelSNAIL(nn.Module, kw_only=True):
     features: int
     blocks: int
     residual_blocks: int
@@ -148,13 +149,13 @@ class _PixelSNAIL(nn.Module):
     def __call__(self, x, label, at, train):  # [B, H, W, C] -> [B, H, W, outputs]
         gated = partial(_GatedResidual, dropout=self.dropout, dtype=self.dtype)
         of_stream = partial(gated, classes=self.classes)
-        h = CausalConv(self.features, (2, 3), "A", of_image=True, dtype=self.dtype, name="image")(x, at)
+        h = CausalConv(self.features, (2, 3), kind="A", of_image=True, dtype=self.dtype, name="image")(x, at)
         previous_pixel = Previous(of_image=True, name="previous_pixel")(x, at)
         background = at_position(_background(x.shape[1:3]), at).astype(h.dtype)
         background = jnp.broadcast_to(background, (*h.shape[:-1], 2))
         for block in range(self.blocks):
             for i in range(self.residual_blocks):
-                h = of_stream((2, 3), name=f"residual_{block}_{i}")(h, at, train, label)
+                h = of_stream(window=(2, 3), name=f"residual_{block}_{i}")(h, at, train, label)
             if not self.attention:
                 continue
             placed = jnp.concatenate([h, background], -1)
@@ -162,9 +163,9 @@ class _PixelSNAIL(nn.Module):
             memory = Previous(name=f"previous_{block}")(placed, at)
             memory = jnp.concatenate([previous_pixel.astype(h.dtype), memory], -1)
             attend = CausalAttention(
-                self.heads,
-                self.key_features,
-                self.value_features,
+                heads=self.heads,
+                key_features=self.key_features,
+                value_features=self.value_features,
                 kind="A",
                 late=True,
                 chunk=self.chunk,
@@ -172,18 +173,23 @@ class _PixelSNAIL(nn.Module):
                 name=f"attention_{block}",
             )
             mixed = attend(
-                gated((1, 1), name=f"query_{block}")(placed, at, train),
+                gated(window=(1, 1), name=f"query_{block}")(placed, at, train),
                 at,
-                gated((1, 1), name=f"memory_{block}")(memory, at, train),
+                gated(window=(1, 1), name=f"memory_{block}")(memory, at, train),
             )
-            h = of_stream((1, 1), name=f"mixed_{block}")(h, at, train, label, mixed)
+            h = of_stream(window=(1, 1), name=f"mixed_{block}")(h, at, train, label, mixed)
         head = WithinPixel(
-            self.outputs, self.head_features, self.levels, self.by_channel, dtype=self.dtype, name="head"
+            outputs=self.outputs,
+            hidden=self.head_features,
+            levels=self.levels,
+            by_channel=self.by_channel,
+            dtype=self.dtype,
+            name="head",
         )
         return head(nn.elu(h), x, at)
 
 
-class _GatedResidual(nn.Module):
+class _GatedResidual(nn.Module, kw_only=True):
     window: tuple[int, int]
     dropout: float | Array
     dtype: DTypeLike | None

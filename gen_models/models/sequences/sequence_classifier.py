@@ -25,6 +25,7 @@ MIXERS = ("none", "lstm", "conv")
 
 
 def sequence_classifier(
+    *,
     length: int,
     vocabulary: int,
     num_classes: int,
@@ -63,11 +64,21 @@ def sequence_classifier(
         raise unknown("mixer", mixer, MIXERS)
     if features % heads:
         raise ValueError(f"heads={heads} must divide features={features}")
-    network = _Network(vocabulary, num_classes, features, mixer, layers, window, attention, heads, dtype)
+    network = _Network(
+        vocabulary=vocabulary,
+        num_classes=num_classes,
+        features=features,
+        mixer=mixer,
+        layers=layers,
+        window=window,
+        attention=attention,
+        heads=heads,
+        dtype=dtype,
+    )
     return classifier(network, (length,), num_classes, label_smoothing=label_smoothing)
 
 
-class _Network(nn.Module):
+class _Network(nn.Module, kw_only=True):
     vocabulary: int
     num_classes: int
     features: int
@@ -90,7 +101,13 @@ class _Network(nn.Module):
                 conv = Conv(self.features, (self.window,), padding="CAUSAL", dtype=self.dtype, name=f"conv_{i}")
                 h += nn.relu(conv(h))
         if self.attention:
-            width = self.features
-            attend = CausalAttention(self.heads, width, width, width, dtype=self.dtype, name="attention")
+            attend = CausalAttention(
+                heads=self.heads,
+                key_features=self.features,
+                value_features=self.features,
+                out_features=self.features,
+                dtype=self.dtype,
+                name="attention",
+            )
             h += attend(h[:, None])[:, 0]  # a sequence is an image of one row
         return nn.Dense(self.num_classes, dtype=self.dtype, name="logits")(h[:, -1]).astype(jnp.float32)

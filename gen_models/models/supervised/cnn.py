@@ -21,6 +21,7 @@ from gen_models.nn.dropout import Dropout
 def cnn(
     shape: Sequence[int] = (28, 28, 1),
     num_classes: int = 10,
+    *,
     channels: Sequence[int] = (32, 32, 48, 64, 64),
     strides: Sequence[int] = (1, 2, 1, 2, 1),
     dropout: float | Array = 0.2,
@@ -53,11 +54,18 @@ def cnn(
         raise ValueError(f"channels and strides must be positive and of one length, got {channels=}, {strides=}")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    network = _CNN(channels, strides, num_classes, momentum, axis_name, dtype)
+    network = _CNN(
+        channels=channels,
+        strides=strides,
+        num_classes=num_classes,
+        momentum=momentum,
+        axis_name=axis_name,
+        dtype=dtype,
+    )
     return classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
 
 
-class _CNN(nn.Module):
+class _CNN(nn.Module, kw_only=True):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     num_classes: int
@@ -70,7 +78,8 @@ class _CNN(nn.Module):
         h = x
         for width, stride in zip(self.channels, self.strides, strict=True):
             kernel_init = nn.initializers.he_normal()
-            h = Conv(width, (3, 3), stride, use_bias=False, kernel_init=kernel_init, dtype=self.dtype)(h)
+            conv = Conv(width, (3, 3), strides=stride, use_bias=False, kernel_init=kernel_init, dtype=self.dtype)
+            h = conv(h)
             h = nn.BatchNorm(
                 use_running_average=not train, momentum=self.momentum, axis_name=self.axis_name, dtype=self.dtype
             )(h)

@@ -14,6 +14,7 @@ from gen_models.models.supervised.classification import classifier
 def logistic_regression(
     shape: Sequence[int] = (28, 28, 1),
     num_classes: int = 10,
+    *,
     l2: float | Array = 0.0,
     label_smoothing: float | Array = 0.0,
     dtype: DTypeLike | None = None,
@@ -37,10 +38,11 @@ def logistic_regression(
     def penalty(params):
         return 0.5 * l2 * jnp.sum(params["logits"]["kernel"] ** 2)
 
-    return classifier(_Linear(num_classes, dtype), shape, num_classes, label_smoothing=label_smoothing, penalty=penalty)
+    network = _Linear(num_classes=num_classes, dtype=dtype)
+    return classifier(network, shape, num_classes, label_smoothing=label_smoothing, penalty=penalty)
 
 
-class _Linear(nn.Module):
+class _Linear(nn.Module, kw_only=True):
     num_classes: int
     dtype: DTypeLike | None
 

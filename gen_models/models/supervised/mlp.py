@@ -23,6 +23,7 @@ from gen_models.nn.dropout import Dropout
 def mlp(
     shape: Sequence[int] = (28, 28, 1),
     num_classes: int = 10,
+    *,
     hidden: Sequence[int] = (256, 128, 64),
     activation: Callable[[Array], Array] = jax.nn.relu,
     dropout: float | Array = 0.0,
@@ -52,11 +53,18 @@ def mlp(
         raise ValueError(f"sizes must be positive, got hidden={hidden}")
     if norm not in ("none", "batch"):
         raise unknown("norm", norm, ("none", "batch"))
-    network = _MLP(hidden, num_classes, activation, norm == "batch", axis_name, dtype)
+    network = _MLP(
+        hidden=hidden,
+        num_classes=num_classes,
+        activation=activation,
+        batch_norm=norm == "batch",
+        axis_name=axis_name,
+        dtype=dtype,
+    )
     return classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
 
 
-class _MLP(nn.Module):
+class _MLP(nn.Module, kw_only=True):
     hidden: tuple[int, ...]
     num_classes: int
     activation: Callable

@@ -61,6 +61,7 @@ class Units(NamedTuple):
 def residual_cnn(
     shape: Sequence[int] = (28, 28, 1),
     num_classes: int = 10,
+    *,
     channels: Sequence[int] = (16, 32, 64),
     strides: Sequence[int] = (1, 2, 2),
     blocks: int = 1,
@@ -126,19 +127,19 @@ def residual_cnn(
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     network = _Network(
-        channels,
-        strides,
-        blocks,
-        windows,
-        bottleneck,
-        residual,
-        norm,
-        groups,
-        activation,
-        num_classes,
-        momentum,
-        axis_name,
-        dtype,
+        channels=channels,
+        strides=strides,
+        blocks=blocks,
+        windows=windows,
+        bottleneck=bottleneck,
+        residual=residual,
+        norm=norm,
+        groups=groups,
+        activation=activation,
+        num_classes=num_classes,
+        momentum=momentum,
+        axis_name=axis_name,
+        dtype=dtype,
     )
     model = classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
 
@@ -152,7 +153,7 @@ def residual_cnn(
     return dataclasses.replace(model, encode=encode)
 
 
-class _Network(nn.Module):
+class _Network(nn.Module, kw_only=True):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     blocks: int
@@ -178,7 +179,7 @@ class _Network(nn.Module):
             kernel_init = ACTIVATIONS[self.activation].kernel_init()
             use_bias = self.norm == "none"
             make = partial(Conv, kernel_init=kernel_init, use_bias=use_bias, dtype=self.dtype, name=f"conv_{name}")
-            return self._normalised(make(width, (window, window), stride)(h), train, f"norm_{name}")
+            return self._normalised(make(width, (window, window), strides=stride)(h), train, f"norm_{name}")
 
         def activate(h):
             return self._activated(h, f"layer_{layers - 1:03d}")
