@@ -124,6 +124,11 @@ class Job:
             return Split(self.data, self.data.train, "samples")
         return Split(self.data, self.data.held_out, self.data.held_out_word).first(self.config.evaluated)
 
+    def objective(self) -> tuple[str, str] | None:
+        """What a search goes by: the first headline of the measures, as a metric of the held-out part, and its way."""
+        found = next((one for measure in self.measures if (one := headline_of(measure)) is not None), None)
+        return None if found is None else (f"{self.held_out().word}/{found[0]}", found[1])
+
     def test(self, key: Key) -> Split:
         """What is measured at the end: the test part, or the training part of data that have none."""
         seed = int(jax.random.bits(key) >> 1) if self.data.redraws else 0

@@ -9,18 +9,17 @@ import jax
 import numpy as np
 
 from gen_models.nn.devices import plain
-from gen_models.run import job as experiment
-from gen_models.run.job import Prepared
-from gen_models.sweep import group
+from gen_models.run.job import Job, keys
+from gen_models.sweep.stacked import stacked_batches, stacked_numbers, stacked_step
 from gen_models.training.loop import fit
 from gen_models.training.program import holds
 
 
-def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, seconds: float) -> float:
+def seconds_per_step(job: Job, config: Any, how: Any, members: int, seconds: float) -> float:
     """Seconds that a step takes of one run's time, measured over `seconds` or more after compilation.
 
     Args:
-      prepared: the group's job.
+      job: the group's.
       config: one of its configs; all members get its numbers, and seeds of their own.
       how: "one" (a run by itself), "loop" (the same with one step a call of the program, as a loop over a jitted step),
         "plain" (that with XLA's own gradients of convolutions and recurrences, on one device: JAX as it comes),
@@ -29,22 +28,20 @@ def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, se
       seconds: how long to measure at least.
     """
     seeds = [config.seed + i for i in range(members if how in ("vmap", "scan") else 1)]
-    keys = [experiment.keys(seed) for seed in seeds]
+    own = [keys(seed) for seed in seeds]
     numbers: Mapping[str, Any]
     if how not in ("vmap", "scan"):
-        step, batches, numbers = prepared.step, prepared.batches(config.seed), prepared.numbers(config)
-        state = experiment.initial(prepared.job, keys[0][0])
-        state = state if prepared.job.place is None else prepared.job.place(state)
+        step, batches, numbers = job.step, job.batches(config.seed), job.numbers(config)
+        state = job.initial(config.seed)
     else:
-        first = experiment.initial(prepared.job, keys[0][0])
-        step, place = group.stacked_step(prepared, members, how)
-        state = place(jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * members), first))
-        batches = group.stacked_batches(prepared, seeds, [own[1] for own in keys])
-        numbers = group.stacked_numbers(prepared, [config] * members)
+        step, place = stacked_step(job, members, how)
+        state = place(jax.tree.map(lambda leaf: jax.numpy.stack([leaf] * members), job.initial(config.seed)))
+        batches = stacked_batches(job, seeds, [each.data for each in own])
+        numbers = stacked_numbers(job, [config] * members)
 
     def train(state: Any, steps: int) -> Any:
         most = 1 if how in ("loop", "plain") else None
-        key = keys[0][1]
+        key = own[0].data
         with plain() if how == "plain" else contextlib.nullcontext():
             return fit(
                 step, state, batches, steps=steps, key=key, numbers=numbers, checkpoint_every=0, steps_per_call=most
@@ -61,18 +58,18 @@ def seconds_per_step(prepared: Prepared, config: Any, how: Any, members: int, se
         done, more = done + more, more * max(2, min(16, int(1.3 * seconds / max(took, 1e-6))))
 
 
-def cost(prepared: Prepared) -> dict[str, float]:
+def cost(job: Job) -> dict[str, float]:
     """Parameters, and floating-point operations of a training step by XLA's own count before it optimises.
 
     Layers whose gradients are written out for CPUs are counted as XLA's own ones. XLA counts the body of a loop once:
     for a model that scans, FLOPs would be too few, and are left out.
     """
-    state = jax.eval_shape(prepared.job.init, jax.random.key(0))
+    state = job.shapes()
     found = {"parameters": float(sum(leaf.size for leaf in jax.tree.leaves(state.params)))}
-    batch = batch_shape(prepared)
-    numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in prepared.names},) if prepared.names else ()
+    batch = batch_shape(job)
+    numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in job.names},) if job.names else ()
     with plain():
-        traced = jax.jit(lambda *arguments: prepared.step(*arguments)).trace(state, batch, *numbers)
+        traced = jax.jit(lambda *arguments: job.step(*arguments)).trace(state, batch, *numbers)
     loops = holds(traced.jaxpr.jaxpr, lambda equation: equation.primitive.name in ("scan", "while"))
     analysis = traced.lower().cost_analysis() or {}
     if not loops and np.isfinite(analysis.get("flops", np.nan)) and analysis["flops"] > 0:
@@ -80,21 +77,21 @@ def cost(prepared: Prepared) -> dict[str, float]:
     return found
 
 
-def batch_shape(prepared: Prepared) -> Any:
+def batch_shape(job: Job) -> Any:
     """Shapes of a batch."""
-    batches = prepared.job.batches
+    batches = job.batches(job.config.seed)
     row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(0, 1))
     return jax.eval_shape(batches.make, batches.data, row, jax.random.key(0))
 
 
-def bytes_per_member(prepared: Prepared) -> int:
+def bytes_per_member(job: Job) -> int:
     """Memory that a stacked run adds, estimated: its state twice (old and new) and its gradients and activations.
 
     Those are what XLA plans for one run's compiled step (`memory_analysis`).
     """
-    state = jax.eval_shape(prepared.job.init, jax.random.key(0))
-    numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in prepared.names},) if prepared.names else ()
-    compiled = jax.jit(prepared.step, donate_argnums=0).lower(state, batch_shape(prepared), *numbers).compile()
+    state = job.shapes()
+    numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in job.names},) if job.names else ()
+    compiled = jax.jit(job.step, donate_argnums=0).lower(state, batch_shape(job), *numbers).compile()
     planned = compiled.memory_analysis()
     temporary = 0 if planned is None else int(planned.temp_size_in_bytes)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state) if hasattr(leaf.dtype, "itemsize"))

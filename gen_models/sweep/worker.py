@@ -1,11 +1,11 @@
-"""A process that trains runs of a sweep, as its parent tells it: `python -m gen_models.sweep.worker EXPERIMENT LOG`.
+"""A process that trains runs of a sweep, as its parent tells it: `python -m gen_models.sweep.worker EXPERIMENT LOG FILE`.
 
 Messages are JSON, a line each, on standard input and output, an answer with its question's "number"; what runs print
 goes to the log file. It ends when its input does, and gets SIGTERM when its parent dies, so that the run under way is
 saved.
 
     {"do": "check", "configs": [...], "how": ...}
-        -> {"errors": [null or a message, ...]}
+        -> {"errors": [null or a message, ...], "objective": [metric, way] by which the rows are judged, or null}
     {"do": "measure", "config": ..., "hows": [...], "members": n}
         -> {"seconds": {how: of a step of one run}, "problems": ..., "cost": ...}
     {"do": "memory", "config": ...}
@@ -16,7 +16,6 @@ saved.
 
 import contextlib
 import ctypes
-import importlib
 import json
 import os
 import signal
@@ -27,10 +26,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from gen_models.run import config as configs
-from gen_models.run import directory as runs
+from gen_models.run import directory
+from gen_models.run.directory import Request
+from gen_models.run.experiments import find
+from gen_models.run.fields import from_json
+from gen_models.run.job import Job, make_job
+from gen_models.run.train import run_job
 from gen_models.sweep.choice import FILLED
+from gen_models.sweep.group import run_group
+from gen_models.sweep.measure import available_bytes, bytes_per_member, cost, seconds_per_step
 from gen_models.sweep.plan import group_of
+from gen_models.sweep.stacked import refuse_unstackable
+from gen_models.training.startup import start
 
 KEPT = 8  # groups whose jobs are kept
 MEASURED_SECONDS = 0.4  # of steps, for each candidate
@@ -38,20 +48,20 @@ MEASURED_SECONDS = 0.4  # of steps, for each candidate
 
 def main(words: Sequence[str]) -> None:
     """Serve until the input ends."""
-    name, log = words
+    name, log_file, experiment_file = words
     parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG; Linux only
     if os.getppid() != parent:
         return
-    with Path(log).open("a") as file, os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    with Path(log_file).open("a") as log, os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
         with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-            serve(name, sys.stdin, answers)
+            serve(find(name, experiment_file), sys.stdin, answers)
 
 
-def serve(name: str, questions: Any, answers: Any) -> None:
+def serve(experiment: configs.Experiment, questions: Any, answers: Any) -> None:
     """Answer each line."""
 
     number = 0
@@ -60,19 +70,15 @@ def serve(name: str, questions: Any, answers: Any) -> None:
         answers.write(json.dumps(value | {"number": number}) + "\n")
         answers.flush()
 
-    experiment = importlib.import_module(name).EXPERIMENT
-    from gen_models.training.startup import start  # imports JAX
-
     start()
-    import jax
-
     answer({"backend": jax.default_backend(), "devices": len(jax.devices())})
     serving = Serving(experiment)
     for line in questions:
         asked = json.loads(line)
         number = asked["number"]
         if asked["do"] == "check":
-            answer({"errors": [serving.error(fields, asked["how"]) for fields in asked["configs"]]})
+            errors = [serving.error(fields, asked["how"]) for fields in asked["configs"]]
+            answer({"errors": errors, "objective": serving.objective()})
         elif asked["do"] == "memory":
             answer(serving.memory(asked["config"]))
         elif asked["do"] == "measure":
@@ -91,50 +97,49 @@ class Serving:
     def __init__(self, experiment: configs.Experiment) -> None:
         self._experiment = experiment
         self._kind = type(next(iter(experiment.variants.values())))
-        self._prepared: dict[str, Any] = {}
+        self._jobs: dict[str, Job] = {}
         self._costed: set[str] = set()
 
     def error(self, fields: Any, how: str) -> str | None:
-        """What is wrong with a config, found by building it; or with training it so."""
+        """What is wrong with a config, found by making its job; or with training it so."""
         try:
-            prepared = self._job(self._config(fields), fresh=True)
+            job = self._job(self._config(fields), fresh=True)
             if how in ("vmap", "scan"):
-                from gen_models.sweep.group import refuse_unstackable
-
-                refuse_unstackable(prepared)
+                refuse_unstackable(job)
         except (ValueError, OSError, ImportError) as error:
             return str(error)
         return None
 
+    def objective(self) -> tuple[str, str] | None:
+        """The metric by which runs are judged and its better way, of the jobs that were made."""
+        return next((job.objective() for job in self._jobs.values()), None)
+
     def measure(self, fields: Any, hows: Sequence[str], members: int) -> dict[str, Any]:
         """Seconds a step of one run, for each way to train `members` of them; what fails is left out."""
-        from gen_models.sweep.measure import cost, seconds_per_step
-
         config = self._config(fields)
-        prepared = self._job(config)
+        job = self._job(config)
         seconds, problems = {}, {}
         if {"vmap", "scan"} & set(hows):
             memory = self.memory(fields)
             members = max(1, min(members, int(FILLED * memory["available"] / max(1, memory["member"]))))
         for how in hows:
             try:
-                seconds[how] = seconds_per_step(prepared, config, how, members, MEASURED_SECONDS)
+                seconds[how] = seconds_per_step(job, config, how, members, MEASURED_SECONDS)
             except Exception as error:  # a candidate that does not work is not chosen; it is named in the report
                 problems[how] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
-        return {"seconds": seconds, "problems": problems, "cost": cost(prepared)}
+        return {"seconds": seconds, "problems": problems, "cost": cost(job)}
 
     def memory(self, fields: Any) -> dict[str, int]:
         """What one more stacked run takes, and what there is."""
-        from gen_models.sweep.measure import available_bytes, bytes_per_member
-
         return {"member": bytes_per_member(self._job(self._config(fields))), "available": available_bytes()}
 
     def run(self, asked: Sequence[Any], how: str, until: int | None) -> Iterator[dict[str, Any]]:
         """Train the runs, and say how each ended; an error ends its run alone, or all of a stacked group."""
         left = {one["folder"]: one for one in asked}
+        requests = [self._request(one) for one in asked]
         try:
-            for ended in self._together(asked, how) if how in ("vmap", "scan") else self._in_turn(asked, until):
+            for ended in self._together(requests, how) if how in ("vmap", "scan") else self._in_turn(requests, until):
                 if "status" in ended:
                     del left[ended["folder"]]
                 yield ended
@@ -143,67 +148,56 @@ class Serving:
             for folder in left:
                 yield self._failed(folder, error)
 
-    def _in_turn(self, asked: Sequence[Any], until: int | None) -> Iterator[dict[str, Any]]:
-        from gen_models.run.job import run_job
-        from gen_models.sweep.measure import cost
-
+    def _in_turn(self, asked: Sequence[Request], until: int | None) -> Iterator[dict[str, Any]]:
         for one in asked:
-            config, folder, began = self._config(one["config"]), Path(one["folder"]), time.perf_counter()
+            began, folder = time.perf_counter(), str(one.folder)
             said: dict[str, Any] = {}
             try:
-                prepared = self._job(config)
-                group = group_of(config)
+                job, group = self._job(one.config), group_of(one.config)
                 if group not in self._costed:
                     self._costed.add(group)
-                    yield {"folder": one["folder"], "cost": cost(prepared)}  # kept, whatever becomes of the run
-                named = self._experiment.name, one["variant"]
+                    yield {"folder": folder, "cost": cost(job)}  # kept, whatever becomes of the run
                 # Another process may have trained it since the parent looked; in halving the parent knows better.
-                status, _ = run_job(prepared, *named, config, folder, until=until, again=until is not None)
+                status, _ = run_job(job, one, until=until, again=until is not None)
                 said |= {"status": _STATUS.get(status, "failed"), "message": _MESSAGES.get(status, "")}
                 if status == configs.DIVERGED:
-                    said["message"] = (runs.Run(folder).stopped() or {}).get("message", "")
+                    said["message"] = (directory.Run(one.folder).stopped() or {}).get("message", "")
             except Exception as error:  # of one run: the others go on
-                if isinstance(error.__cause__, runs.InUse):
+                if isinstance(error.__cause__, directory.InUse):
                     said |= {"status": "busy", "message": str(error)}
                 else:
                     traceback.print_exc()
-                    said |= self._failed(one["folder"], error)
-            yield said | {"folder": one["folder"], "took": time.perf_counter() - began}
+                    said |= self._failed(folder, error)
+            yield said | {"folder": folder, "took": time.perf_counter() - began}
 
-    def _together(self, asked: Sequence[Any], how: Any) -> Iterator[dict[str, Any]]:
-        from gen_models.sweep.group import Asked, run_group
-
-        some = [Asked(one["variant"], self._config(one["config"]), Path(one["folder"])) for one in asked]
-        prepared = self._job(some[0].config)
-        for ended in run_group(prepared, self._experiment.name, some, how):
+    def _together(self, asked: Sequence[Request], how: Any) -> Iterator[dict[str, Any]]:
+        for ended in run_group(self._job(asked[0].config), asked, how):
             yield {"folder": str(ended.folder), "status": ended.status, "message": ended.message}
 
     def _failed(self, folder: str, error: Exception) -> dict[str, Any]:
         message = f"{type(error).__name__}: {error}" if not isinstance(error, configs.InputError) else str(error)
         with contextlib.suppress(OSError):
-            runs.Run(Path(folder)).stop("failed", 0, message)
+            directory.Run(Path(folder)).stop("failed", 0, message)
         return {"folder": folder, "status": "failed", "message": message}
 
     def _config(self, fields: Any) -> Any:
-        return runs.restore_config(self._kind, fields)
+        return from_json(self._kind, fields)
 
-    def _job(self, config: Any, fresh: bool = False) -> Any:
-        """The group's job: built once where it can serve other seeds, else for each run."""
-        from gen_models.run.job import prepare
+    def _request(self, one: Any) -> Request:
+        return Request(self._experiment, one["variant"], self._config(one["config"]), Path(one["folder"]))
 
+    def _job(self, config: Any, fresh: bool = False) -> Job:
+        """The group's job; another one where it cannot serve this config, or to find what is wrong with one."""
         group = group_of(config)
-        if fresh or group not in self._prepared:
-            job = self._experiment.build(config)
-            if fresh and group in self._prepared:
-                return self._prepared[group]
-            self._prepared[group] = prepare(job, config)
-            while len(self._prepared) > KEPT:
-                del self._prepared[next(iter(self._prepared))]
-        prepared = self._prepared[group]
-        if prepared.serves(config):
-            return prepared
-        self._prepared[group] = prepare(self._experiment.build(config), config)
-        return self._prepared[group]
+        kept = self._jobs.get(group)
+        if kept is not None and kept.serves(config) and not fresh:
+            return kept
+        job = make_job(self._experiment, config)
+        if kept is None or not kept.serves(config):
+            self._jobs[group] = job
+            while len(self._jobs) > KEPT:
+                del self._jobs[next(iter(self._jobs))]
+        return self._jobs[group]
 
 
 _STATUS = {
