@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 Arrays = Mapping[str, np.ndarray]
-Example = dict[str, np.ndarray]
+Example = dict[str, Any]  # field -> array, or a scalar of NumPy
 
 
 class Rows:

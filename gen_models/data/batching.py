@@ -21,7 +21,7 @@ from jaxtyping import Int
 
 from gen_models.data.access import ArraySource, Rows
 from gen_models.data.dataset import Dataset, of_arrays
-from gen_models.data.transforms import Transform, to_unit
+from gen_models.data.transforms import Transform, compose, on, to_unit, to_waveform
 
 Batch = dict[str, jax.Array]
 
@@ -48,14 +48,29 @@ class Placed(NamedTuple):
     make: Callable[[Any, Any, Any], Batch]
     total: int  # examples
     source: Any | None  # a random-access source where batches are read from disk, else None
+    starts: bool  # whether examples say that they begin a document
 
 
 def batches(
-    dataset: Dataset, batch_size: int, *, seed: int = 0, transform: Transform | None = None, shuffle: bool = True
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    transform: Transform | None = None,
+    shuffle: bool = True,
+    contiguous: bool = False,
 ) -> Batches:
-    """`in_memory` where the data set is in memory, else `streamed`; both give the same batches."""
-    maker = streamed if dataset.arrays is None else in_memory
-    return maker(dataset, batch_size, seed=seed, transform=transform, shuffle=shuffle)
+    """`in_memory` where the data set is in memory, else `streamed`; both give the same batches.
+
+    With `contiguous`, an epoch's batches are B tracks side by side: example b of a batch goes on where example b of the
+    batch before it ended, for state that is carried from batch to batch (truncated backpropagation through time). The
+    order is then that of the data in every epoch, and `start` bool [B] says which examples go on from nothing: those of
+    an epoch's first batch, and those that begin a document. What does not fill the tracks is dropped.
+
+    Raises:
+      ValueError: as `in_memory`.
+    """
+    return batches_of(place(dataset, transform), batch_size, seed=seed, shuffle=shuffle, contiguous=contiguous)
 
 
 def in_memory(
@@ -80,7 +95,7 @@ def in_memory(
     """
     arrays, _, _ = _arrays(dataset)
     order = _Order(seed, len(next(iter(arrays.values()))), batch_size, shuffle)  # a bad size or seed is told at once
-    return _of_order(place(dataset, transform), order)
+    return _of_order(_loose(place(dataset, transform)), order)
 
 
 def streamed(
@@ -103,7 +118,7 @@ def streamed(
       ValueError: the batch is larger than the data, or a size is not positive.
     """
     order = _Order(seed, len(dataset), batch_size, shuffle)
-    return _of_order(place(dataset, transform, on_device=False), order, workers, prefetch)
+    return _of_order(_loose(place(dataset, transform, on_device=False)), order, workers, prefetch)
 
 
 def place(
@@ -117,19 +132,40 @@ def place(
       ValueError: as `in_memory`.
     """
     if isinstance(dataset, Dataset) and (on_device is False or (on_device is None and dataset.arrays is None)):
-        return Placed((), _make_of_row(transform, dataset.levels, dataset.kind), len(dataset), _source(dataset))
+        return Placed(
+            (),
+            _make_of_row(transform, dataset.levels, dataset.kind),
+            len(dataset),
+            _source(dataset),
+            dataset.kind == "tokens",
+        )
     arrays, levels, kind = _arrays(dataset)
     data = {key: jnp.asarray(value) for key, value in arrays.items()}
-    return Placed(data, _make_of_index(transform, levels, kind), len(next(iter(arrays.values()))), None)
+    return Placed(
+        data, _make_of_index(transform, levels, kind), len(next(iter(arrays.values()))), None, kind == "tokens"
+    )
 
 
-def batches_of(placed: Placed, batch_size: int, *, seed: int = 0, shuffle: bool = True) -> Batches:
-    """Batches of what `place` gave; those of all sizes and seeds share its arrays and its `make`.
+def batches_of(
+    placed: Placed, batch_size: int, *, seed: int = 0, shuffle: bool = True, contiguous: bool = False
+) -> Batches:
+    """`batches` of what `place` gave; those of all sizes and seeds share its arrays and its `make`.
 
     Raises:
       ValueError: the batch is larger than the data, or the seed is negative.
     """
-    return _of_order(placed, _Order(seed, placed.total, batch_size, shuffle))
+    if not contiguous:
+        return _of_order(_loose(placed), _Order(seed, placed.total, batch_size, shuffle))
+    order = _Tracks(seed, placed.total, batch_size, False)
+    plain = _of_order(placed, order)
+
+    def rows(step: int, count: int, part: slice | None = None) -> dict[str, Any]:
+        first = np.array([k % order.steps_per_epoch == 0 for k in range(step, step + count)])
+        own = plain.rows(step, count, part)
+        size = len(range(batch_size)[part or slice(None)])
+        return {"own": own, "start": np.repeat(first[:, None], size, 1)}
+
+    return plain._replace(rows=rows, make=_carrying(placed.make))
 
 
 def _of_order(placed: Placed, order: "_Order", workers: int = 4, prefetch: int = 8) -> Batches:
@@ -139,6 +175,34 @@ def _of_order(placed: Placed, order: "_Order", workers: int = 4, prefetch: int =
         raise ValueError(f"workers and prefetch must be 1 or more, got {workers=}, {prefetch=}")
     reader = _Reader(placed.source, order, workers, prefetch)
     return Batches((), reader.rows, placed.make, order.steps_per_epoch, order.batch_size, True)
+
+
+def _loose(placed: Placed) -> Placed:
+    """What was placed, for batches whose examples are drawn one by one."""
+    return placed._replace(make=_forgetting(placed.make)) if placed.starts else placed
+
+
+@lru_cache(maxsize=16)
+def _carrying(make: Callable[..., Any]) -> Callable[..., Batch]:
+    """`make` for rows that also say which examples begin an epoch; one for each `make`, as programs are kept by it."""
+
+    def carrying(data, row, key) -> Batch:
+        batch = make(data, row["own"], key)
+        return batch | {"start": row["start"] | batch.get("start", False)}
+
+    return carrying
+
+
+@lru_cache(maxsize=16)
+def _forgetting(make: Callable[..., Any]) -> Callable[..., Batch]:
+    """`make` without `start`, which is of no meaning where the example before is another document's."""
+
+    def forgetting(data, row, key) -> Batch:
+        batch = make(data, row, key)
+        del batch["start"]
+        return batch
+
+    return forgetting
 
 
 def _make_of_index(transform: Transform | None, levels: int, kind: str):
@@ -185,7 +249,10 @@ def evaluation_batches(
             index = np.arange(start, start + batch_size, dtype=np.int32)
             weight = (index < total).astype(np.float32)
             index = np.minimum(index, total - 1)
-            batch = finish(read(index) | {"index": index}, jax.random.fold_in(root, number))
+            found = read(index)
+            if kind == "tokens":
+                del found["start"]  # these batches do not go on where the ones before ended
+            batch = finish(found | {"index": index}, jax.random.fold_in(root, number))
             yield batch | {"weight": jnp.asarray(weight)}
 
     return generate()  # a generator of its own, so that bad input raises at the call and not at the first batch
@@ -223,6 +290,13 @@ class _Order:
     def rows(self, step: int, count: int, part: slice | None = None) -> Int[np.ndarray, "count batch"]:
         _check_rows(step, count, part, self.batch_size)
         return np.stack([self.step(k)[part or slice(None)] for k in range(step, step + count)])
+
+
+class _Tracks(_Order):
+    """The order of contiguous batches: track b is the rows from b * steps_per_epoch on."""
+
+    def step(self, step: int) -> Int[np.ndarray, "batch"]:
+        return (np.arange(self.batch_size) * self.steps_per_epoch + step % self.steps_per_epoch).astype(np.int32)
 
 
 class _Reader:
@@ -282,12 +356,22 @@ def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int, str]:
 
 
 def _finish(batch, transform: Transform | None, key, levels: int, kind: str) -> Batch:
-    """The transform, told the number of levels; by default uint8 images become float32 in [0, 1]."""
+    """The transform, told the number of levels; without one, what is stored as integers for its size becomes float."""
     if transform is None:
-        transform = to_unit if kind == "images" and "x" in batch and batch["x"].dtype == jnp.uint8 else _unchanged
+        transform = _default(batch, kind)
     out = dict(transform({**batch, "levels": levels}, key))
     out.pop("levels", None)
     return out
+
+
+def _default(batch, kind: str) -> Transform:
+    """Images to [0, 1], sound to [-1, 1): by the kind, as integers of other kinds are no intensities."""
+    dtype = batch["x"].dtype if "x" in batch else None
+    if kind == "pairs":
+        return compose(to_unit, on("y", to_unit))
+    if kind in ("images", "boxes") and dtype == jnp.uint8:
+        return to_unit
+    return to_waveform if kind == "audio" else _unchanged
 
 
 def _unchanged(batch, key):

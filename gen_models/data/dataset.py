@@ -95,12 +95,12 @@ class Origin(NamedTuple):
 
 
 def check_kind(dataset: Dataset, kinds: Sequence[str], who: str = "this model") -> None:
-    """Refuse data that a model cannot take.
+    """Refuse data that a model cannot take; one's own arrays are whatever their owner says.
 
     Raises:
       ValueError: the data set is of none of the kinds.
     """
-    if dataset.kind not in kinds:
+    if dataset.kind not in (*kinds, "arrays"):
         raise ValueError(
             f"{dataset.name!r} is of the kind {dataset.kind!r}, and {who} takes {' or '.join(kinds)}: "
             "choose another --dataset"

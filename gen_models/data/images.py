@@ -37,6 +37,21 @@ def fit(image: Any, size: tuple[int, int] | None) -> np.ndarray:
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
 
 
+def stretch(file: Path, mode: str, size: tuple[int, int] | None) -> tuple[np.ndarray, tuple[float, float]]:
+    """An image file as uint8 [H, W, C], stretched to `size` where given, and by how much along x and y.
+
+    Raises:
+      ValueError: it cannot be decoded.
+    """
+    pixels = decode(file, mode)
+    if size is None or pixels.shape[:2] == size:
+        return pixels, (1.0, 1.0)
+    image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels)
+    out = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    scale = size[1] / pixels.shape[1], size[0] / pixels.shape[0]
+    return out[..., None] if out.ndim == 2 else out, scale
+
+
 def fit_array(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
     """`fit` for uint8 [H, W, C]."""
     if size is None or pixels.shape[:2] == size:

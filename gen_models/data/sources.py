@@ -9,13 +9,21 @@
 | `folder:PATH` | images in sub-folders that name their classes: `folder.py` | |
 | `idx:PATH` | a folder with four files named like MNIST's: `idx.py` | |
 | `npz:PATH` | one archive of arrays: `npz.py` | |
+| `tokens:PATH` | text as sequences of characters or bytes: `tokens.py` | |
+| `audio:PATH` | sounds, `.wav` files or an archive: `audio.py` | |
+| `table:PATH` | numbers and words of a CSV file, as in `table:PATH?target=COLUMN`: `tables.py` | |
+| `points:PATH` | points of a space: `points.py` | |
+| `pairs:PATH` | pairs of images: `pairs.py` | |
+| `boxes:PATH` | images with boxes and masks: `boxes.py` | |
+
+Options stand behind a path as in `tokens:PATH?length=64&unit=bytes`; the reader's file names them.
 
 `validation` defaults to the last 10,000 training images of MNIST and Fashion-MNIST, 1,000 of the bundled set (the last
 100 of each class, so that both parts are balanced), and a tenth elsewhere, unless the set has an official one. Splits
 and slices: `dataset.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +35,19 @@ from gen_models.errors import unknown
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "celeb_a", "lsun", "imagenet_resized")
 NAMES = ("fashion_mnist_bundled", "digits", *TFDS_NAMES)
-PATHS = ("folder", "idx", "npz")
+# The kinds of paths, and the options that may stand behind each.
+PATHS: Mapping[str, Sequence[str]] = {
+    "folder": (),
+    "idx": (),
+    "npz": (),
+    "tokens": ("length", "unit", "documents"),
+    "audio": ("length", "label"),
+    "table": ("target", "categorical", "drop", "test"),
+    "points": (),
+    "pairs": ("x", "y"),
+    "boxes": ("masks",),
+}
+SIZED = ("folder", "pairs", "boxes")  # whose images may be given another size
 BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
 
 
@@ -42,11 +62,12 @@ def load(
     """One split of a data set.
 
     Args:
-      name: one of `NAMES`, or `folder:PATH`, `idx:PATH`, `npz:PATH`.
+      name: one of `NAMES`, or a kind of path, `folder:PATH`, with options where it has some, `tokens:PATH?length=64`.
       split: `train`, `validation`, `test` or `train+validation`, with a slice behind it where wanted: `train[:10%]`.
       data_dir: where prepared data sets are; the bundled set, digits and paths need none.
       validation: how many training examples to hold out (int), or which fraction (float), where no split is official.
-      size: height and width to which a folder's, CelebA's or LSUN's images are cropped at the centre and resized.
+      size: height and width to which a folder's, CelebA's or LSUN's images and pairs are cropped at the centre and
+        resized, and images with boxes stretched.
 
     Raises:
       ValueError: an unknown name or split (with the nearest known one), a data set that is not there (with the command
@@ -61,9 +82,10 @@ def _origin(name: str, data_dir, size) -> Origin:
     if colon:
         if kind not in PATHS:
             raise unknown("kind of path", kind, PATHS)
-        if kind != "folder":
+        if kind not in SIZED:
             _refuse(size, name)
-        return _READERS[kind](Path(path).expanduser(), size)
+        path, options = _options(kind, path)
+        return _READERS[kind](Path(path).expanduser(), options, size)
     if name not in NAMES:
         raise unknown("data set", name, (*NAMES, *(f"{kind}:PATH" for kind in PATHS)))
     if name not in ("celeb_a", "lsun"):
@@ -90,25 +112,87 @@ def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_clas
     return Origin(splits, num_classes, note, hold_out=hold_out)
 
 
-def _idx(folder: Path, size) -> Origin:
+def _options(kind: str, text: str) -> tuple[str, dict[str, str]]:
+    """`PATH?a=1&b=2` as the path and its options, for kinds of paths that have some."""
+    if not PATHS[kind] or "?" not in text:
+        return text, {}
+    path, _, words = text.rpartition("?")
+    options = {}
+    for word in words.split("&"):
+        option, equals, value = word.partition("=")
+        if option not in PATHS[kind]:
+            raise unknown(f"option of {kind}:PATH", option, PATHS[kind])
+        if not equals or not value:
+            raise ValueError(f"{kind}:{text}: the option {option!r} needs a value, as in {option}=...")
+        options[option] = value
+    return path, options
+
+
+def _idx(folder: Path, options, size) -> Origin:
     if not folder.is_dir():
         raise ValueError(f"idx:{folder}: there is no such folder")
     return idx_origin(folder, f"IDX files in {folder}")
 
 
-def _npz(path: Path, size) -> Origin:
+def _npz(path: Path, options, size) -> Origin:
     from gen_models.data.npz import npz_origin
 
     return npz_origin(path)
 
 
-def _folder(path: Path, size) -> Origin:
+def _folder(path: Path, options, size) -> Origin:
     from gen_models.data.folder import folder_origin
 
     return folder_origin(path, size, IN_MEMORY_BYTES)
 
 
-_READERS: dict[str, Callable[[Path, tuple[int, int] | None], Origin]] = {"folder": _folder, "idx": _idx, "npz": _npz}
+def _tokens(path: Path, options, size) -> Origin:
+    from gen_models.data.tokens import tokens_origin
+
+    return tokens_origin(path, options, IN_MEMORY_BYTES)
+
+
+def _audio(path: Path, options, size) -> Origin:
+    from gen_models.data.audio import audio_origin
+
+    return audio_origin(path, options, IN_MEMORY_BYTES)
+
+
+def _table(path: Path, options, size) -> Origin:
+    from gen_models.data.tables import table_origin
+
+    return table_origin(path, options, IN_MEMORY_BYTES)
+
+
+def _points(path: Path, options, size) -> Origin:
+    from gen_models.data.points import points_origin
+
+    return points_origin(path, IN_MEMORY_BYTES)
+
+
+def _pairs(path: Path, options, size) -> Origin:
+    from gen_models.data.pairs import pairs_origin
+
+    return pairs_origin(path, options, size, IN_MEMORY_BYTES)
+
+
+def _boxes(path: Path, options, size) -> Origin:
+    from gen_models.data.boxes import boxes_origin
+
+    return boxes_origin(path, options, size, IN_MEMORY_BYTES)
+
+
+_READERS: dict[str, Callable[[Path, Mapping[str, str], tuple[int, int] | None], Origin]] = {
+    "folder": _folder,
+    "idx": _idx,
+    "npz": _npz,
+    "tokens": _tokens,
+    "audio": _audio,
+    "table": _table,
+    "points": _points,
+    "pairs": _pairs,
+    "boxes": _boxes,
+}
 _NOTES = {"mnist": "MNIST, CC BY-SA 3.0", "fashion_mnist": "Fashion-MNIST, MIT, Copyright 2017 Zalando SE"}
 
 

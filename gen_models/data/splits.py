@@ -35,10 +35,10 @@ class Splits:
     transform: Transform | None = None  # of training batches, (batch, key) -> batch
     evaluation: Transform | None = None  # of what is measured; None: as `transform`
     examples_per_row: int = 1  # a batch of `size` rows takes size * examples_per_row examples
-    contiguous: bool = False  # whether example b of a batch goes on where that of the batch before ended: `batches`
     examples: str = "examples"  # what tables call them: "images", "sequences"
     how: str = ""  # what `evaluation` makes of them, in words: "binarised (dynamic)"
     redraws: bool = False  # whether the run's seed draws the noise of `evaluation` at the end, or it is always the same
+    contiguous: bool = False  # whether example b of a batch goes on where that of the batch before ended: `batches`
 
     def __post_init__(self) -> None:
         if self.examples_per_row < 1:

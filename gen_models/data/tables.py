@@ -1,0 +1,208 @@
+"""Tables: `table:PATH?target=COLUMN&categorical=A,B&drop=C,D&test=last`.
+
+PATH is a CSV file whose first line names the columns, or a folder with `train.csv`, `test.csv` and perhaps
+`validation.csv`. Of one file, a tenth of the rows is `test`: drawn by a fixed permutation, or with `test=last` the last
+ones, and then all splits keep the file's order, as time series need it.
+
+An example is `{"x": float32 [F], "mask": bool [F], "categories": int32 [K], "y"}`:
+
+- x has the columns of numbers in the file's order, NaN where a value is missing, and mask is False there;
+- categories has the other columns, if there are any, as numbers of their sorted words from 1 on; 0 is a missing word,
+  or one that the training file does not have;
+- y is the target: float32 [], or int32 [] from 0 on where its column is not of numbers. Without a target there is none.
+
+A column is of numbers where all its values are, unless `categorical` names it. Missing is what is empty, NA, NaN, null
+or ?. `scale_of` measures mean and deviation on the training part, for `transforms.standardise`, which makes NaN 0.
+"""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gen_models.data.access import ArraySource, tenth, within
+from gen_models.data.dataset import Arrays, Dataset, Origin, take_rows
+from gen_models.data.listing import SPLIT_FOLDERS
+from gen_models.errors import unknown
+
+MISSING = ("", "na", "nan", "null", "?")
+
+
+class Columns(NamedTuple):
+    """What the numbers of a table mean."""
+
+    numeric: tuple[str, ...]  # the columns of x
+    categorical: tuple[tuple[str, tuple[str, ...]], ...]  # column and its words: word i has the number i + 1
+    target: str | None
+    classes: tuple[str, ...] | None  # of the target, from 0 on; None where it is a number
+
+
+def table_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
+    """The splits of a table; those of at most `limit` bytes are in memory.
+
+    Raises:
+      ValueError: no such file or column, rows of several lengths, or values that do not fit.
+    """
+    last = options.get("test")
+    if last not in (None, "last"):
+        raise ValueError(f"test={last} of a table must be left out, or be 'last'")
+    files = _files(path)
+    tables = {split: _read(file) for split, file in files.items()}
+    columns = _columns(tables["train"], files["train"], options)
+    found = {split: _arrays(table, files[split], columns) for split, table in tables.items()}
+    if len(found) == 1:
+        (arrays,) = found.values()
+        total = len(arrays["mask"])
+        cut = total - max(1, round(0.1 * total))
+        rows = {s: range(cut) if s == "train" else range(cut, total) for s in ("train", "test")}
+        drawn = {s: tenth(total, s) for s in ("train", "test")}
+        found = {
+            split: {key: take_rows(value, where) for key, value in arrays.items()}
+            for split, where in (rows if last else drawn).items()
+        }
+    note = f"rows of {path}" + ("" if len(files) > 1 else "; test split by us")
+    splits = {split: partial(within, limit, ArraySource(arrays)) for split, arrays in found.items()}
+    classes = len(columns.classes) if columns.classes else None
+    return Origin(splits, classes, note, kind="tables", meaning=columns, check=_check)
+
+
+def scale_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation, float32 [F] each, of a table's columns over the values that are there; a deviation of 0 is 1.
+
+    Raises:
+      ValueError: a column has no value in this split.
+    """
+    if dataset.arrays is not None:
+        x = np.asarray(dataset.arrays["x"], np.float64)
+    else:
+        x = np.stack([np.asarray(dataset.source[i]["x"], np.float64) for i in range(len(dataset))])  # type: ignore[index]
+    there = ~np.isnan(x)
+    count = there.sum(0)
+    if (count == 0).any():
+        column = dataset.meaning.numeric[int(np.argmin(count))]
+        raise ValueError(
+            f"column {column!r} of {dataset.name} has no value in {dataset.split}: leave it out with drop="
+        )
+    mean = np.where(there, x, 0).sum(0) / count
+    deviation = np.sqrt(np.where(there, (x - mean) ** 2, 0).sum(0) / count)
+    return mean.astype(np.float32), np.where(deviation > 0, deviation, 1).astype(np.float32)
+
+
+def _files(path: Path) -> dict[str, Path]:
+    if path.is_file():
+        return {"train": path}
+    if not path.is_dir():
+        raise ValueError(f"table:{path}: there is no such file or folder")
+    found = {s: path / f"{n}.csv" for s, names in SPLIT_FOLDERS.items() for n in names if (path / f"{n}.csv").is_file()}
+    if not {"train", "test"} <= set(found):
+        raise ValueError(f"table:{path} lacks train.csv or test.csv: add them, or give one file")
+    return found
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    """Column -> its words, in the order of the rows."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.reader(file)
+            names = [name.strip() for name in next(lines, [])]
+            rows = []
+            for row in lines:
+                if row and len(row) != len(names):
+                    raise ValueError(f"{path}, line {lines.line_num}: {len(row)} values for {len(names)} columns")
+                if row:
+                    rows.append(row)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file in UTF-8 ({error}): convert it") from None
+    if not rows:
+        raise ValueError(f"{path} has no rows below the names of its columns: get it again")
+    if len(set(names)) < len(names) or "" in names:
+        raise ValueError(f"{path}: each column needs a name of its own, got {', '.join(names)}")
+    return dict(zip(names, ([word.strip() for word in column] for column in zip(*rows, strict=True)), strict=True))
+
+
+def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[str, str]) -> Columns:
+    target = options.get("target")
+    chosen = {what: [name for name in options.get(what, "").split(",") if name] for what in ("categorical", "drop")}
+    for name in ([target] if target else []) + chosen["categorical"] + chosen["drop"]:
+        if name not in table:
+            raise unknown(f"column of {path.name}", name, table)
+    numeric, categorical, classes = [], [], None
+    for name, words in table.items():
+        if name in chosen["drop"]:
+            continue
+        of_numbers = name not in chosen["categorical"] and all(_is_number(word) or _is_missing(word) for word in words)
+        own = tuple(sorted({word for word in words if not _is_missing(word)}))
+        if name == target:
+            classes = None if of_numbers else own
+        elif of_numbers:
+            numeric.append(name)
+        elif name not in chosen["categorical"] and len(own) > max(20, len(words) // 2):
+            raise ValueError(
+                f"{path}: column {name!r} has {len(own)} different words in {len(words)} rows: leave it out with "
+                f"drop={name}"
+            )
+        else:
+            categorical.append((name, own))
+    if not numeric and not categorical:
+        raise ValueError(f"{path} has no column but the target: there is nothing to learn from")
+    return Columns(tuple(numeric), tuple(categorical), target, classes)
+
+
+def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) -> dict[str, np.ndarray]:
+    total = len(next(iter(table.values())))
+    for name in (*columns.numeric, *(name for name, _ in columns.categorical), columns.target):
+        if name is not None and name not in table:
+            raise ValueError(f"{path} lacks the column {name!r} of the training file: add it")
+    x = np.empty((total, len(columns.numeric)), np.float32)
+    for index, name in enumerate(columns.numeric):
+        x[:, index] = [_number(word, path, name, row) for row, word in enumerate(table[name])]
+    found = {"x": x, "mask": ~np.isnan(x)}
+    if columns.categorical:
+        numbers = [{word: i + 1 for i, word in enumerate(words)} for _, words in columns.categorical]
+        found["categories"] = np.array(
+            [[own.get(w, 0) for w in table[n]] for own, (n, _) in zip(numbers, columns.categorical, strict=True)],
+            np.int32,
+        ).T.copy()
+    if columns.target is not None:
+        found["y"] = _target(table[columns.target], path, columns)
+    return found
+
+
+def _target(words: Sequence[str], path: Path, columns: Columns) -> np.ndarray:
+    for row, word in enumerate(words):
+        if _is_missing(word):
+            raise ValueError(f"{path}: row {row + 1} has no {columns.target!r}, the target: remove the row")
+        if columns.classes is not None and word not in columns.classes:
+            raise unknown(f"class in {path.name}", word, columns.classes)
+    if columns.classes is not None:
+        number = {word: i for i, word in enumerate(columns.classes)}
+        return np.array([number[word] for word in words], np.int32)
+    name = columns.target or ""
+    return np.array([_number(word, path, name, row) for row, word in enumerate(words)], np.float32)
+
+
+def _number(word: str, path: Path, name: str, row: int) -> float:
+    if _is_missing(word):
+        return math.nan
+    if not _is_number(word):
+        raise ValueError(f"{path}: row {row + 1} has {word!r} in the column {name!r} of numbers: repair or remove it")
+    return float(word)
+
+
+def _is_missing(word: str) -> bool:
+    return word.lower() in MISSING
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
+
+
+def _check(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
+    return dict(arrays)
