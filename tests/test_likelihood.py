@@ -10,7 +10,8 @@ import pytest
 import scipy.stats
 
 from gen_models.distributions import gaussian_kl, normal_log_prob
-from gen_models.evaluation.likelihood import dataset_log_prob, importance_weighted
+from gen_models.evaluation.likelihood import dataset_log_prob
+from gen_models.models.latent.importance import importance_weighted
 
 RNG = np.random.default_rng(0)
 D, Z, B, NOISE = 4, 2, 6, 0.7

@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 
 from gen_models.core import Model
 from gen_models.distributions import bernoulli_log_prob, normal_kl, normal_log_prob
-from gen_models.evaluation.likelihood import importance_weighted
+from gen_models.models.latent.importance import importance_weighted
 from gen_models.nn.conv import Conv, ConvTranspose
 
 Activation = Callable[[Array], Array]
