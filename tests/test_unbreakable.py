@@ -137,7 +137,7 @@ def test_another_models_checkpoint_and_a_wrong_dtype_are_said_in_one_line(tmp_pa
 
 
 def test_data_that_are_not_finite_are_refused_before_anything_is_written(tmp_path, capsys):
-    """From files only uint8 is taken, which has no NaN; arrays of one's own are searched for it."""
+    """Images from files are uint8, which has no NaN; points from files and arrays of one's own are searched for it."""
     rng = np.random.default_rng(0)
     image = rng.normal(size=(200, 4, 4, 1)).astype(np.float32)
     image[7, 1, 2] = np.nan
@@ -147,6 +147,10 @@ def test_data_that_are_not_finite_are_refused_before_anything_is_written(tmp_pat
     words = ["--dataset", f"npz:{tmp_path / 'data.npz'}", "--batch-size", "16", "--run-dir", str(tmp_path / "r")]
     assert cli.main(classifier.EXPERIMENT, words) == config.BAD_INPUT
     assert "pixels must be uint8, got float32" in _one_line_of_error(capsys.readouterr().err)
+    np.savez(tmp_path / "points.npz", x=image.reshape(200, 16))
+    words[1] = f"points:{tmp_path / 'points.npz'}"
+    assert cli.main(classifier.EXPERIMENT, words) == config.BAD_INPUT
+    assert "points.npz: x has 1 values that are not finite" in _one_line_of_error(capsys.readouterr().err)
     assert not (tmp_path / "r").exists()
 
 

@@ -24,8 +24,8 @@ def cut(raw_dir: str | Path) -> dict[str, np.ndarray]:
     arrays = {}
     for split, count in PER_CLASS.items():
         full = read_idx_split(raw_dir, split)
-        rows = np.sort(np.concatenate([np.flatnonzero(full["label"] == c)[:count] for c in range(10)]))
-        arrays |= {f"{split}_{key}": value[rows] for key, value in full.items()}
+        rows = np.sort(np.concatenate([np.flatnonzero(full["y"] == c)[:count] for c in range(10)]))
+        arrays |= {f"{split}_image": full["x"][rows], f"{split}_label": full["y"][rows]}
     return arrays
 
 
