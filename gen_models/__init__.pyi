@@ -64,12 +64,12 @@ from .optimizers import momentum as momentum
 from .optimizers import nesterov as nesterov
 from .optimizers import optimizer as optimizer
 from .optimizers import rmsprop as rmsprop
-from .optimizers import schedule as schedule
 from .optimizers import sgd as sgd
 from .run.choices import ACTIVATIONS as ACTIVATIONS
 from .run.choices import binary_images as binary_images
 from .run.choices import level_images as level_images
 from .run.choices import unit_images as unit_images
+from .run.cli import launch as launch
 from .run.config import INCIDENTAL as INCIDENTAL
 from .run.config import TRACED as TRACED
 from .run.config import BinaryImages as BinaryImages
@@ -78,9 +78,9 @@ from .run.config import Images as Images
 from .run.config import Optimisation as Optimisation
 from .run.config import Range as Range
 from .run.config import RunConfig as RunConfig
-from .run.cli import launch as launch
 from .run.directory import Figure as Figure
 from .run.restore import load_run as load_run
+from .schedules import schedule as schedule
 from .training.loop import fit as fit
 from .training.parallel import compile_step as compile_step
 from .training.parallel import data_mesh as data_mesh

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name, each a chain of optax transformations.
+"""Optimizers by name, each a chain of optax transformations.
 
 One order for all of them:
 
@@ -9,10 +9,11 @@ One order for all of them:
    step of plain SGD is never longer than learning_rate * clip_norm;
 3. the rule: sgd, momentum, nesterov, adagrad, rmsprop, adam;
 4. decoupled weight decay joins the rule's direction (Loshchilov & Hutter 2019);
-5. all of it is multiplied by minus the learning rate, which may be a float, a traced value or an optax schedule.
+5. all of it is multiplied by minus the learning rate, which may be a float, a traced value or an optax schedule, such
+   as those of `gen_models/schedules.py`.
 
 Steps 1 and 4 leave biases and normalisation scales alone (`not_bias_or_scale`). Every float of an optimizer may be
-traced, and of a schedule the peak.
+traced.
 
     tx = optimizer("adamw", schedule("cosine", 1e-3, 10_000, warmup_steps=500), clip_norm=1.0, weight_decay=0.05)
 
@@ -30,7 +31,7 @@ Where we differ from the papers, because optax does:
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypedDict, Unpack
 
 import jax
@@ -221,88 +222,6 @@ def set_learning_rate(opt_state: Any, learning_rate: Scalar) -> Any:
     old = opt_state.hyperparams["learning_rate"]
     rate = jnp.broadcast_to(jnp.asarray(learning_rate, old.dtype), old.shape)
     return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})
-
-
-def schedule(
-    name: str = "constant",
-    peak: Scalar = 1e-3,
-    steps: int = 1,
-    *,
-    warmup_steps: int = 0,
-    end_fraction: float = 0.0,
-    decay_rate: float = 0.1,
-    boundaries: Sequence[int] = (),
-) -> optax.Schedule:
-    """A learning rate as a function of the number of updates done.
-
-    With T = steps - warmup_steps and t the steps since the warm-up:
-
-    - "constant": peak;
-    - "cosine": peak * (end + (1 - end) * (1 + cos(pi t / T)) / 2), where end is `end_fraction` (Loshchilov & Hutter,
-      SGDR, 2017, eq. 5);
-    - "linear": peak * (1 + (end - 1) * t / T);
-    - "exponential": peak * decay_rate^(t / T);
-    - "piecewise": peak, times `decay_rate` from each of `boundaries` on (steps of the whole run, warm-up included).
-
-    After `steps` updates the cosine and the line stay at their end; the exponential goes on falling. The warm-up is a
-    line in front of any of them: step s has the rate peak * (s + 1) / (warmup_steps + 1), so that the first update
-    counts and the peak falls on step `warmup_steps`.
-
-    Args:
-      name: see above.
-      peak: the highest rate; may be traced.
-      steps: updates in the run, warm-up included.
-      warmup_steps: updates before the peak.
-      end_fraction: final rate over peak, for cosine and linear.
-      decay_rate: factor, for exponential (over the whole run) and piecewise (at each boundary).
-      boundaries: rising steps, for piecewise.
-
-    Raises:
-      ValueError: an unknown name, a value out of its range, or an option given that this schedule does not take.
-    """
-    if name not in _SCHEDULE_OPTIONS:
-        raise unknown("schedule", name, _SCHEDULE_OPTIONS)
-    given = {"end_fraction": end_fraction != 0.0, "decay_rate": decay_rate != 0.1, "boundaries": len(boundaries) > 0}
-    takes = _SCHEDULE_OPTIONS[name]
-    for option, changed in given.items():
-        if changed and option not in takes:
-            raise ValueError(f"schedule {name!r} takes no {option}: its options are {', '.join(takes) or 'none'}")
-    if not 0 <= warmup_steps < steps:
-        raise ValueError(f"warmup_steps must be 0 or more and below steps={steps}, got {warmup_steps}")
-    _at_least("peak", peak, 0)
-    if not 0 <= end_fraction <= 1:
-        raise ValueError(f"end_fraction must be within 0 and 1, got {end_fraction}")
-    if not 0 < decay_rate <= 1:
-        raise ValueError(f"decay_rate must be above 0 and at most 1, got {decay_rate}")
-    if list(boundaries) != sorted(set(boundaries)) or (len(boundaries) and boundaries[0] < warmup_steps):
-        raise ValueError(f"boundaries must rise and not lie in the warm-up of {warmup_steps} steps, got {boundaries}")
-    span = steps - warmup_steps
-
-    def rate(step):
-        t = jnp.asarray(step - warmup_steps, jnp.float32)
-        done = jnp.clip(t / span, 0.0, 1.0)
-        if name == "cosine":
-            fraction = end_fraction + (1 - end_fraction) * (1 + jnp.cos(math.pi * done)) / 2
-        elif name == "linear":
-            fraction = 1 + (end_fraction - 1) * done
-        elif name == "exponential":
-            fraction = decay_rate ** (t / span)
-        elif name == "piecewise":
-            fraction = decay_rate ** jnp.sum(step >= jnp.asarray(boundaries, jnp.int32))
-        else:
-            fraction = jnp.ones([])
-        return peak * jnp.where(t < 0, (step + 1) / (warmup_steps + 1), fraction)
-
-    return rate
-
-
-_SCHEDULE_OPTIONS: dict[str, tuple[str, ...]] = {
-    "constant": (),
-    "cosine": ("end_fraction",),
-    "linear": ("end_fraction",),
-    "exponential": ("decay_rate",),
-    "piecewise": ("boundaries", "decay_rate"),
-}
 
 
 def _chain(

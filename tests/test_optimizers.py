@@ -20,10 +20,10 @@ from gen_models.optimizers import (
     not_bias_or_scale,
     optimizer,
     rmsprop,
-    schedule,
     set_learning_rate,
     sgd,
 )
+from gen_models.schedules import schedule
 
 START = np.array([[1.0, -2.0], [0.5, 3.0]])
 CURVATURE = np.array([[3.0, 0.5], [1.0, 2.0]])

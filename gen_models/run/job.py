@@ -17,10 +17,11 @@ from gen_models.core import Key, Metrics, Model, Optimizer, TrainState, init_sta
 from gen_models.data import Batches
 from gen_models.data.splits import Splits
 from gen_models.measures.base import Draws, Measure, Measures, Split, Trained, headline_of, metric_name
-from gen_models.optimizers import optimizer, schedule
+from gen_models.optimizers import optimizer
 from gen_models.run.config import Experiment, Optimisation
 from gen_models.run.directory import Figure
 from gen_models.run.fields import traced_fields, value_of, with_values
+from gen_models.schedules import schedule
 
 
 class Keys(NamedTuple):
