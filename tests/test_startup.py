@@ -1,6 +1,7 @@
 """What a process settles first: several hosts that are as one, and compiled programs that the next process finds."""
 
 import os
+import runpy
 import shutil
 import socket
 import subprocess
@@ -14,8 +15,8 @@ import pytest
 
 from experiments.vae import EXPERIMENT
 from gen_models.run import cli, config
-from gen_models.run.job import load_run
-from gen_models.training import startup
+from gen_models.run.machine import cores
+from gen_models.run.restore import load_run
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--dataset", "digits", "--batch-size", "16", "--hidden", "16", "--latent", "2", "--importance-samples", "2"]
@@ -55,7 +56,7 @@ def _ended(processes):
 
 def _leaves(folder):
     """On one device of this process, whatever saved it."""
-    _, _, _, state = load_run(folder)
+    state = load_run(folder).state
     return [np.asarray(x) for x in jax.tree.leaves((state.params, state.ema, state.opt_state))]
 
 
@@ -77,6 +78,76 @@ def test_two_processes_train_save_and_resume_as_one(how, tmp_path):
     assert status == [config.FINISHED, config.FINISHED] and "resuming at step 4" in said, said
     for a, b in zip(_leaves(tmp_path / "two"), _leaves(tmp_path / "cut"), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+STREAMED = """
+import dataclasses, sys
+
+import jax
+import numpy as np
+import optax
+
+from gen_models.core import init_state, make_train_step
+from gen_models.data import load, streamed
+from gen_models.data.transforms import binarise_dynamic
+from gen_models.models.supervised.logistic import logistic_regression
+from gen_models.training.loop import fit
+from gen_models.training.parallel import data_mesh, local
+from gen_models.training.startup import start
+
+address, processes, process, file = sys.argv[1:]
+if processes == "2":
+    start(coordinator=address, processes=2, process_id=int(process))
+dataset, read = load("digits", "train[:64]"), set()
+
+
+class Noted:
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        read.add(int(index))
+        return {name: value[index] for name, value in dataset.arrays.items()}
+
+
+on_disk = dataclasses.replace(dataset, arrays=None, source=Noted())
+batches = streamed(on_disk, 16, shuffle=False, transform=binarise_dynamic)
+model, tx = logistic_regression(dataset.shape, 10), optax.sgd(0.1, momentum=0.9)
+state = init_state(model, tx, jax.random.key(0), {"x": np.zeros((1, *dataset.shape), np.float32)})
+mesh = data_mesh() if processes == "2" else None
+out = fit(make_train_step(model.loss, tx), state, batches, steps=6, key=jax.random.key(1), mesh=mesh)
+np.savez(file, *jax.tree.leaves(local(out.state.params)), read=sorted(read))
+"""
+
+
+def test_each_of_two_processes_reads_its_own_examples_of_the_batches_that_one_process_reads(tmp_path, monkeypatch):
+    """Noise of the transform included: the batches are the same ones, and so are the parameters."""
+    program, address = tmp_path / "program.py", f"127.0.0.1:{_port()}"
+    program.write_text(STREAMED)
+    words = [str(program), address]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *words, "2", str(process), str(tmp_path / f"{process}.npz")],
+            cwd=ROOT,
+            env={**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    monkeypatch.setattr(sys, "argv", [*words, "1", "0", str(tmp_path / "one.npz")])
+    runpy.run_path(str(program))
+    status, said = _ended(processes)
+    assert status == [0, 0], said
+    one, first, second = (np.load(tmp_path / f"{name}.npz") for name in ("one", 0, 1))
+    assert set(one["read"]) == set(range(64))
+    # Of each batch of 16, the first half is of the first process's two devices, and the second half of the others.
+    assert set(first["read"]) == {i for i in range(64) if i % 16 < 8}
+    assert set(second["read"]) == {i for i in range(64) if i % 16 >= 8}
+    for name in set(one.files) - {"read"}:
+        np.testing.assert_allclose(first[name], one[name], rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(first[name], second[name])
 
 
 def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tmp_path):
@@ -111,7 +182,7 @@ def test_programs_are_kept_for_the_next_process_and_users_choices_stay(tmp_path)
         return [int(word) for word in done.stdout.split()]
 
     devices, hits, misses = run()
-    assert devices == startup.cores() and hits == 0 and misses > 0
+    assert devices == cores() and hits == 0 and misses > 0
     assert run() == [devices, misses, 0]
     folder = next((tmp_path / "gen_models").iterdir())
     before = len(list(folder.iterdir()))
