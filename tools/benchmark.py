@@ -29,7 +29,8 @@ from rich.table import Table
 from gen_models.errors import unknown
 from gen_models.run import cli
 from gen_models.run.console import console, say
-from tools.benchmarks import CASES, chosen
+
+from .benchmarks import CASES, chosen
 
 PROFILED_STEPS = 10
 NO_TORCH = "PyTorch is not installed: pip install 'gen_models[benchmark]'"
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_case(name: str, rounds: int | None = None, seed: int = 0) -> list[dict[str, Any]]:
     """The rows of one case."""
-    from tools.benchmarks.measure import measure, rows
+    from .benchmarks.measure import measure, rows
 
     case, machine = CASES[name], describe_machine()
     rounds = case.rounds if rounds is None else rounds
@@ -120,7 +121,7 @@ def show(found: Sequence[dict[str, Any]]) -> None:
 
 def show_profile(name: str, contender: str, top: int) -> None:
     """Two tables: time by kind of operation, and the longest operations."""
-    from tools.benchmarks.profile import by_kind, profile
+    from .benchmarks.profile import by_kind, profile
 
     with ExitStack() as stack:
         contenders = CASES[name].build(name, stack)

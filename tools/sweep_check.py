@@ -28,7 +28,8 @@ from pathlib import Path
 from gen_models.run import cli, console
 from gen_models.sweep.plan import Row, planned
 from gen_models.sweep.runner import Runner
-from tools.benchmarks import toy
+
+from .benchmarks import toy
 
 RATES = ("3e-4", "1e-3", "3e-3", "1e-2")
 SEEDS = 4

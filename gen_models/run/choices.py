@@ -39,7 +39,13 @@ def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
     """
     transform = compose(to_unit, *(AUGMENTATIONS[name] for name in augmentation))
     return load_splits(
-        config.dataset, config.train_split, config.data_dir, transform=transform, evaluation=to_unit, examples="images"
+        config.dataset,
+        config.train_split,
+        config.data_dir,
+        transform=transform,
+        evaluation=to_unit,
+        examples="images",
+        kinds=("images",),
     )
 
 
@@ -56,6 +62,7 @@ def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:
         config.data_dir,
         transform=transform,
         examples="images",
+        kinds=("images",),
         how=f"binarised ({config.binarisation})",
         redraws=redraws,
     )
@@ -75,5 +82,6 @@ def level_images(config: BinaryImages, levels: int) -> Splits:
         config.data_dir,
         transform=quantise(levels),
         examples="images",
+        kinds=("images",),
         how=f"{levels} levels",
     )

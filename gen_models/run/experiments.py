@@ -1,7 +1,7 @@
 """Experiments by name: those of this project, wherever it is installed, and those of somebody's own. Imports no JAX.
 
-This project's experiments are the package `gen_models.experiments`: in a wheel it lies inside `gen_models`, in a
-checkout beside it. So a folder called `experiments` in somebody's own project hides nothing.
+This project's experiments and tools are the packages `gen_models.experiments` and `gen_models.tools`: in a wheel they lie
+inside `gen_models`, in a checkout beside it. So a folder called `experiments` in somebody's own project hides nothing.
 """
 
 import importlib
@@ -14,48 +14,56 @@ from types import ModuleType
 from gen_models.errors import unknown
 from gen_models.run.config import Experiment
 
-OURS = "gen_models.experiments"
-
 
 def find(name: str, file: str | Path | None = None) -> Experiment:
-    """The experiment that a name such as "experiments.vae" or "my_vae" stands for.
+    """The experiment that a name stands for: "vae", "experiments.vae", "ablations.activation"; or a file of one's own.
 
     Args:
-      name: `Experiment.name`.
-      file: where an experiment of somebody's own is.
+      name: `Experiment.name`, or the path of a Python file.
+      file: where an experiment of somebody's own is, if the name is not its path.
 
     Raises:
       ValueError: there is no such experiment; the nearest name or the missing file is named.
     """
+    if file is None and name.endswith(".py"):
+        name, file = Path(name).stem, name
     module = _of_file(name, Path(file)) if file is not None and not name.startswith("experiments.") else _ours(name)
     experiment = getattr(module, "EXPERIMENT", None)
     if not isinstance(experiment, Experiment):
-        raise ValueError(f"{module.__file__} has no EXPERIMENT: define one (gen_models.run.config.Experiment)")
+        raise ValueError(f"{module.__file__} has no EXPERIMENT: define one (gen_models.Experiment)")
     return experiment
 
 
 def names() -> list[str]:
     """Names of this project's experiments: "vae", "ablations.activation", ..."""
-    package = _package()
-    found = pkgutil.walk_packages(package.__path__, f"{OURS}.")
-    return sorted(module.name.removeprefix(f"{OURS}.") for module in found if not module.ispkg)
+    return _modules_of("experiments")
+
+
+def tools() -> list[str]:
+    """Names of this project's tools: "sample", "evaluate", ..."""
+    return [name for name in _modules_of("tools") if "." not in name]
+
+
+def package(name: str) -> ModuleType:
+    """`gen_models.experiments` or `gen_models.tools`."""
+    try:
+        return importlib.import_module(f"gen_models.{name}")
+    except ModuleNotFoundError:  # a checkout that is not installed: it lies beside gen_models
+        folder = Path(__file__).resolve().parent.parent.parent / name
+        return _load(f"gen_models.{name}", folder / "__init__.py", [str(folder)])
+
+
+def _modules_of(name: str) -> list[str]:
+    prefix = f"gen_models.{name}."
+    found = pkgutil.walk_packages(package(name).__path__, prefix)
+    return sorted(module.name.removeprefix(prefix) for module in found if not module.ispkg)
 
 
 def _ours(name: str) -> ModuleType:
     short = name.removeprefix("experiments.")
-    known = names()
-    if short not in known:
+    if short not in (known := names()):
         raise unknown("experiment", short, known)
-    return importlib.import_module(f"{OURS}.{short}")
-
-
-def _package() -> ModuleType:
-    """The package of this project's experiments."""
-    try:
-        return importlib.import_module(OURS)
-    except ModuleNotFoundError:  # a checkout that is not installed: it lies beside gen_models
-        folder = Path(__file__).resolve().parent.parent.parent / "experiments"
-        return _load(OURS, folder / "__init__.py", [str(folder)])
+    return importlib.import_module(f"gen_models.experiments.{short}")
 
 
 def _of_file(name: str, file: Path) -> ModuleType:
@@ -64,7 +72,7 @@ def _of_file(name: str, file: Path) -> ModuleType:
         if loaded is not None and Path(getattr(loaded, "__file__", None) or "/").resolve() == file.resolve():
             return loaded
     if not file.is_file():
-        raise ValueError(f"the run's experiment, {file}, is not there: give its place now as --experiment FILE")
+        raise ValueError(f"the experiment's file {file} is not there: give its place now as --experiment FILE")
     if (folder := str(file.resolve().parent)) not in sys.path:
         sys.path.insert(0, folder)
     return _load(name, file, None)

@@ -1,4 +1,4 @@
-"""A process that trains runs of a sweep, as its parent tells it: `python -m gen_models.sweep.worker EXPERIMENT LOG FILE`.
+"""A process that trains runs of a sweep, as its parent tells it: `... worker EXPERIMENT LOG FILE`.
 
 Messages are JSON, a line each, on standard input and output, an answer with its question's "number"; what runs print
 goes to the log file. It ends when its input does, and gets SIGTERM when its parent dies, so that the run under way is

@@ -21,8 +21,9 @@ from gen_models.core import Model
 from gen_models.data.transforms import binarise_dynamic
 from gen_models.models.autoregressive import gated_pixel_cnn, pixel_cnn, pixel_cnn_pp, pixel_snail
 from gen_models.nn.conv import Conv
-from tools.benchmarks import Contender
-from tools.benchmarks.contenders import images, ours
+
+from . import Contender
+from .contenders import images, ours
 
 DRAWN = 16  # images a sampler draws at once
 BATCH = 32

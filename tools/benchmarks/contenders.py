@@ -15,7 +15,8 @@ from gen_models.data.transforms import Transform
 from gen_models.nn.devices import plain
 from gen_models.training import parallel
 from gen_models.training.startup import cores
-from tools.benchmarks import Contender
+
+from . import Contender
 
 BATCHES = 8  # different ones, each used again and again
 

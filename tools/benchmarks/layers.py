@@ -13,8 +13,9 @@ from gen_models.data.transforms import binarise_dynamic, to_symmetric
 from gen_models.models.latent.vae import vae
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.conv import Conv, ConvTranspose
-from tools.benchmarks import Contender
-from tools.benchmarks.contenders import BATCHES, images, on_one_device, ours, plain_xla, pytorch
+
+from . import Contender
+from .contenders import BATCHES, images, on_one_device, ours, plain_xla, pytorch
 
 RATE = 1e-3
 

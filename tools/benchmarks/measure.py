@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tools.benchmarks import Contender
+from . import Contender
 
 WARM_UP = 3  # calls before the first round: compilation, then allocations
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools.benchmarks import Contender
+from . import Contender
 
 STEP = "benchmark_step"
 CONTROL = ("while", "call", "conditional")

@@ -18,8 +18,9 @@ from gen_models.models.latent.vae import vae
 from gen_models.optimizers import adam
 from gen_models.training.checkpoint import Checkpoints
 from gen_models.training.loop import fit
-from tools.benchmarks import Contender
-from tools.benchmarks.contenders import BATCHES, images, initial, parameters, trained
+
+from . import Contender
+from .contenders import BATCHES, images, initial, parameters, trained
 
 TURN = 600  # steps: a turn of `saving`, which waits for its last checkpoint at the end, so that it must be long
 EVERY = 100  # steps between checkpoints

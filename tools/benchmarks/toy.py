@@ -61,9 +61,7 @@ def build(config: Config) -> "Job":
     def step_of(config):
         return make_train_step(model.loss, adam(config.learning_rate))
 
-    accuracy = jax.jit(
-        lambda params, stats: (model.apply(params, stats, test["x"]).argmax(-1) == test["y"]).mean()
-    )
+    accuracy = jax.jit(lambda params, stats: (model.apply(params, stats, test["x"]).argmax(-1) == test["y"]).mean())
 
     return Job(
         model=model,
