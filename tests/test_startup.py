@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from experiments.vae import EXPERIMENT
+from gen_models.machine import cores
 from gen_models.run import cli, config
-from gen_models.run.machine import cores
 from gen_models.run.restore import load_run
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from gen_models.machine import core_numbers
 from gen_models.run.config import InputError
-from gen_models.run.machine import core_numbers
 from gen_models.sweep.pool import Source, Worker, workers
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
+from gen_models.machine import cores
 from gen_models.run.config import Experiment, InputError
 from gen_models.run.fields import to_json
-from gen_models.run.machine import cores
 from gen_models.sweep import remote
 from gen_models.sweep.choice import FILLED, STACKED, Choice, Chooser
 from gen_models.sweep.crew import Crew

@@ -17,8 +17,8 @@ from jax.sharding import Mesh
 
 from gen_models.core import Metrics, TrainState
 from gen_models.data import Batches
+from gen_models.machine import cores
 from gen_models.nn.devices import contexts, over_devices
-from gen_models.run.machine import cores
 from gen_models.training import parallel
 
 MAX_STEPS_PER_CALL = 64

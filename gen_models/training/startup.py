@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 
-from gen_models.run.machine import cores
+from gen_models.machine import cores
 
 
 def start(*, coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
