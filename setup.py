@@ -1,4 +1,4 @@
-"""In a wheel the experiments and tools are `gen_models.experiments` and `gen_models.tools`, so that they hide nobody's own."""
+"""In a wheel experiments and tools are `gen_models.experiments` and `gen_models.tools`: so they hide nobody's own."""
 
 from setuptools import find_packages, setup
 
