@@ -5,78 +5,58 @@
 A step of it is so short that what surrounds it is most of its time; runs are then fastest stacked in one program.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
 
-from gen_models.run import cli
-from gen_models.run.config import Experiment, RunConfig
-from gen_models.run.directory import Figure
-
-if TYPE_CHECKING:
-    from gen_models.run.job import Job
+import gen_models as gm
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(RunConfig):
+class Config(gm.RunConfig):
     """A small classifier of points."""
 
-    dataset: str = "gaussian_grid"
-    """Only gaussian_grid."""
     steps: int = 300
     batch_size: int = 32
-    evaluate_every: int = 0
-    checkpoint_every: int = 0
+    learning_rate: Annotated[float, gm.TRACED, gm.Range(1e-4, 1e-1, log=True)] = 1e-3
+    """Learning rate of Adam."""
     hidden: tuple[int, ...] = (32, 32)
     """Widths of its layers."""
 
 
-variants: Mapping[str, Config] = {"base": Config()}
+variants: Mapping[str, Config] = {"base": Config(evaluate_every=0, checkpoint_every=0)}
 
 
-def build(config: Config) -> "Job":
-    """Model, data, training step and figures."""
-    import jax
-    import jax.numpy as jnp
+def data(config: Config) -> "gm.Splits":
+    """Points, each with the number of the nearest Gaussian's centre; 10,000 to train on and 10,000 others."""
+    centres = np.asarray(gm.grid_centres())
 
-    from gen_models.core import init_state, make_train_step
-    from gen_models.data import in_memory
-    from gen_models.data.synthetic import gaussian_grid, grid_centres
-    from gen_models.models.supervised.mlp import mlp
-    from gen_models.optimizers import adam
-    from gen_models.run.job import Job
-
-    centres = np.asarray(grid_centres())
-
-    def points(seed):
-        x = np.asarray(gaussian_grid(10_000, seed)["x"])
+    def points(seed: int) -> dict[str, np.ndarray]:
+        x = np.asarray(gm.gaussian_grid(10_000, seed)["x"])
         return {"x": x, "y": np.square(x[:, None] - centres).sum(-1).argmin(-1).astype(np.int32)}
 
-    train, test = points(0), points(1)
-    model = mlp((2,), 25, hidden=config.hidden)
-    example = {"x": jnp.zeros((1, 2)), "y": jnp.zeros(1, jnp.int32)}
-
-    def step_of(config):
-        return make_train_step(model.loss, adam(config.learning_rate))
-
-    accuracy = jax.jit(lambda params, stats: (model.apply(params, stats, test["x"]).argmax(-1) == test["y"]).mean())
-
-    return Job(
-        model=model,
-        init=lambda key: init_state(model, adam(config.learning_rate), key, example),
-        step=step_of(config),
-        step_of=step_of,
-        batches=in_memory(train, config.batch_size, seed=config.seed),
-        batches_of=lambda seed: in_memory(train, config.batch_size, seed=seed),
-        figures=lambda state, key: [
-            Figure("accuracy", float(accuracy(state.params, state.stats)), "fraction", "10,000 other points")
-        ],
-    )
+    name = "gaussian_grid"
+    return gm.Splits.of_arrays(points(0), points(1), name=name, num_classes=len(centres), examples="points")
 
 
-EXPERIMENT = Experiment("tools.benchmarks.toy", __doc__, variants, build, directions={"accuracy": "maximize"})
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """A multi-layer perceptron."""
+    return gm.mlp(data.shape, data.num_classes, hidden=config.hidden)
+
+
+def optimizer(config: Config) -> "gm.Optimizer":
+    """Adam at a constant learning rate."""
+    return gm.adam(config.learning_rate)
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Accuracy on the other points."""
+    return (gm.measures.Accuracy(),)
+
+
+EXPERIMENT = gm.Experiment(__file__, __doc__, variants, data, model, measures, optimizer)
 
 if __name__ == "__main__":
-    cli.launch(EXPERIMENT)
+    gm.launch(EXPERIMENT)
