@@ -56,5 +56,7 @@ def validate(config: Any) -> None:
         if name in AT_LEAST and value < AT_LEAST[name]:
             must = f"must be {AT_LEAST[name]} or more" if AT_LEAST[name] else "must not be negative"
             raise ValueError(f"{option} {must}, got {value}")
+    if not 0 <= config.ema_decay < 1:
+        raise ValueError(f"--ema-decay must be 0 or more and less than 1, got {config.ema_decay}")
     if config.batch_size % config.accumulate:
         raise ValueError(f"--accumulate must divide --batch-size {config.batch_size}, got {config.accumulate}")

@@ -46,11 +46,11 @@ def value_of(config: Any, name: str) -> Any:
 
 
 def with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    """The config with other values, by dotted names."""
+    """The config with other values, by dotted names; of a part and fields of it, the fields are the new part's."""
     own = {name: value for name, value in values.items() if "." not in name}
     for part in dict.fromkeys(name.split(".")[0] for name in values if "." in name):
         inner = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{part}.")}
-        own[part] = with_values(getattr(config, part), inner)
+        own[part] = with_values(own.get(part, getattr(config, part)), inner)
     return dataclasses.replace(config, **own)
 
 
@@ -122,7 +122,7 @@ def from_json(kind: type, fields: Mapping[str, Any]) -> Any:
 
 def _value(annotation: Any, name: str, value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_value(annotation, name, one) for one in value)
     if not isinstance(value, Mapping):
         return value
     classes = {one.__name__: one for one in _dataclasses(annotation)}
