@@ -12,11 +12,12 @@ bfloat16 unless told otherwise.
 """
 
 import importlib
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
@@ -36,6 +37,7 @@ def export_sampler(
     *,
     platforms: Sequence[str] = DEFAULT_PLATFORMS,
     count: int | None = None,
+    label: int | None = None,
 ) -> bytes:
     """The program `(seed: uint32[], rows: uint32[n]) -> x [n, ...]`, serialised; n may be any number above 0.
 
@@ -49,20 +51,24 @@ def export_sampler(
       platforms: of "cpu", "cuda", "rocm" and "tpu", those on which the program can run.
       count: number of samples, for a sampler that cannot be traced without knowing it; the program is then
         `(seed: uint32[]) -> x [count, ...]`.
+      label: class of all samples, for a model that is told the class.
 
     Raises:
-      ValueError: the arguments are wrong (see `check`), the model has no sampler, or it needs a `count`.
+      ValueError: the arguments are wrong (see `check`), the model has no sampler, it takes no label or needs one, or it
+        needs a `count`.
       ImportError: flatbuffers is missing.
     """
     check(platforms, count)
     if not model.has("sample"):
         raise ValueError("the model has no samples: its family lacks the operation `sample`")
-    draw = model.sample
+    if label is not None and "label" not in inspect.signature(model.sample).parameters:
+        raise ValueError(f"the model takes no label, got {label}: its samples are of no class")
 
     def sample(seed, rows=None):
         key = jax.random.key(seed, impl="threefry2x32")
         n = count if rows is None else rows.shape[0]
-        return draw(params, stats, key, n)
+        condition = {} if label is None else {"label": jnp.full(n, label, jnp.int32)}
+        return model.sample(params, stats, key, n, **condition)
 
     arguments = [jax.ShapeDtypeStruct((), np.uint32)]
     if count is None:
@@ -98,25 +104,9 @@ def check(platforms: Sequence[str], count: int | None = None) -> None:
         raise ImportError("exporting needs flatbuffers: pip install 'gen_models[export]'") from error
 
 
-def trained_parameters(state: TrainState, member: int | None = None) -> tuple[Params, Stats]:
-    """What evaluation uses of a state: its averaged parameters, or its parameters where it has none, and its stats.
-
-    Args:
-      state: of one training, or stacked over several.
-      member: which of several; None: the first.
-
-    Raises:
-      ValueError: there is no such member, or the state is of one training and has none.
-    """
-    chosen: Any = (state.params if state.ema is None else state.ema, state.stats)
-    if np.ndim(state.step) == 0:
-        if member is not None:
-            raise ValueError(f"the state is of a single training and has no member {member}")
-        return chosen
-    index, members = member or 0, len(state.step)
-    if not 0 <= index < members:
-        raise ValueError(f"member must be from 0 to {members - 1}, got {member}")
-    return jax.tree.map(lambda x: x[index], chosen)
+def trained_parameters(state: TrainState) -> tuple[Params, Stats]:
+    """What evaluation uses of a state: its averaged parameters, or its parameters where it has none, and its stats."""
+    return state.params if state.ema is None else state.ema, state.stats
 
 
 def write(path: str | Path, program: bytes) -> None:

@@ -151,7 +151,7 @@ def describe_machine() -> dict[str, Any]:
         processor = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    from gen_models.training.startup import cores
+    from gen_models.machine import cores
 
     return {
         "processor": processor,

@@ -11,10 +11,8 @@ complete checkpoint, did not go on from the newest one, or failed.
 """
 
 import argparse
-import importlib
 import itertools
 import os
-import pkgutil
 import random
 import re
 import shutil
@@ -28,10 +26,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import experiments
 from gen_models.errors import unknown
 from gen_models.run import cli
 from gen_models.run.directory import Run
+from gen_models.run.experiments import find
 
 ROOT = Path(__file__).parent.parent
 POLL = 0.001  # seconds
@@ -43,9 +41,8 @@ INTERVALS = ["--checkpoint-every", "20", "--log-every", "5", "--evaluate-every",
 # Sizes at which a step takes milliseconds, and averaged parameters where the experiment can keep them.
 SIZES = {
     "vae": "--batch-size 32 --hidden 64 --latent 8 --importance-samples 2 --ema-decay 0.99",
-    "classifier": "--batch-size 32 --channels 8 16 --strides 2 2 --ema-decay 0.99",
-    "gan_grid": "--batch-size 20 --points 4000 --trials 3 --samples 100 "
-    "--generator-hidden 32 --discriminator-hidden 32",
+    "classifier": "--batch-size 32 --network.channels 8 16 --network.strides 2 2 --ema-decay 0.99",
+    "gan_grid": "--batch-size 20 --points 4000 --samples 100 --generator-hidden 32 --discriminator-hidden 32",
 }
 # What a process was doing when it was killed: a save; what comes before its first; or between two; or after the last.
 DOING = SAVING, STARTING, TRAINING, ENDING = "saving", "starting", "training", "ending"
@@ -115,9 +112,9 @@ def kill_check(
 
 def first_difference(whole: Path, killed: Path) -> str | None:
     """What differs first between two finished runs: a leaf of the training state, or what `differing_file` names."""
-    from gen_models.run.job import load_run  # imports JAX
+    from gen_models.run.restore import load_run  # imports JAX
 
-    leaf = differing_leaf(load_run(whole)[3], load_run(killed)[3])
+    leaf = differing_leaf(load_run(whole).state, load_run(killed).state)
     return differing_file(whole, killed) if leaf is None else f"the training state differs in {leaf}"
 
 
@@ -342,13 +339,10 @@ def _named(word: str) -> tuple[str, str]:
       ValueError: there is no such experiment or variant.
     """
     name, _, variant = word.partition(":")
-    known = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
-    if name not in known:
-        raise unknown("experiment", name, known)
-    variants = importlib.import_module(f"experiments.{name}").EXPERIMENT.variants
-    if variant and variant not in variants:
-        raise unknown("variant", variant, variants)
-    return name, variant or next(iter(variants))
+    experiment = find(name)
+    if variant and variant not in experiment.variants:
+        raise unknown("variant", variant, experiment.variants)
+    return experiment.name.removeprefix("experiments."), variant or next(iter(experiment.variants))
 
 
 def main() -> int:

@@ -1,24 +1,28 @@
 """Estimate what memory a training step needs on each device, before an accelerator is paid for. Nothing is trained.
 
 python -m tools.memory experiments.recipes.published_likelihood cifar10_pixel_cnn_pp --data-dir DIR --devices 8
-python -m tools.memory experiments.vae --batch-size 4096
+python -m tools.memory vae --batch-size 4096
+python -m tools.memory my_vae.py --devices 2
 
-Takes an experiment, its variant and its options as its own command line does. The step is compiled, for one device's
-part of the batch, and XLA says what it would allocate: "temporaries" are activations, gradients and work space. The
-estimate is of the platform that this runs on. On a CPU the layers take the form that they have on accelerators; other
-compilers fuse and lay out differently, so keep a margin.
+Takes an experiment's name, or the file of one's own, then its variant and its options as its own command line does. The
+step is compiled, for one device's part of the batch, and XLA says what it would allocate: "temporaries" are
+activations, gradients and work space. The estimate is of the platform that this runs on. On a CPU the layers take the
+form that they have on accelerators; other compilers fuse and lay out differently, so keep a margin.
 """
 
 import argparse
-import importlib
 import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gen_models.run import cli
-from gen_models.run.config import Experiment
+from gen_models.run.arguments import parse
+from gen_models.run.experiments import find
+
+if TYPE_CHECKING:
+    from gen_models.run.job import Job
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -33,26 +37,25 @@ def main(words: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0].startswith("-"):
         parser.parse_args(words or ["--help"])
-        raise ValueError(f"an experiment comes first, such as experiments.vae, got {words[0]!r}")
-    module = words.pop(0)
+        raise ValueError(f"an experiment comes first, such as vae, got {words[0]!r}")
+    name = words.pop(0)
     variant = words.pop(0) if words and not words[0].startswith("-") else None
     options, rest = parser.parse_known_args(words)
     if options.devices < 1:
         raise ValueError(f"--devices must be 1 or more, got {options.devices}")
-    experiment = getattr(importlib.import_module(module), "EXPERIMENT", None)
-    if not isinstance(experiment, Experiment):
-        raise ValueError(f"{module} is no experiment: it has no EXPERIMENT")
-    config = cli.parse(experiment, variant, rest)
+    experiment = find(name)
+    config = parse(experiment, variant, rest)
 
+    from gen_models.run.job import make_job
     from gen_models.training.startup import start
 
     start()
-    found = estimate(experiment.build(config), config.seed, options.devices, config.shard_parameters)
-    show(f"{module} {variant or next(iter(experiment.variants))}", found)
+    found = estimate(make_job(experiment, config), options.devices, config.shard_parameters)
+    show(f"{experiment.name} {variant or next(iter(experiment.variants))}", found)
 
 
-def estimate(job: Any, seed: int = 0, devices: int = 1, shard_parameters: bool = False) -> dict[str, float]:
-    """What `job`'s step needs on each of several devices.
+def estimate(job: "Job", devices: int = 1, shard_parameters: bool = False) -> dict[str, float]:
+    """What a job's step needs on each of several devices.
 
     Returns:
       "parameters" (a number), "batch" (examples on a device), and in bytes "state" (parameters, moments, averages),
@@ -64,23 +67,23 @@ def estimate(job: Any, seed: int = 0, devices: int = 1, shard_parameters: bool =
     import jax
 
     from gen_models.nn.devices import plain
-    from gen_models.run.job import keys
+    from gen_models.sweep.measure import batch_shape
 
-    batches = job.batches
+    batches = job.batches(job.config.seed)
     if batches.batch_size % devices:
         raise ValueError(f"{devices} devices do not divide the batch of {batches.batch_size} examples")
-    key = keys(seed)[0]
-    state = jax.eval_shape(job.init, key)
-    row = jax.tree.map(lambda r: r[0], batches.rows(0, 1))
-    batch = jax.eval_shape(batches.make, batches.data, row, key)
 
-    def part(leaf):
+    def part(leaf: Any) -> Any:
         cut = leaf.ndim and leaf.shape[0] == batches.batch_size
         return jax.ShapeDtypeStruct((leaf.shape[0] // devices, *leaf.shape[1:]), leaf.dtype) if cut else leaf
 
+    state = job.shapes()
+    state = state._replace(carry=jax.tree.map(part, state.carry))
+    batch = jax.tree.map(part, batch_shape(job))
+    numbers = (job.numbers(job.config),) if job.names else ()
     began = time.perf_counter()
     with plain():
-        compiled = jax.jit(job.step, donate_argnums=0).lower(state, jax.tree.map(part, batch)).compile()
+        compiled = jax.jit(job.step, donate_argnums=0).lower(state, batch, *numbers).compile()
     took = time.perf_counter() - began
     of_state = _bytes(state) / (devices if shard_parameters else 1)
     temporaries = compiled.memory_analysis().temp_size_in_bytes

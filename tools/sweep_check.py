@@ -13,7 +13,6 @@ of the next.
 """
 
 import argparse
-import importlib
 import json
 import os
 import shutil
@@ -25,7 +24,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gen_models.run import cli, console
+from gen_models.run import console
+from gen_models.run.arguments import parse
+from gen_models.run.experiments import find
 from gen_models.sweep.plan import Row, planned
 from gen_models.sweep.runner import Runner
 
@@ -132,9 +133,9 @@ def runner(count: int = 50) -> float:
 def steps_alone(case: str, members: int = 16) -> dict[str, float]:
     """Seconds a step of one run of `members`, for each way to train them."""
     module, fields = CASES[case]
-    experiment = importlib.import_module(module).EXPERIMENT
+    experiment = toy.EXPERIMENT if case == "toy" else find(module)
     variant = "conv" if case == "vae_conv" else "base"
-    row = Row("base", variant, cli.parse(experiment, variant, [*fields, "--steps", "100000"]))
+    row = Row("base", variant, parse(experiment, variant, [*fields, "--steps", "100000"]))
     with tempfile.TemporaryDirectory() as folder:
         plan = [planned(Path(folder), row, seed) for seed in range(members)]
         with Runner(experiment, Path(folder), "auto", None, console.say) as sweep:

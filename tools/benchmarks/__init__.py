@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
     def build(self, name: str, stack: ExitStack) -> dict[str, Contender]:
         """The contenders by name; `stack` closes what they opened."""
-        module = importlib.import_module(f"tools.benchmarks.{self.module}")
+        module = importlib.import_module(f"{__name__}.{self.module}")
         return getattr(module, self.function or name)(stack, *self.arguments)
 
 

@@ -6,21 +6,23 @@ Models have the sizes of `experiments/likelihood_ladder.py` and draw or read 28x
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from jax.experimental.compilation_cache import compilation_cache
 
-from experiments import likelihood_ladder as ladder
 from gen_models.core import Model
+from gen_models.data.splits import Splits
 from gen_models.data.transforms import binarise_dynamic
 from gen_models.models.autoregressive import gated_pixel_cnn, pixel_cnn, pixel_cnn_pp, pixel_snail
 from gen_models.nn.conv import Conv
+from gen_models.run.experiments import find
+from gen_models.run.fields import with_values
 
 from . import Contender
 from .contenders import images, ours
@@ -40,9 +42,12 @@ WIDER: Mapping[str, Mapping[str, Any]] = {  # sampled at these sizes
 }
 
 
-def model(name: str, shape=(28, 28, 1), **sizes) -> Model:
-    """A rung of the ladder, for binary images."""
-    return ladder.build_model(replace(ladder.variants[name], **sizes), shape)
+def model(name: str, shape: tuple[int, ...] = (28, 28, 1), **sizes: Any) -> Model:
+    """A rung of the ladder, for binary images; `sizes` are fields of its network."""
+    ladder = find("likelihood_ladder")
+    config = with_values(ladder.variants[name], {f"network.{size}": value for size, value in sizes.items()})
+    data = Splits.of_arrays({"x": np.zeros((1, *shape), np.uint8)})  # of which a rung reads the shape
+    return ladder.model(config, data)
 
 
 def sampling(stack: ExitStack, name: str) -> dict[str, Contender]:

@@ -12,9 +12,9 @@ from gen_models.core import Batch, Model, TrainState, init_state, make_train_ste
 from gen_models.data import batches as make_batches
 from gen_models.data import load
 from gen_models.data.transforms import Transform
+from gen_models.machine import cores
 from gen_models.nn.devices import plain
 from gen_models.training import parallel
-from gen_models.training.startup import cores
 
 from . import Contender
 

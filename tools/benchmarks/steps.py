@@ -16,6 +16,8 @@ from gen_models.distributions import bernoulli_log_prob
 from gen_models.models.adversarial.gan import gan
 from gen_models.models.latent.vae import vae
 from gen_models.optimizers import adam
+from gen_models.run.experiments import find
+from gen_models.run.job import keys, make_job
 from gen_models.training.checkpoint import Checkpoints
 from gen_models.training.loop import fit
 
@@ -84,7 +86,7 @@ def bernoulli(stack: ExitStack) -> dict[str, Contender]:
 
 
 def step_gan(stack: ExitStack) -> dict[str, Contender]:
-    """One trial of `experiments/gan_grid.py`."""
+    """The GAN of `experiments/gan_grid.py`."""
     model, source = gan(), in_memory(gaussian_grid(), 100)
     tx = {player: adam(1e-4, b1=0.8) for player in model.loss}
     make = jax.jit(source.make)
@@ -140,16 +142,16 @@ def gan_by_hand(model):
 
 def saving(stack: ExitStack) -> dict[str, Contender]:
     """The loop of `experiments/vae.py` on its own data; both go on from where their last turn ended."""
-    from experiments.vae import base, build
-
-    job = build(dataclasses.replace(base, steps=WITHOUT_END))
+    vae_experiment = find("vae")
+    config = dataclasses.replace(vae_experiment.variants["base"], steps=WITHOUT_END)
+    job = make_job(vae_experiment, config)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints"))
 
-    size = parameters(lambda: job.init(jax.random.key(0)))
+    size = parameters(job.shapes)
 
     def contender(**options) -> Contender:
-        state, newest = job.init(jax.random.key(0)), float("nan")
+        state, newest = job.initial(config.seed), float("nan")
 
         def log(step: int, values: dict[str, float]) -> None:
             nonlocal newest
@@ -158,7 +160,16 @@ def saving(stack: ExitStack) -> dict[str, Contender]:
         def run():
             nonlocal state
             goal = int(state.step) + TURN
-            outcome = fit(job.step, state, job.batches, steps=goal, key=jax.random.key(1), log=log, **options)
+            outcome = fit(
+                job.step,
+                state,
+                job.batches(config.seed),
+                steps=goal,
+                key=keys(config.seed).data,
+                numbers=job.numbers(config),
+                log=log,
+                **options,
+            )
             if outcome.status != "finished":
                 raise ValueError(f"the run was {outcome.status} at step {outcome.step}")
             state = outcome.state

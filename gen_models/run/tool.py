@@ -1,0 +1,70 @@
+"""What tools that work on a run's directory share: their arguments, and what may be asked of its sampler. No JAX."""
+
+import argparse
+import importlib
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gen_models.run.restore import Loaded
+
+
+def run_parser(doc: str | None) -> argparse.ArgumentParser:
+    """A parser of a tool whose first argument is a run's directory; `loaded` takes what it finds."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/vae/base/0")
+    parser.add_argument("--data-dir", metavar="DIR", help="where the data are now, if not where the run had them")
+    parser.add_argument(
+        "--experiment", type=Path, metavar="FILE", help="where an experiment of one's own is now, if not where it was"
+    )
+    return parser
+
+
+def loaded(arguments: argparse.Namespace) -> "Loaded":
+    """What the run's directory holds; imports JAX.
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_run`.
+    """
+    load_run = importlib.import_module("gen_models.run.restore").load_run
+    return load_run(arguments.run, data_dir=arguments.data_dir, experiment=arguments.experiment)
+
+
+def sampler_of(found: "Loaded") -> Any:
+    """The measure that draws the run's samples.
+
+    Raises:
+      ValueError: there is none.
+    """
+    sampler = found.job.sampler()
+    if sampler is None or not found.job.model.has("sample"):
+        raise ValueError(
+            f"{found.run.folder} is a run of {found.job.experiment.name}, whose model has no samples: choose a run of "
+            "a model that draws some"
+        )
+    return sampler
+
+
+def takes(found: "Loaded", *names: str) -> bool:
+    """Whether the model's `sample` has the arguments of these names."""
+    return set(names) <= set(inspect.signature(found.job.model.sample).parameters)
+
+
+def check_label(found: "Loaded", label: int | None) -> None:
+    """Refuse a class that the run's model was not told of.
+
+    Raises:
+      ValueError: the model takes no label, or there is no such class.
+    """
+    told = getattr(sampler_of(found), "conditional", takes(found, "label"))
+    if label is None:
+        return
+    if not told or not takes(found, "label"):
+        raise ValueError(
+            f"--label {label}: the model of {found.run.folder} is not told the class: leave it out, or train one that "
+            "is"
+        )
+    classes = found.job.data.num_classes
+    if classes is not None and not 0 <= label < classes:
+        raise ValueError(f"--label must be from 0 to {classes - 1}, got {label}")
