@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_experiments import TINY
 
 ROOT = Path(__file__).parent.parent
-WORDS = ["sweep", *TINY["vae"], "--variants", "base", "--grid", "learning_rate=0.001,0.01", "--seeds", "2"]
+TINY = ["--dataset", "digits", "--batch-size", "16", "--hidden", "16", "--latent", "2", "--importance-samples", "2"]
+WORDS = ["sweep", *TINY, "--variants", "base", "--grid", "learning_rate=0.001,0.01", "--seeds", "2"]
 WORDS += ["--log-every", "10", "--evaluate-every", "20"]
 
 

@@ -73,6 +73,16 @@ def test_runs_are_trained_once_each_and_a_worker_that_dies_costs_its_run_alone(t
     assert all(line.startswith(("dies,", "a worker")) for line in again)
 
 
+def test_a_worker_that_dies_idle_is_replaced(tmp_path):
+    first, second = _runs(tmp_path, [""], seeds=2)
+    with Runner(EXPERIMENT, tmp_path, "one", None, lambda line: None) as runner:
+        runner.train([first])
+        worker = runner._crew.pool("wide")[0]
+        worker.process.kill()
+        worker.process.wait()
+        assert runner.train([second])[second.folder].status == "finished"
+
+
 def test_a_worker_keeps_to_the_group_that_it_has_compiled(tmp_path):
     rows = [Row(f"w{width}", "base", _with(width=width)) for width in (1, 2)]
     runs = [planned(tmp_path, row, seed) for seed in range(6) for row in rows]
