@@ -128,7 +128,12 @@ def data(config: Config) -> "gm.Splits":
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The classifier."""
-    made = {Logistic: gm.logistic_regression, Mlp: gm.mlp, Cnn: gm.cnn, ResidualCnn: gm.residual_cnn}
+    made: Mapping[type, Any] = {
+        Logistic: gm.logistic_regression,
+        Mlp: gm.mlp,
+        Cnn: gm.cnn,
+        ResidualCnn: gm.residual_cnn,
+    }
     return made[type(config.network)](
         data.shape,
         data.num_classes,
@@ -144,7 +149,7 @@ def measures(config: Config) -> "Sequence[gm.Measure]":
     if of_layers and not isinstance(config.network, ResidualCnn):
         name = type(config.network).__name__
         raise ValueError(f"--measure {' '.join(of_layers)} needs a network ResidualCnn, got {name}")
-    more = {
+    more: Mapping[str, Any] = {
         "validation": gm.measures.ValidationAccuracy,
         "flops": gm.measures.Flops,
         "gradients": gm.measures.Gradients,

@@ -227,7 +227,7 @@ def data(config: Config) -> "gm.Splits":
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The rung, for images of the data's shape."""
-    made = {Fvsbn: gm.fvsbn, Nade: gm.nade, Made: gm.made, Vae: gm.vae, PixelCnn: gm.pixel_cnn}
+    made: dict[type, Any] = {Fvsbn: gm.fvsbn, Nade: gm.nade, Made: gm.made, Vae: gm.vae, PixelCnn: gm.pixel_cnn}
     made |= {GatedPixelCnn: gm.gated_pixel_cnn, PixelCnnPp: gm.pixel_cnn_pp, PixelRnn: gm.pixel_rnn}
     made |= {ImageGpt: gm.image_gpt, PixelSnail: gm.pixel_snail}
     options: dict[str, Any] = {"dtype": config.precision}
@@ -241,7 +241,7 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 def measures(config: Config, lower_half: bool = False) -> "Sequence[gm.Measure]":
     """Likelihood, size and time, samples, and completions by models that have an order; their likelihood if asked."""
     bound = isinstance(config.network, Vae)
-    shown = {"levels": config.levels, "conditional": config.conditional}
+    shown: dict[str, Any] = {"levels": config.levels, "conditional": config.conditional}
     return (
         gm.measures.NegativeLogLikelihood(
             bound_samples=config.importance_samples if bound else 0,

@@ -75,7 +75,7 @@ EXPERIMENT = gm.Experiment(
     classifier.model,
     classifier.measures,
     table=True,
-    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
+    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":

@@ -128,6 +128,7 @@ class ByPosition:
         """`by_position.png`."""
         logits, labels = gm.measures.predicted(trained, split)
         right = np.asarray(logits.argmax(-1) == labels)
+        assert split.dataset.arrays is not None  # the sequences are few
         tokens = split.dataset.arrays["x"]
         place = (tokens[:, 0:-1:2] == tokens[:, -1:]).argmax(1)
         by_place = [right[place == i].mean() if (place == i).any() else np.nan for i in range(self.pairs)]

@@ -159,7 +159,7 @@ def method(name: str, learning_rate: Any, condition: float, best_for: str) -> "g
     if name not in WITH_THEORY:
         return gm.optimizer(name, learning_rate)
     constants = best(name, condition, best_for)
-    more = {} if name == "sgd" else {"momentum": constants.momentum}
+    more: dict[str, Any] = {} if name == "sgd" else {"momentum": constants.momentum}
     by_theory = isinstance(learning_rate, float) and learning_rate == 0
     return gm.optimizer(name, constants.learning_rate if by_theory else learning_rate, **more)
 
@@ -218,7 +218,7 @@ class Convergence:
         """`distances.png`, and `path.png`: the method in the plane beside gradient descent."""
         config = self.config
         distance, _ = self._walk(trained)
-        series = {"measured": distance}
+        series: dict[str, Any] = {"measured": distance}
         if config.optimizer in WITH_THEORY:
             series["theory's slope"] = self._theory() ** np.arange(config.steps + 1)
         gm.plots.lines(series, folder / "distances.png", x="step", y="distance from the optimum", log=True)

@@ -41,6 +41,7 @@ epochs, except that its order, group before layer and instance, holds at 4 and 1
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import gen_models as gm
 
@@ -59,7 +60,7 @@ base = classifier.Config(
 )
 
 
-def _of_batch(norm: str, size: int) -> classifier.Config:
+def _of_batch(norm: Any, size: int) -> classifier.Config:
     """The same images, learning rate for each and memory of them, in batches of another size."""
     return replace(
         base,
@@ -83,7 +84,7 @@ EXPERIMENT = gm.Experiment(
     classifier.model,
     classifier.measures,
     table=True,
-    tiny=classifier.EXPERIMENT.tiny | {"network.channels": (4, 8), "network.groups": 2},
+    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
 )
 
 if __name__ == "__main__":

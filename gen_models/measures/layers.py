@@ -48,6 +48,8 @@ class Gradients:
 
 
 def _gradient_norms(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> Norms:
+    if not callable(model.loss):
+        raise ValueError(f"gradients are measured of one loss, not of players {sorted(model.loss)}")
     return layers.gradient_norms(model.loss, params, stats, batch, key)
 
 
@@ -78,4 +80,5 @@ class Units:
 
 def _counts(model: Model, params: Params, stats: Stats, batch: Any) -> dict[str, layers.Counts]:
     found = model.encode(params, stats, batch["x"])
-    return {name: layers.count(*units, jnp.asarray(batch["weight"])) for name, units in found.items()}
+    weight = jnp.asarray(batch["weight"])
+    return {name: layers.count(y, slope, weight) for name, (y, slope) in found.items()}

@@ -37,9 +37,13 @@ def quadratic(hessian: Float[np.ndarray, "d d"]) -> Model:
 
 
 def descent(
-    tx: optax.GradientTransformation, hessian: Float[np.ndarray, "d d"], start: Float[Array, "d"], steps: int
+    tx: optax.GradientTransformation,
+    hessian: Float[np.ndarray, "d d"],
+    start: Float[Array | np.ndarray, "d"],
+    steps: int,
 ) -> Float[np.ndarray, "steps+1 d"]:
     """w after 0, 1, ..., `steps` updates by an optimizer, in float64 of float32 arithmetic."""
+    start = jnp.asarray(start)
     matrix = jnp.asarray(hessian, start.dtype)
 
     def step(carry, _):

@@ -17,7 +17,7 @@ CLASS = "class"  # the entry of a part's JSON that names its dataclass
 
 
 @lru_cache
-def annotations(kind: type) -> dict[str, Any]:
+def annotations(kind: Any) -> dict[str, Any]:
     """Types of a dataclass's fields, marks included."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
