@@ -1,7 +1,7 @@
 """Experiments by name: those of this project, wherever it is installed, and those of somebody's own. Imports no JAX.
 
 This project's experiments and tools are the packages `gen_models.experiments` and `gen_models.tools`: in a wheel they
-lie inside `gen_models`, in a checkout beside it. So a folder called `experiments` in somebody's own project hides nothing.
+lie inside `gen_models`, in a checkout beside it. So a folder called `experiments` in somebody's own project hides none.
 """
 
 import importlib

@@ -25,7 +25,8 @@ def annotations(kind: Any) -> dict[str, Any]:
 
 def _each(config: Any) -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, type, value) of every field that is no part."""
-    for name, annotation in annotations(type(config)).items():
+    kind: Any = type(config)
+    for name, annotation in annotations(kind).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
             yield from ((f"{name}.{inner}", kind, own) for inner, kind, own in _each(value))
