@@ -30,7 +30,7 @@ def test_an_example_trains_outside_of_the_checkout(example, tmp_path):
     folder = tmp_path / "runs" / example.stem / "base" / "0"
     figures = json.loads((folder / "result.json").read_text())["figures"]
     assert all(np.isfinite(float(figure["value"])) for figure in figures)
-    run, config, job, state = load_run(folder)
+    _, config, job, state = load_run(folder)
     assert job.experiment.name == example.stem and config.steps == int(state.step) == 6
     again = {figure.name: figure.value for figure in job.figures(state, keys(config.seed).figures)}
     assert again == pytest.approx({figure["name"]: figure["value"] for figure in figures}, rel=1e-5)
