@@ -37,6 +37,11 @@ def mesh_for(batch_size: int) -> Mesh | None:
     return None if mesh is None or batch_size % mesh.shape[DATA_AXIS] else mesh
 
 
+def largest_divisor(number: int, at_most: int) -> int:
+    """The largest divisor of a number that is not above a bound: into how many equal parts it can be cut."""
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)
+
+
 def is_plain() -> bool:
     """Whether XLA's own form is to be traced: in `plain()`, and elsewhere than on a CPU."""
     return _plain.value or jax.default_backend() != "cpu"

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gen_models.core import Batch, Metrics, Step, TrainState
 from gen_models.errors import unknown
-from gen_models.nn.devices import DATA_AXIS, over_devices
+from gen_models.nn.devices import DATA_AXIS, largest_divisor, over_devices
 
 HOW = ("jit", "pmap", "shard_map")
 SMALLEST_CUT = 2**10  # elements: a smaller leaf is kept whole, as it costs more to gather than to hold
@@ -245,8 +245,3 @@ def train_many(
 
     together = jax.shard_map(mine, mesh=mesh, in_specs=(spec,), out_specs=spec, check_vma=False)
     return lambda *arguments: together(arguments), lambda state: jax.device_put(state, NamedSharding(mesh, spec))
-
-
-def largest_divisor(number: int, at_most: int) -> int:
-    """The largest divisor of `number` that is not above `at_most`: on so many devices are equal parts of it."""
-    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)

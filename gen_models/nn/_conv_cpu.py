@@ -1,0 +1,294 @@
+"""The CPU's convolution, with both gradients written out: see `gen_models/nn/conv.py` for what calls it.
+
+XLA:CPU has one fast form of convolution, images [B, ..., C] with kernels [..., C, C']. Differentiation gives the
+gradients other orders of dimensions, which it rewrites to that form in a program's outermost computation alone, and not
+well; a loop around a training step made them 12 to 36 times slower. Here the gradients are written out, for
+
+    y[p] = sum_u x[s p + r u - lo] w[u]          (stride s, dilation r, padding lo before and hi after)
+
+- with respect to x: a convolution of gy with the mirrored kernel, in the fast form; where s > 1 by sub-pixels (Shi et
+  al., Real-Time Single Image and Video Super-Resolution, 2016): s^d small kernels at once, then an interleaving,
+  instead of a multiplication by zeros. The same makes the transposed convolution itself.
+- with respect to w: sum_p x[s p + r u - lo] gy[p], products of matrices over a few images at a time, so that what they
+  read stays in the cache.
+- 1x1 kernels are products of matrices; depthwise ones sums of shifted and weighted images.
+"""
+
+import math
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec
+from jaxtyping import Array
+
+from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
+
+_PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
+_MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
+_NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
+
+
+class Setting(NamedTuple):
+    """Of a convolution in general: y[p] = sum_u x'[stride p + dilation u - before] w[u], where x'[spread q] = x[q].
+
+    Between the elements x'[spread q], and in the padding, x' is 0. Each field but the last has one entry for each
+    dimension of space. A convolution has spread 1, a transposed one stride 1.
+    """
+
+    stride: tuple[int, ...]
+    spread: tuple[int, ...]
+    dilation: tuple[int, ...]
+    pads: tuple[tuple[int, int], ...]  # (before, after), elements of x'
+    groups: int
+
+
+def convolve_on_cpu(x: Array, kernel: Array, setting: Setting) -> Array:
+    """The convolution by the fastest of this file's forms, its batch cut over the mesh of `over_devices`, if any."""
+    if x.dtype in (jnp.bfloat16, jnp.float16):  # this CPU multiplies in float32: rounding once is exact and faster
+        return convolve_on_cpu(x.astype(jnp.float32), kernel.astype(jnp.float32), setting).astype(x.dtype)
+    if _is_matmul(kernel, setting):
+        return jnp.tensordot(x, kernel[(0,) * (x.ndim - 2)], 1)
+    if setting.groups > 1 and kernel.shape[-2] == 1:
+        return _depthwise(x, kernel, setting)
+    return _canonical(x, kernel, setting, mesh_for(x.shape[0]))
+
+
+def convolve_with_xla(x: Array, kernel: Array, setting: Setting) -> Array:
+    """The convolution as one operation of XLA's, on every platform, which XLA differentiates itself."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        setting.stride,
+        setting.pads,
+        lhs_dilation=setting.spread,
+        rhs_dilation=setting.dilation,
+        dimension_numbers=_order(x.ndim),
+        feature_group_count=setting.groups,
+    )
+
+
+def _order(rank):
+    """Images [B, *space, C], kernels [*window, C, C']."""
+    last, space = rank - 1, tuple(range(1, rank - 1))
+    images = (0, last, *space)
+    return lax.ConvDimensionNumbers(images, (last, last - 1, *range(rank - 2)), images)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _canonical(x, kernel, setting: Setting, mesh):
+    forward = partial(_forward, setting=setting)
+    if mesh is None:
+        return forward(x, kernel)
+    cut, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
+    return jax.shard_map(forward, mesh=mesh, in_specs=(cut, whole), out_specs=cut, check_vma=False)(x, kernel)
+
+
+def _canonical_forward(x, kernel, setting, mesh):
+    return _canonical(x, kernel, setting, mesh), (x, kernel)
+
+
+def _canonical_backward(setting, mesh, saved, gy):
+    x, kernel = saved
+    backward = partial(_gradients, setting=setting)
+    if mesh is None:
+        return backward(x, kernel, gy)
+    cut, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
+
+    def mine(x, kernel, gy):
+        gx, gkernel = backward(x, kernel, gy)
+        return gx, lax.psum(gkernel, DATA_AXIS)
+
+    return jax.shard_map(mine, mesh=mesh, in_specs=(cut, whole, cut), out_specs=(cut, whole), check_vma=False)(
+        x, kernel, gy
+    )
+
+
+_canonical.defvjp(_canonical_forward, _canonical_backward)
+
+
+def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
+    if max(setting.spread) > 1 and max(*setting.stride, *setting.dilation, setting.groups) == 1:
+        return _subpixel(x, kernel, setting)
+    if max(setting.stride) > 1 and max(*setting.spread, setting.groups) == 1 and kernel.shape[-2] >= _MANY_CHANNELS:
+        return _by_patches(x, kernel, setting)
+    return convolve_with_xla(x, kernel, setting)
+
+
+def _gradients(x: Array, kernel: Array, gy: Array, setting: Setting) -> tuple[Array, Array]:
+    """Gradients with respect to x and the kernel."""
+    window, flat = kernel.shape[:-2], tuple(range(kernel.ndim - 2))
+    groups = setting.groups
+    # Output p reads x'[s p + r u - lo], so x' at i is read by the outputs with s p = i - r u + lo. That is a
+    # convolution of gy, spread out by s, whose taps come in the other order and whose channels C and C' are exchanged.
+    # [*window, C / g, C'] -> [*window, C / g, g, C' / g] -> [*window, C' / g, g, C / g] -> [*window, C' / g, C].
+    split = kernel.reshape(*kernel.shape[:-1], groups, kernel.shape[-1] // groups)
+    mirrored = jnp.flip(split.swapaxes(-3, -1), flat).reshape(*window, kernel.shape[-1] // groups, x.shape[-1])
+    pads = []
+    for i, (lo, _) in enumerate(setting.pads):
+        # The mirrored tap k - 1 - u reads what tap u wrote, so r (k - 1) - lo zeros come before gy. The padding behind
+        # makes the result as long as x' is, which for s > 1 may end in elements that no output reads.
+        before = setting.dilation[i] * (window[i] - 1) - lo
+        reach = (x.shape[i + 1] - 1) * setting.spread[i] + setting.dilation[i] * (window[i] - 1) + 1
+        pads.append((before, reach - ((gy.shape[i + 1] - 1) * setting.stride[i] + 1) - before))
+    back = Setting(setting.spread, setting.stride, setting.dilation, tuple(pads), groups)
+    gx = _forward(gy, mirrored, back)
+    if max(setting.spread) == 1:
+        return gx, _kernel_gradient(x, gy, window, setting)
+    # A transposed convolution is the adjoint of the strided one that `back` is: gy takes the part of its images, x that
+    # of the gradient of its outputs, and the mirrored kernel's gradient is mirrored back.
+    gmirrored = _kernel_gradient(gy, x, window, back)
+    return gx, jnp.flip(gmirrored, flat).swapaxes(-1, -2)
+
+
+def _kernel_gradient(x: Array, gy: Array, window: tuple[int, ...], setting: Setting) -> Array:
+    """sum_p x[s p + r u - lo] gy[p] for each tap u: [*window, C / groups, C']."""
+    # So many images at a time that their positions, [images * out_space], fill one product, and the images can be cut
+    # into equal parts.
+    images = largest_divisor(x.shape[0], max(1, _PATCH_ROWS // math.prod(gy.shape[1:-1])))
+    parts, groups = x.shape[0] // images, setting.groups
+    out_space, outputs = gy.shape[1:-1], gy.shape[-1] // groups
+    # gy comes first in each product, so that the wide matrix of patches is read along its rows; and transposed in
+    # memory, behind a barrier: XLA:CPU's product with a transposition inside takes half as long again.
+    # [B, *out_space, C'] -> [parts, positions, g, C' / g] -> [parts, g, C' / g, positions].
+    gy = gy.reshape(parts, -1, groups, outputs).transpose(0, 2, 3, 1)
+    gy = lax.optimization_barrier(gy)
+    part = partial(_part_of_kernel_gradient, window=window, out_space=out_space, setting=setting)
+    if parts == 1:
+        total = part(x, gy[0])
+    else:
+
+        def add(i, total):
+            return total + part(lax.dynamic_slice_in_dim(x, i * images, images), gy[i])
+
+        shape = jax.eval_shape(part, x[:images], gy[0])
+        total = lax.fori_loop(0, parts, add, jnp.zeros(shape.shape, shape.dtype))
+    # [g, C' / g, *window, C / g] -> [*window, C / g, g, C' / g] -> [*window, C / g, C']
+    total = jnp.moveaxis(total, (0, 1), (-2, -1))
+    return total.reshape(*total.shape[:-2], -1)
+
+
+def _part_of_kernel_gradient(
+    x: Array, gy: Array, window: tuple[int, ...], out_space: tuple[int, ...], setting: Setting
+) -> Array:
+    """The same over a few images, with gy [g, C' / g, positions]: [g, C' / g, *window, C / g]."""
+    groups, channels = setting.groups, x.shape[-1] // setting.groups
+    rows = _patches(x, window, out_space, setting)  # each [n, *out_space, taps, C]
+    if math.prod(window) * channels * groups <= _NARROW:
+        rows = [jnp.concatenate(rows, -2)]  # all taps side by side: [n, *out_space, all taps, C]
+    # o: outputs C' / g, p: positions n * out_space, t: taps of the row, c: inputs C / g. The sum runs over p.
+    products = [jnp.einsum("gop,ptgc->gotc", gy, row.reshape(gy.shape[-1], -1, groups, channels)) for row in rows]
+    # The rows' taps follow each other in the order of the window, its last dimension fastest.
+    return jnp.concatenate(products, 2).reshape(groups, -1, *window, channels)
+
+
+def _patches(x: Array, window: tuple[int, ...], out_space: tuple[int, ...], setting: Setting) -> list[Array]:
+    """What the window sees: for each of its taps but in the last dimension [n, *out_space, taps of the last, C]."""
+    # From the first to the last position that one tap reads, there are (out - 1) * s + 1 elements.
+    spans = [(size - 1) * stride + 1 for size, stride in zip(out_space, setting.stride, strict=True)]
+    config = [(0, 0, 0)]
+    for i, (lo, _) in enumerate(setting.pads):  # just what is read: a stride may leave a rest, padding may be negative
+        reads = spans[i] + setting.dilation[i] * (window[i] - 1)  # from the first tap's first to the last tap's last
+        config.append((lo, reads - lo - x.shape[i + 1], 0))
+    x = lax.pad(x, jnp.zeros([], x.dtype), [*config, (0, 0, 0)])
+
+    def taps(x, i):
+        """x as each tap u of dimension i sees it: from r u on, every s-th element; axis i + 1 becomes out_space[i]."""
+        starts = [setting.dilation[i] * u for u in range(window[i])]
+        return [lax.slice_in_dim(x, start, start + spans[i], setting.stride[i], i + 1) for start in starts]
+
+    last = len(window) - 1
+    rows = [jnp.stack(taps(x, last), -2)]  # the last dimension's taps are an axis: [n, *space, out, taps, C]
+    for i in range(last):
+        rows = [tap for row in rows for tap in taps(row, i)]  # those of other dimensions are entries of the list
+    return rows
+
+
+def _by_patches(x: Array, kernel: Array, setting: Setting) -> Array:
+    """A strided convolution as one product for a few images at a time: a quarter faster than XLA's own where s = 2."""
+    window = kernel.shape[:-2]
+    out = jax.eval_shape(partial(convolve_with_xla, setting=setting), x, kernel).shape
+    images = largest_divisor(x.shape[0], max(1, _PATCH_ROWS // math.prod(out[1:-1])))
+    kernel = kernel.reshape(-1, kernel.shape[-1])  # [taps * C, C']
+
+    def some(x):
+        patches = jnp.concatenate(_patches(x, window, out[1:-1], setting), -2)  # [n, *out_space, taps, C]
+        return patches.reshape(-1, kernel.shape[0]) @ kernel  # [n * positions, taps * C] @ [taps * C, C']
+
+    if images == x.shape[0]:
+        return some(x).reshape(out)
+    return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(out)
+
+
+def _subpixel(x: Array, kernel: Array, setting: Setting) -> Array:
+    """Convolution of x spread out by s, without multiplying by the zeros between its elements.
+
+    Output p reads x'[p + u - lo], which is x[q] where p + u - lo = s q, and else one of the zeros. With u = s t + j
+    and 0 <= j < s these are, for output p = s m - j + lo, the elements q = m + t: its value is
+
+        y[s m - j + lo] = sum_t x[m + t] w[s t + j].
+
+    So for each of the s values of j there is a small kernel over x itself. All of them are channels of one convolution
+    over m, whose outputs are then put side by side.
+    """
+    space, spread, outputs = len(setting.spread), setting.spread, kernel.shape[-1]
+    small = _small_kernels(kernel, spread)
+    pads, starts, ends = [], [], []
+    for i, ((lo, hi), s, k) in enumerate(zip(setting.pads, spread, kernel.shape[:-2], strict=True)):
+        size = (x.shape[i + 1] - 1) * s + 1 + lo + hi - (k - 1)  # of the output
+        # Block m holds the outputs from s m + lo - (s - 1), where j = s - 1, to s m + lo, where j = 0. The first block
+        # is that which ends at output 0 or after it, the last that which begins at output size - 1 or before it.
+        first, last = -(lo // s), (size - 1 - lo + s - 1) // s
+        # Block m reads x[m] to x[m + taps - 1].
+        pads.append((-first, last + small.shape[i] - x.shape[i + 1]))
+        # Output 0 is so far behind the beginning of the first block.
+        start = -(s * first + lo - (s - 1))
+        starts.append(start)
+        ends.append(start + size)
+    one = (1,) * space
+    y = convolve_with_xla(x, small, Setting(one, one, one, tuple(pads), 1))  # [B, m, m, ..., j j ... C']
+    blocks = y.shape[1:-1]
+    y = y.reshape(y.shape[0], *blocks, *spread, outputs)
+    # [B, m, m, ..., j, j, ..., C'] -> [B, m, j, m, j, ..., C'] -> [B, m j, m j, ..., C']: place s m + j
+    y = y.transpose(0, *(n for i in range(space) for n in (1 + i, 1 + space + i)), 1 + 2 * space)
+    y = y.reshape(y.shape[0], *(b * s for b, s in zip(blocks, spread, strict=True)), outputs)
+    return lax.slice(y, (0, *starts, 0), (y.shape[0], *ends, outputs))
+
+
+def _small_kernels(kernel: Array, spread: tuple[int, ...]) -> Array:
+    """The kernels w[s t + j] of `_subpixel` as one: [*taps, C, s * s * ... * C'], j falling in each dimension."""
+    space, window = len(spread), kernel.shape[:-2]
+    # In each dimension as many taps t as are needed for k elements, the kernel filled up with zeros: [t s, t s, C, C'].
+    taps = [-(-k // s) for k, s in zip(window, spread, strict=True)]
+    kernel = jnp.pad(kernel, [(0, t * s - k) for t, s, k in zip(taps, spread, window, strict=True)] + [(0, 0)] * 2)
+    # Element u = s t + j of a dimension becomes [t, j]: [t, j, t, j, ..., C, C'].
+    kernel = kernel.reshape(*(n for pair in zip(taps, spread, strict=True) for n in pair), *kernel.shape[-2:])
+    kernel = jnp.flip(kernel, range(1, 2 * space, 2))  # within a block, positions grow as j falls
+    # [t, j, t, j, ..., C, C'] -> [t, t, ..., C, j, j, ..., C'], whose last axes are the channels of the outputs
+    kernel = kernel.transpose(*range(0, 2 * space, 2), 2 * space, *range(1, 2 * space, 2), 2 * space + 1)
+    return kernel.reshape(*taps, kernel.shape[space], -1)
+
+
+def _depthwise(x: Array, kernel: Array, setting: Setting) -> Array:
+    """Each channel with its own kernels: shifted images times weights, which XLA makes one loop of."""
+    window, channels = kernel.shape[:-2], x.shape[-1]
+    kernel = kernel.reshape(*window, channels, -1)  # [*window, C, C' / C]
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in setting.pads), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros([], x.dtype), config)[..., None]  # [B, *space, C, 1]
+    total: Any = 0
+    for tap in product(*map(range, window)):
+        part = x
+        for i, u in enumerate(tap):
+            # Tap u reads from r u on, every s-th element, and leaves r (k - 1 - u) for the taps behind it.
+            start, stop = setting.dilation[i] * u, x.shape[i + 1] - setting.dilation[i] * (window[i] - 1 - u)
+            part = lax.slice_in_dim(part, start, stop, setting.stride[i], i + 1)
+        total += part * kernel[tap]
+    return total.reshape(*total.shape[:-2], -1)  # [B, *out_space, C, C' / C] -> [B, *out_space, C']
+
+
+def _is_matmul(kernel: Array, setting: Setting) -> bool:
+    ones = (*kernel.shape[:-2], *setting.stride, *setting.spread, setting.groups)
+    return max(ones) == 1 and not any(map(any, setting.pads))
