@@ -52,8 +52,10 @@ class Job:
 
     def serves(self, config: Any) -> bool:
         """Whether a config that differs in its seed and TRACED fields alone can be trained and measured with this."""
-        names = [name for name in traced_fields(config) if name not in self.names]
-        return all(value_of(config, name) == value_of(self.config, name) for name in names)
+        names = traced_fields(config)
+        if set(names) != set(traced_fields(self.config)):
+            return False  # one of them has a term that is 0 in the other, which is a constant of another program
+        return all(name in self.names or value_of(config, name) == value_of(self.config, name) for name in names)
 
     def numbers(self, config: Any) -> dict[str, float]:
         """The values of the config's TRACED fields that the step takes."""
