@@ -21,7 +21,7 @@ PER_CLASS = {"train": 1000, "test": 200}
 
 def cut(raw_dir: str | Path) -> dict[str, np.ndarray]:
     """`{train,test}_{image,label}` of the bundled set, from the original files in `raw_dir`."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, count in PER_CLASS.items():
         full = read_idx_split(raw_dir, split)
         rows = np.sort(np.concatenate([np.flatnonzero(full["y"] == c)[:count] for c in range(10)]))

@@ -86,7 +86,8 @@ def estimate(job: "Job", devices: int = 1, shard_parameters: bool = False) -> di
         compiled = jax.jit(job.step, donate_argnums=0).lower(state, batch, *numbers).compile()
     took = time.perf_counter() - began
     of_state = _bytes(state) / (devices if shard_parameters else 1)
-    temporaries = compiled.memory_analysis().temp_size_in_bytes
+    planned = compiled.memory_analysis()
+    temporaries = 0 if planned is None else planned.temp_size_in_bytes
     found = {
         "parameters": sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params)),
         "batch": batches.batch_size // devices,

@@ -10,6 +10,7 @@ one where the size is odd.
 import argparse
 import itertools
 from pathlib import Path
+from typing import Any
 
 from gen_models.run import cli
 
@@ -58,7 +59,7 @@ def families(shape, pixel, layers):
     from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
     from gen_models.models.autoregressive.pixel_snail import pixel_snail
 
-    narrow = {"features": 8, "head_features": 8}
+    narrow: dict[str, Any] = {"features": 8, "head_features": 8}
     resolutions, of = (1, "1 resolution") if shape[0] % 2 or shape[1] % 2 else (2, "2 resolutions")
     every = {  # name: (what it has n of, the model of n, what that should see)
         "PixelCNN": (
@@ -117,13 +118,14 @@ def draw(panels, earlier, pixel, path: Path) -> None:
     import numpy as np
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
     from matplotlib.patches import Patch
 
     height, width = earlier.shape
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(2.7 * columns, (2.7 * height / width + 0.5) * rows + 0.3), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(2.7 * columns, (2.7 * height / width + 0.5) * rows + 0.3), layout=layout)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, (title, seen) in zip(axes, panels.items(), strict=False):
         kind = np.where(seen, 1, np.where(earlier, 2, 3))

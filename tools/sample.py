@@ -75,6 +75,8 @@ def completed(found: "Loaded", given: Path, mask: Path | None) -> tuple[np.ndarr
     Raises:
       ValueError, OSError: a file cannot be read, or does not fit the model.
     """
+    import jax.numpy as jnp
+
     from gen_models.measures.likelihood import upper_half
     from gen_models.models.inputs import completion
 
@@ -86,7 +88,7 @@ def completed(found: "Loaded", given: Path, mask: Path | None) -> tuple[np.ndarr
     for path, has, wants in ((given, x.shape[1:], shape), (mask, known.shape, shape[:2])):
         if has != wants:
             raise ValueError(f"{path} is {has}, but the model's images are {wants}: cut it or scale it first")
-    completion(x, known, len(x), shape, levels)  # says what is no level
+    completion(jnp.asarray(x), jnp.asarray(known), len(x), shape, levels)  # says what is no level
     return x, known
 
 

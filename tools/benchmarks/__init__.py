@@ -14,7 +14,7 @@ class Contender(NamedTuple):
     run: Callable[[], Any]  # trains or samples, waits until all of it is done; a number that must be finite: the loss
     parameters: int  # how many the model has
     steps: int = 1  # of training in one call; of sampling, what the case counts
-    hlo: Callable[[], str] | None = None  # the compiled program as text; None: not one of XLA's
+    hlo: Callable[[], str | None] | None = None  # the compiled program as text; None: not one of XLA's
     compile_seconds: float | None = None  # what compiling it took, where that was measured
 
 

@@ -110,7 +110,7 @@ def sampler(built: Model, params: Any, method: str, pixels: int = 1) -> Contende
 @contextmanager
 def _without_cache():
     """JAX asks once whether to use its cache of compiled programs: it is made to ask again."""
-    was = jax.config.jax_enable_compilation_cache
+    was = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:

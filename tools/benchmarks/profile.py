@@ -69,7 +69,7 @@ def profile(contender: Contender, steps: int) -> tuple[float, list[Operation]]:
     seconds = {name: time * 1e-9 / steps for name, time in share_out(spans, windows).items()}
     count = Counter(span.name for span in spans)
     step = sum(seconds.values())
-    hlo = contender.hlo()
+    hlo = contender.hlo() or ""
     known = {f"{_module(hlo)}: {name}": what for name, what in instructions(hlo).items()}
     found = [
         Operation(

@@ -88,7 +88,7 @@ def bernoulli(stack: ExitStack) -> dict[str, Contender]:
 def step_gan(stack: ExitStack) -> dict[str, Contender]:
     """The GAN of `experiments/gan_grid.py`."""
     model, source = gan(), in_memory(gaussian_grid(), 100)
-    tx = {player: adam(1e-4, b1=0.8) for player in model.loss}
+    tx = {player: adam(1e-4, b1=0.8) for player in ("discriminator", "generator")}
     make = jax.jit(source.make)
     rows = source.rows(0, BATCHES)
     batches = [make(source.data, row, jax.random.key(step)) for step, row in enumerate(rows)]

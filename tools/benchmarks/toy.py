@@ -13,6 +13,8 @@ import numpy as np
 
 import gen_models as gm
 
+CLASSES = 25
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(gm.RunConfig):
@@ -38,12 +40,12 @@ def data(config: Config) -> "gm.Splits":
         return {"x": x, "y": np.square(x[:, None] - centres).sum(-1).argmin(-1).astype(np.int32)}
 
     name = "gaussian_grid"
-    return gm.Splits.of_arrays(points(0), points(1), name=name, num_classes=len(centres), examples="points")
+    return gm.Splits.of_arrays(points(0), points(1), name=name, num_classes=CLASSES, examples="points")
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """A multi-layer perceptron."""
-    return gm.mlp(data.shape, data.num_classes, hidden=config.hidden)
+    return gm.mlp(data.shape, CLASSES, hidden=config.hidden)
 
 
 def optimizer(config: Config) -> "gm.Optimizer":
