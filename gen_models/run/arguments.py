@@ -41,7 +41,7 @@ def parse(experiment: Experiment, variant: str | None, words: Sequence[str]) -> 
         type(default),
         default=default,
         args=list(words),
-        prog=f"python -m {experiment.name} [VARIANT]",
+        prog=f"{experiment.command} [VARIANT]",
         description=f"{(experiment.doc or '').strip()}\n\n{usage}",
         config=(tyro.conf.AvoidSubcommands,),  # a variant's network is of one class: its fields are options
     )

@@ -148,6 +148,11 @@ class Experiment:
         return parts[-1]
 
     @property
+    def command(self) -> str:
+        """What starts its command line: "python -m experiments.vae", "python my_vae.py"."""
+        return f"python -m {self.name}" if "." in self.name else f"python {Path(self.file).name}"
+
+    @property
     def folder(self) -> Path:
         """`runs/vae`, `runs/ablations/activation`: where runs are kept if no other place is named."""
         return Path("runs", *self.name.removeprefix("experiments.").split("."))

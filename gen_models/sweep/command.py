@@ -37,7 +37,7 @@ def sweep(experiment: Experiment, words: Sequence[str]) -> int:
     """
     options, rest = read(experiment, words)
     plan = plan_of(experiment, options, rest)
-    plan = plan._replace(command=shlex.join(["python", "-m", experiment.name, "sweep", *words]))
+    plan = plan._replace(command=f"{experiment.command} sweep {shlex.join(words)}")
     if options.budget is not None and options.budget[1] == "seconds":
         with _interruptible():
             plan = by_the_clock(experiment, plan, float(options.budget[0]))

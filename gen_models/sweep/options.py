@@ -54,7 +54,7 @@ def is_search(options: argparse.Namespace) -> bool:
 def parser(experiment: Experiment) -> argparse.ArgumentParser:
     """The options of a sweep; all others are fields of every run."""
     found = argparse.ArgumentParser(
-        prog=f"python -m {experiment.name} sweep",
+        prog=f"{experiment.command} sweep",
         description="Train variants, or the points of a grid, with several seeds each; then show a table with "
         "intervals and write a report. Runs that are finished are not repeated: the same command goes on after an "
         "interruption. Every other option overrides that field of every run.",
