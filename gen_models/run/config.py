@@ -133,6 +133,7 @@ class Experiment:
     model: Callable[[Any, "Splits"], "Model"]  # called again with TRACED fields as traced values
     measures: Callable[[Any], "Sequence[Measure]"]  # the first one is what a search goes by
     optimizer: Callable[[Any], "Optimizer | Mapping[str, Optimizer]"] | None = None  # None: that of `Optimisation`
+    repeats: Callable[[Any], Mapping[str, int]] | None = None  # updates of a player, each on its own part of the batch
     swept: tuple[str, ...] | None = None  # variants of a sweep that names none; None: all
     table: bool = False  # without a variant the command line sweeps: the answer is a table
     tiny: Mapping[str, Any] = field(default_factory=dict)  # fields at which a step takes no time: what the tests train

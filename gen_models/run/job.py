@@ -79,7 +79,12 @@ class Job:
     def _step_of(self, config: Any) -> Callable[..., tuple[TrainState, Metrics]]:
         model = self.experiment.model(config, self.data)
         return make_train_step(
-            model.loss, optimizer_of(self.experiment, config), ema_decay=config.ema_decay, accumulate=config.accumulate
+            model.loss,
+            optimizer_of(self.experiment, config),
+            ema_decay=config.ema_decay,
+            accumulate=config.accumulate,
+            repeats=None if self.experiment.repeats is None else self.experiment.repeats(config),
+            init_carry=model.init_carry,
         )
 
     @cached_property
