@@ -20,9 +20,10 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from gen_models.nn._cells import lstm_cell
 from gen_models.nn.causal import At, empty_row
 from gen_models.nn.devices import DATA_AXIS, is_plain, mesh_for
-from gen_models.nn.row_lstm import Taps, Weights, forget_bias, input_mask, lstm_cell, lstm_over_rows
+from gen_models.nn.row_lstm import Taps, Weights, forget_bias, input_mask, lstm_over_rows
 
 _POSITIONS = 32  # in one step at least, where the batch has them: below it the loop costs more than its products
 

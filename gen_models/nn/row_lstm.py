@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import lax
-from jax.sharding import PartitionSpec
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from gen_models.nn._cells import lstm_cell, lstm_cell_gradient
+from gen_models.nn._recurrent_cpu import ALL, TIME, cut, transposed
 from gen_models.nn.causal import At, causal_mask, empty_row, kept_window
 from gen_models.nn.devices import DATA_AXIS, is_plain, mesh_for
 
@@ -74,16 +75,6 @@ def lstm_over_rows(
     if is_plain():
         return _forward(taps, x.astype(dtype), weights.cast(dtype), keep)[0].astype(dtype)
     return _loop(taps, mesh_for(x.shape[1]), x.astype(wide), weights.cast(wide), keep).astype(dtype)
-
-
-def lstm_cell(z: Array, c: Array) -> tuple[Array, Array, tuple[Array, ...]]:
-    """h, c and the gates after a step, from the gates' inputs z [..., 4 H] and c [..., H] before it."""
-    n = c.shape[-1]
-    scale = jnp.where(jnp.arange(4 * n) // n == 2, 1.0, 0.5).astype(z.dtype)
-    i, f, g, o = jnp.split(jnp.tanh(scale * z), 4, -1)  # one tanh for all: s(v) = (1 + tanh(v / 2)) / 2
-    i, f, o = (0.5 + 0.5 * v for v in (i, f, o))
-    c = f * c + i * g
-    return o * jnp.tanh(c), c, (i, f, g, o)
 
 
 def forget_bias(key: Any, shape: tuple[int, ...]) -> Array:
@@ -190,17 +181,13 @@ def _forward(taps: Taps, x, weights: Weights, keep):
 
 def _backward(taps: Taps, x, weights: Weights, keep, h, saved, dh):
     """Gradients with respect to x and the weights."""
-    transposed = _transposed(weights.recurrent_kernel)
+    back = transposed(weights.recurrent_kernel)
 
     def step(carry, now):
-        dh, (i, f, g, o, c), keep = now
-        dh, dc = dh + carry[0], carry[1]
-        squashed = jnp.tanh(f * c + i * g)  # again: faster than to keep it
-        dc = dc + dh * o * (1 - squashed * squashed)
-        gates = [dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * squashed * o * (1 - o)]
-        dz, dc = jnp.concatenate(gates, -1), dc * f
+        dh, (*gates, c), keep = now
+        dz, dc = lstm_cell_gradient(tuple(gates), c, dh + carry[0], carry[1])
         dc = dc if keep is None else dc * keep
-        return (_unread(dz @ transposed, taps.states, keep), dc), dz
+        return (_unread(dz @ back, taps.states, keep), dc), dz
 
     zeros = jnp.zeros_like(h[0])
     _, dz = lax.scan(step, (zeros, zeros), (dh, saved, keep), reverse=True)
@@ -209,16 +196,11 @@ def _backward(taps: Taps, x, weights: Weights, keep, h, saved, dh):
     dz = dz.reshape(-1, dz.shape[-1])
 
     def gradient(read):
-        return _transposed(read.reshape(-1, read.shape[-1])) @ dz
+        return transposed(read.reshape(-1, read.shape[-1])) @ dz
 
     ones = jnp.ones(dz.shape[0], dz.dtype)  # a product is a faster sum over rows
     dweights = Weights(gradient(read), gradient(_read(before, taps.states, keep)), ones @ dz)
-    return _unread((dz @ _transposed(weights.kernel)).reshape(read.shape), taps.inputs), dweights
-
-
-def _transposed(matrix):
-    """In memory, by a barrier: XLA:CPU's product with a transposition inside takes half as long again."""
-    return lax.optimization_barrier(matrix.T)
+    return _unread((dz @ transposed(weights.kernel)).reshape(read.shape), taps.inputs), dweights
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -228,7 +210,7 @@ def _loop(taps: Taps, mesh, x, weights: Weights, keep):
 
 
 def _loop_forward(taps, mesh, x, weights, keep):
-    h, saved = _cut(partial(_forward, taps), mesh, (_TIME, _ALL, _ALL), _TIME)(x, weights, keep)
+    h, saved = cut(partial(_forward, taps), mesh, (TIME, ALL, ALL), TIME)(x, weights, keep)
     return h, (x, weights, keep, h, saved)
 
 
@@ -237,14 +219,7 @@ def _loop_backward(taps, mesh, kept, dh):
         dx, dweights = _backward(taps, *arguments)
         return dx, dweights if mesh is None else lax.psum(dweights, DATA_AXIS)
 
-    return *_cut(backward, mesh, (_TIME, _ALL, _ALL, _TIME, _TIME, _TIME), (_TIME, _ALL))(*kept, dh), None
+    return *cut(backward, mesh, (TIME, ALL, ALL, TIME, TIME, TIME), (TIME, ALL))(*kept, dh), None
 
 
 _loop.defvjp(_loop_forward, _loop_backward)
-_TIME, _ALL = PartitionSpec(None, DATA_AXIS), PartitionSpec()
-
-
-def _cut(f, mesh, inputs, outputs):
-    if mesh is None:
-        return f
-    return jax.shard_map(f, mesh=mesh, in_specs=inputs, out_specs=outputs, check_vma=False)
