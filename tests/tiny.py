@@ -20,3 +20,14 @@ def tiny_config(experiment: Experiment, variant: str) -> Any:
         if name in has and (name == "dataset" or type(value) is type(value_of(config, name)))
     }
     return with_values(config, sizes)
+
+
+def tiny_words(experiment: Experiment, variant: str) -> list[str]:
+    """The words of a command line that make `tiny_config` of the variant."""
+    config, tiny = experiment.variants[variant], tiny_config(experiment, variant)
+    words = []
+    for name in field_names(config):
+        if (value := value_of(tiny, name)) != value_of(config, name):
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return words

@@ -88,7 +88,10 @@ def completed(found: "Loaded", given: Path, mask: Path | None) -> tuple[np.ndarr
     for path, has, wants in ((given, x.shape[1:], shape), (mask, known.shape, shape[:2])):
         if has != wants:
             raise ValueError(f"{path} is {has}, but the model's images are {wants}: cut it or scale it first")
-    completion(jnp.asarray(x), jnp.asarray(known), len(x), shape, levels)  # says what is no level
+    try:
+        completion(jnp.asarray(x), jnp.asarray(known), len(x), shape, levels)
+    except ValueError as error:  # what is no level
+        raise ValueError(f"{given}: {error}") from error
     return x, known
 
 
