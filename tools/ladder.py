@@ -74,7 +74,7 @@ def _settings(run: Run) -> dict[str, Any]:
     saved = run.config()
     refuse_earlier_form(run.folder, saved)
     experiment = find(saved["experiment"], saved.get("file"))
-    return settings(from_json(type(next(iter(experiment.variants.values()))), saved["config"]))
+    return settings(from_json(experiment.config_class, saved["config"]))
 
 
 class Cell(NamedTuple):

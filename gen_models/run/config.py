@@ -154,6 +154,11 @@ class Experiment:
         return f"python -m {self.name}" if "." in self.name else f"python {Path(self.file).name}"
 
     @property
+    def config_class(self) -> type:
+        """The class of all variants' configs."""
+        return type(next(iter(self.variants.values())))
+
+    @property
     def folder(self) -> Path:
         """`runs/vae`, `runs/ablations/activation`: where runs are kept if no other place is named."""
         return Path("runs", *self.name.removeprefix("experiments.").split("."))

@@ -42,7 +42,7 @@ def load_run(folder: str | Path, *, data_dir: str | None = None, experiment: str
     saved = run.config()
     refuse_earlier_form(run.folder, saved)
     found = find(saved["experiment"], experiment or saved.get("file"))
-    config = from_json(type(next(iter(found.variants.values()))), saved["config"])
+    config = from_json(found.config_class, saved["config"])
     if data_dir is not None and hasattr(config, "data_dir"):
         config = dataclasses.replace(config, data_dir=data_dir)
     job = make_job(found, config)

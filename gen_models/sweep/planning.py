@@ -115,7 +115,7 @@ def _longer(experiment: Experiment, options: argparse.Namespace, rest: Sequence[
     if rest or named:
         which = rest[0] if rest else f"--{named[0].replace('_', '-')}"
         raise InputError(f"--add-seeds goes on with the sweep in the folder, which says what it is: leave out {which}")
-    plan = plans.saved(folder, type(next(iter(experiment.variants.values()))))
+    plan = plans.saved(folder, experiment.config_class)
     if not plans.is_complete(folder):
         console.say("the sweep in the folder is not complete and is finished first: then ask for more seeds again")
         return plan

@@ -96,7 +96,7 @@ class Serving:
 
     def __init__(self, experiment: configs.Experiment) -> None:
         self._experiment = experiment
-        self._kind = type(next(iter(experiment.variants.values())))
+        self._kind = experiment.config_class
         self._jobs: dict[str, Job] = {}
         self._costed: set[str] = set()
 
