@@ -1,8 +1,6 @@
 """An exported sampler gives the model's own samples, in a process that has neither Flax nor this package."""
 
-import dataclasses
 import functools
-import importlib
 import json
 import re
 import subprocess
@@ -15,17 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from saved import saved_run
 from zoo import ZOO
 
 from gen_models.core import Model, TrainState
 from gen_models.export import DEFAULT_PLATFORMS, check, export_sampler, trained_parameters, write
 from gen_models.nn.conv import conv_transpose
 from gen_models.run import cli
-from gen_models.run import directory as runs
 from gen_models.run.config import BAD_INPUT
-from gen_models.run.job import keys, load_run
-from gen_models.training.checkpoint import Checkpoints
-from gen_models.training.loop import fit
+from gen_models.run.restore import load_run
 from tools import export as tool
 
 CALLS = [(0, 5), (0, 5), (1, 5), (2**32 - 1, 3)]  # (seed, number of samples)
@@ -184,6 +180,8 @@ def test_bad_arguments_are_refused(monkeypatch):
         check([])
     with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
         check(["cpu"], 0)
+    with pytest.raises(ValueError, match="the model takes no label, got 3"):
+        export_sampler(*_case("vae"), label=3)
     with pytest.raises(ValueError, match="the model has no samples"):
         export_sampler(Model(lambda key, batch: ({}, {}), lambda *_, **__: None), {}, {})
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
@@ -196,15 +194,6 @@ def test_which_parameters_of_a_state():
     state = TrainState(np.int32(7), None, params, stats, {}, ema)
     assert trained_parameters(state) == (ema, stats)
     assert trained_parameters(state._replace(ema=None)) == (params, stats)
-    with pytest.raises(ValueError, match="single training and has no member 1"):
-        trained_parameters(state, 1)
-    stacked = state._replace(step=np.full(3, 7, np.int32), ema=None)
-    for member, index in ((None, 0), (0, 0), (2, 2)):
-        got = trained_parameters(stacked, member)
-        np.testing.assert_array_equal([got[0]["w"], got[1]["w"]], [params["w"][index], stats["w"][index]])
-    for member in (3, -1):
-        with pytest.raises(ValueError, match=f"member must be from 0 to 2, got {member}"):
-            trained_parameters(stacked, member)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -227,22 +216,8 @@ def _tool(monkeypatch, *words):
     return stopped.value.code
 
 
-def _run(name, folder, *, steps=0, **fields):
-    """A run's directory with the state after `steps`, without the figures and pictures of a finished one."""
-    experiment = importlib.import_module(f"experiments.{name}").EXPERIMENT
-    config = dataclasses.replace(next(iter(experiment.variants.values())), **fields)
-    job = experiment.build(config)
-    state = jax.jit(job.init)(keys(config.seed)[0])
-    with runs.open_run(folder, experiment.name, "", config) as run, Checkpoints(run.checkpoints) as checkpoints:
-        if steps:
-            state = fit(job.step, state, job.batches, steps=steps, key=keys(config.seed)[1]).state
-        checkpoints.save(steps, state)
-    return folder
-
-
 def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeypatch, capsys):
-    tiny = {"dataset": "digits", "batch_size": 16, "hidden": (8,), "latent": 2, "learning_rate": 0.1, "ema_decay": 0.9}
-    folder = _run("vae", tmp_path / "run", steps=4, **tiny)
+    folder = saved_run("vae", "base", tmp_path / "run", steps=4, learning_rate=0.1, ema_decay=0.9)
     assert _tool(monkeypatch, folder) == 0
     out = capsys.readouterr().out
     file = folder / "sampler.stablehlo"
@@ -253,8 +228,12 @@ def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeyp
     names: dict = {}
     exec(lines, names)
     _, _, job, state = load_run(folder)
-    np.testing.assert_allclose(names["x"], job.sample(state, jax.random.key(0), 64), rtol=1e-5, atol=1e-5)
-    assert np.abs(names["x"] - job.sample(state._replace(ema=None), jax.random.key(0), 64)).max() > 1e-2
+
+    def sampled(state):
+        return job.sampler().sample(job.trained(state), jax.random.key(0), 64)
+
+    np.testing.assert_allclose(names["x"], sampled(state), rtol=1e-5, atol=1e-5)
+    assert np.abs(names["x"] - sampled(state._replace(ema=None))).max() > 1e-2
 
     chosen = tmp_path / "other.stablehlo"
     assert _tool(monkeypatch, folder, "--out", chosen, "--platforms", "tpu", "--count", 3) == 0
@@ -262,24 +241,24 @@ def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeyp
     assert jax.export.deserialize(bytearray(chosen.read_bytes())).platforms == ("tpu",)
 
 
-def test_the_tool_exports_one_of_several_trainings(tmp_path, monkeypatch, capsys):
-    sizes = {"points": 400, "batch_size": 4, "trials": 2, "generator_hidden": (8,), "discriminator_hidden": (8,)}
-    folder = _run("gan_grid", tmp_path / "run", **sizes)
+def test_the_tool_exports_a_sampler_of_one_class(tmp_path, monkeypatch, capsys):
+    folder = saved_run("inpainting", "gated_pixel_cnn", tmp_path / "run", steps=1, conditional=True, learning_rate=0.1)
+    assert _tool(monkeypatch, folder, "--platforms", "cpu") == BAD_INPUT
+    error = capsys.readouterr().err
+    assert "is told the class: give --label" in error and len(error.strip().splitlines()) == 1
+    assert _tool(monkeypatch, folder, "--platforms", "cpu", "--label", 10) == BAD_INPUT
+    assert "--label must be from 0 to 9, got 10" in capsys.readouterr().err
+    assert _tool(monkeypatch, folder, "--platforms", "cpu", "--label", 3) == 0
+    program = jax.export.deserialize(bytearray((folder / "sampler.stablehlo").read_bytes()))
+    x = program.call(np.uint32(7), np.zeros(5, np.uint32))
     _, _, job, state = load_run(folder)
-    samples = []
-    for member, words in enumerate(([], ["--member", "1"])):
-        assert _tool(monkeypatch, folder, *words) == 0
-        assert f"training {member} of 2" in capsys.readouterr().out
-        program = jax.export.deserialize(bytearray((folder / "sampler.stablehlo").read_bytes()))
-        samples.append(np.asarray(program.call(np.uint32(9), np.zeros(4, np.uint32))))
-        params, stats = trained_parameters(state, member)
-        expected = job.model.sample(params, stats, jax.random.key(9), 4)
-        np.testing.assert_allclose(samples[-1], expected, rtol=1e-5, atol=1e-7)
-    assert np.abs(samples[0] - samples[1]).max() > 1e-4
+    draw = jax.jit(lambda label: job.model.sample(state.params, state.stats, jax.random.key(7), 5, label=label))
+    np.testing.assert_array_equal(x, draw(np.full(5, 3)))
+    assert (x != draw(np.full(5, 4))).any()
 
 
 def test_the_tool_names_a_run_without_samples(tmp_path, monkeypatch, capsys):
-    folder = _run("classifier", tmp_path / "run", dataset="digits", channels=(4,), strides=(2,))
+    folder = saved_run("classifier", "cnn", tmp_path / "run")
     assert _tool(monkeypatch, folder) == BAD_INPUT
     error = capsys.readouterr().err
     assert f"{folder} is a run of experiments.classifier, whose model has no samples" in error
@@ -311,7 +290,7 @@ def test_the_tool_names_the_extra_that_is_missing(monkeypatch, capsys):
 
 
 def test_the_script_of_the_readme_runs_without_this_package(tmp_path):
-    folder = _run("vae", tmp_path / "run", hidden=(8,), latent=2)
+    folder = saved_run("vae", "base", tmp_path / "run", dataset="fashion_mnist_bundled")
     _, _, job, state = load_run(folder)
     write(tmp_path / "sampler.stablehlo", export_sampler(job.model, state.params, state.stats))
     readme = (Path(__file__).parent.parent / "README.md").read_text()

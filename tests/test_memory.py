@@ -1,17 +1,21 @@
 """The estimate of a step's memory: what can be counted is counted, and the rest follows the batch."""
 
+import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
-from experiments import vae
 from gen_models.run.config import BAD_INPUT
+from gen_models.run.experiments import find
+from gen_models.run.job import make_job
 from tools import memory
 
 
 def _estimate(**options):
     sizes = {"hidden": (8,), "latent": 3, **{k: v for k, v in options.items() if k == "batch_size"}}
-    job = vae.build(vae.base.__class__(dataset="digits", **sizes))
+    vae = find("vae")
+    job = make_job(vae, replace(vae.variants["base"], dataset="digits", **sizes))
     return memory.estimate(job, **{k: v for k, v in options.items() if k != "batch_size"})
 
 
@@ -50,12 +54,20 @@ def test_the_tool_takes_an_experiments_own_words(capsys, monkeypatch):
     assert [row.split()[-2] for row in shown.splitlines() if "examples on a device" in row] == ["16"]
 
 
+def test_the_tool_takes_a_file_of_ones_own(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("gen_models.training.startup.start", lambda: None)
+    shutil.copy(find("vae").file, tmp_path / "mine.py")
+    memory.main([str(tmp_path / "mine.py"), "iwae", "--dataset", "digits", "--hidden", "8", "--latent", "3"])
+    assert "mine iwae" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["experiments.vae", "bse"], "did you mean 'base'"),
         (["experiments.vae", "--devices", "0"], "--devices must be 1 or more, got 0"),
-        (["gen_models.run.config"], "gen_models.run.config is no experiment"),
+        (["vea"], "unknown experiment 'vea': did you mean 'vae'"),
+        (["absent.py"], "the experiment's file absent.py is not there"),
         (["--devices", "2"], "an experiment comes first"),
     ],
 )

@@ -1,5 +1,6 @@
 """Samples from a run's directory: of a class, or completions of images of one's own."""
 
+import functools
 import re
 import sys
 
@@ -34,6 +35,9 @@ def others(tmp_path_factory):
     folder = tmp_path_factory.mktemp("others")
     runs = {"vae": ("vae", "base"), "rung": ("likelihood_ladder", "gated_pixel_cnn"), "cnn": ("classifier", "cnn")}
     return {name: saved_run(*which, folder / name) for name, which in runs.items()}
+
+
+_loaded = functools.cache(load_run)
 
 
 def _drawn(folder, name):
@@ -97,6 +101,7 @@ def test_what_does_not_fit_is_said_in_one_line(
     which, words, message, conditional, others, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gen_models.run.tool.loaded", lambda arguments: _loaded(arguments.run))
     shapes = {"small": (4, 4), "fits": (8, 8), "line": (8,)}
     for name, shape in shapes.items():
         np.save(f"{name}.npy", np.zeros(shape, np.int32))
