@@ -1,8 +1,8 @@
 """One step of each recurrence, elementwise, with its gradient written out: the LSTM, the GRU and Elman's network.
 
 The equations stand in `gen_models/nn/recurrent.py`. The products x W and h U are made outside, by what runs a step: for
-a whole sequence `gen_models/nn/_recurrent_cpu.py`, for rows of an image `gen_models/nn/row_lstm.py`, along its diagonals
-`gen_models/nn/diagonal_lstm.py`.
+a whole sequence `gen_models/nn/_recurrent_cpu.py`, for rows of an image `gen_models/nn/row_lstm.py`, and along its
+diagonals `gen_models/nn/diagonal_lstm.py`.
 """
 
 from collections.abc import Callable

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from gen_models.core import Model
-from gen_models.models.autoregressive.in_order import OneByOne, binary_model, image_size, raster_order
+from gen_models.models.autoregressive.binary_model import binary_model
+from gen_models.models.autoregressive.in_order import OneByOne, image_size, raster_order
 
 
 def fvsbn(shape: Sequence[int] = (28, 28, 1), *, dtype: DTypeLike | None = None) -> Model:

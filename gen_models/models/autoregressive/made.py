@@ -22,7 +22,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Int
 
 from gen_models.core import Model
-from gen_models.models.autoregressive.in_order import OneByOne, binary_model, image_size
+from gen_models.models.autoregressive.binary_model import binary_model
+from gen_models.models.autoregressive.in_order import OneByOne, image_size
 from gen_models.nn.dropout import Dropout, check_dropout
 
 

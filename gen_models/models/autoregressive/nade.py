@@ -21,7 +21,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gen_models.core import Model
-from gen_models.models.autoregressive.in_order import OneByOne, binary_model, image_size, raster_order
+from gen_models.models.autoregressive.binary_model import binary_model
+from gen_models.models.autoregressive.in_order import OneByOne, image_size, raster_order
 
 Activation = Callable[[Array], Array]
 
