@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 
 from gen_models.core import Key
 from gen_models.evaluation import layers
@@ -30,7 +29,7 @@ class Flops:
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """One figure."""
-        example = jnp.zeros((1, *split.dataset.shape))
+        example = next(iter(split.first(1).batches(1)))["x"]  # of the type that the model reads: tokens are integers
         count = layers.flops(lambda x: trained.model.apply(trained.params, trained.stats, x), example)
         note = "of the forward pass, as XLA counts them"
         yield Figure("FLOPs", count, f"per {split.data.examples.removesuffix('s')}", split.where, note=note)

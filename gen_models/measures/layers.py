@@ -29,7 +29,8 @@ class Gradients:
         where = f"{split.dataset.name}, {self.examples} training {split.data.examples}"
         note = "of the first convolution's kernel, L2"
         for when, norms in self._norms(trained, split, key).items():
-            first, *_, last = (float(norm) for norm in norms.values())
+            of_layers = [float(norm) for norm in norms.values()]
+            first, last = of_layers[0], of_layers[-1]  # which may be the same one
             yield Figure(f"gradient at the {when}", first, "norm", where, note=note)
             ratio = first / last if last else float("nan")  # a network whose units have all died
             yield Figure(f"first / last gradient at the {when}", ratio, "ratio", where, note=note)
