@@ -21,7 +21,7 @@ from PIL import Image
 from rich.table import Table
 
 from gen_models.run import cli
-from gen_models.run.console import console, plain_value
+from gen_models.run.console import console, rounded_text
 from gen_models.run.directory import Figure, Run, read_json, refuse_earlier_form
 from gen_models.run.experiments import find
 from gen_models.run.fields import from_json, settings
@@ -132,7 +132,7 @@ def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by:
         ]
         lines = []
         for variant, row in some.items():
-            cells = [plain_value(row[name].mean, row[name].spread) if name in row else "" for name in names]
+            cells = [rounded_text(row[name].mean, row[name].spread) if name in row else "" for name in names]
             note = row[by].note if by in row else ""
             lines.append([variant, *cells, note, str(counts[variant])])
         shown = Table(*heads, title=title, title_justify="left")

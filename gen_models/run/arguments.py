@@ -23,7 +23,7 @@ AT_LEAST = {
 
 
 def parse(experiment: Experiment, variant: str | None, words: Sequence[str]) -> Any:
-    """The config that `--field value ...` make of a variant's, by default the first's.
+    """The config of a variant, by default the first, with the fields that `--field value ...` gives.
 
     Raises:
       InputError: there is no such variant. A mistyped option ends the process, with a message.
@@ -48,7 +48,11 @@ def parse(experiment: Experiment, variant: str | None, words: Sequence[str]) -> 
 
 
 def validate(config: Any) -> None:
-    """Raises ValueError for what no experiment may be given."""
+    """Check the values that the config of every experiment must keep to.
+
+    Raises:
+      ValueError: a number is not finite or below its least value, or the micro-batches do not divide the batch.
+    """
     for name in field_names(config):
         value, option = value_of(config, name), f"--{name.replace('_', '-')}"
         if isinstance(value, float) and not math.isfinite(value):

@@ -32,7 +32,7 @@ AUGMENTATIONS: Mapping[str, Transform] = {"flip": random_flip, "shift": random_s
 
 
 def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
-    """Images in [0, 1], those of training changed at random by `AUGMENTATIONS` of these names.
+    """Images in [0, 1]; the named `AUGMENTATIONS` change training images at random.
 
     Raises:
       ValueError, OSError, ImportError: as `load_splits`.
@@ -50,7 +50,7 @@ def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
 
 
 def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:
-    """Images of zeros and ones; with `redraws` the noise of the final evaluation is the run's seed's.
+    """Images of zeros and ones; with `redraws`, those of the final evaluation are drawn by the run's seed.
 
     Raises:
       ValueError, OSError, ImportError: as `load_splits`.
@@ -69,7 +69,7 @@ def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:
 
 
 def level_images(config: BinaryImages, levels: int) -> Splits:
-    """Images of so many levels, integers from 0; two levels are binary ones, drawn for the final evaluation anew.
+    """Images whose pixels are integers 0 to levels - 1; with two levels, `binary_images` that are redrawn.
 
     Raises:
       ValueError, OSError, ImportError: as `load_splits`.

@@ -21,7 +21,7 @@ def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> No
 
 
 def main(experiment: Experiment, arguments: Sequence[str]) -> int:
-    """What `launch` does; returns the exit status. tyro exits by itself after `--help` and for a mistyped option."""
+    """Run the command line; returns the exit status. tyro exits by itself after `--help` and for a mistyped option."""
     words = list(arguments)
     unnamed = "sweep" if experiment.table and "--help" not in words else next(iter(experiment.variants))
     variant = words.pop(0) if words and not words[0].startswith("-") else unnamed
@@ -50,7 +50,7 @@ def request(experiment: Experiment, variant: str, words: Sequence[str]) -> Reque
 
 
 def run(asked: Request) -> tuple[int, list[Figure] | None]:
-    """One run, from wherever its directory is; returns the exit status and, where it finished, the figures.
+    """Train one run, from where its directory left off; returns the exit status and, where it finished, the figures.
 
     Raises:
       InputError: the config, the data or the run directory is wrong.

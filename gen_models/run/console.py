@@ -15,8 +15,8 @@ from gen_models.run.directory import Figure, Run
 console = Console()
 
 
-class Report:
-    """Follows a run: a live bar in a terminal, a line every few seconds elsewhere."""
+class ProgressDisplay:
+    """Shows how far a run is: a live bar in a terminal, a line every ten seconds elsewhere."""
 
     def __init__(self, progress: Progress | None, steps: int, start: int) -> None:
         self._progress, self._steps = progress, steps
@@ -43,10 +43,10 @@ class Report:
 
 
 @contextmanager
-def report(steps: int, start: int) -> Iterator[Report]:
-    """A progress report for steps `start` to `steps`."""
+def show_progress(steps: int, start: int) -> Iterator[ProgressDisplay]:
+    """A display of the steps from `start` to `steps`, for as long as the block runs."""
     if not console.is_terminal:
-        yield Report(None, steps, start)
+        yield ProgressDisplay(None, steps, start)
         return
     columns = (
         TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
@@ -57,26 +57,26 @@ def report(steps: int, start: int) -> Iterator[Report]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        yield Report(progress, steps, start)
+        yield ProgressDisplay(progress, steps, start)
 
 
 def show_result(
     run: Run, figures: Sequence[Figure], *, seconds: float | None = None, finished_before: bool = False
 ) -> None:
-    """The table of a run's figures, and where its pictures are."""
+    """Print the table of a run's figures, and the paths of its pictures."""
     say(f"{run.folder} finished before" if finished_before else str(run.folder))
-    places = list(dict.fromkeys(figure.measured_on for figure in figures))
-    shared = len(places) == 1  # then it is said once, under the table
-    caption = f"measured on {places[0]}" if shared else None
+    measured_on = list(dict.fromkeys(figure.measured_on for figure in figures))
+    shared = len(measured_on) == 1  # then it is said once, under the table
+    caption = f"measured on {measured_on[0]}" if shared else None
     table = Table(caption=caption, caption_justify="left")
     for name in ("figure", "value", "unit", *(() if shared else ("measured on",)), "note"):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     for figure in figures:
-        place = () if shared else (figure.measured_on,)
-        table.add_row(figure.name, plain_value(figure.value, figure.spread), figure.unit, *place, figure.note)
+        where = () if shared else (figure.measured_on,)
+        table.add_row(figure.name, rounded_text(figure.value, figure.spread), figure.unit, *where, figure.note)
     if seconds is not None:
-        place = () if shared else ("this machine",)
-        table.add_row("training time", f"{seconds:.1f}", "s", *place, "on this machine, compilation included")
+        where = () if shared else ("this machine",)
+        table.add_row("training time", f"{seconds:.1f}", "s", *where, "on this machine, compilation included")
     console.print(table)
     pictures = [*sorted(run.samples.glob("*.png")), run.curves]
     shown = [picture for picture in pictures if picture.exists() and not picture.name.startswith("step_")]
@@ -85,7 +85,7 @@ def show_result(
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
-    """A table; all columns but the first are to the right."""
+    """Print a table, whose columns but the first are aligned to the right."""
     table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i else "left", overflow="fold")
@@ -95,12 +95,12 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def say(text: str, path: Path | None = None) -> None:
-    """One line to the user."""
+    """Print one line to the user, with a path behind it where one is given."""
     console.print(text if path is None else f"{text} {path}", highlight=False, soft_wrap=True)
 
 
-def plain_value(value: float, spread: float | None) -> str:
-    """The value to the first two digits of its spread, or to four significant ones; large whole numbers as they are."""
+def rounded_text(value: float, spread: float | None) -> str:
+    """The value to the first two digits of its spread, or to four significant ones; long whole numbers in full."""
     if (spread is None or spread == 0) and float(value).is_integer() and abs(value) >= 1000:
         return f"{value:,.0f}"
     if spread is None or not math.isfinite(spread) or spread <= 0 or not math.isfinite(value):

@@ -42,7 +42,7 @@ PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", 
 
 
 class Figure(NamedTuple):
-    """One measured number."""
+    """One measured number: its value, unit, what it was measured on, and which way is better."""
 
     name: str
     value: float
@@ -58,7 +58,7 @@ class Request(NamedTuple):
 
     experiment: Experiment
     variant: str
-    config: Any  # a frozen dataclass of plain values
+    config: Any  # a frozen dataclass: the experiment's config
     folder: Path
 
 
@@ -85,12 +85,12 @@ class Run:
 
     def finish(self, figures: Sequence[Figure], seconds: float) -> None:
         """Write `result.json`: the run is done."""
-        rows = [f._asdict() | {"value": _plain(f.value), "spread": _plain(f.spread)} for f in figures]
-        write_json(self.folder / "result.json", {"figures": rows, "seconds": round(seconds, 3)})
+        saved = [f._asdict() | {"value": _for_json(f.value), "spread": _for_json(f.spread)} for f in figures]
+        write_json(self.folder / "result.json", {"figures": saved, "seconds": round(seconds, 3)})
         (self.folder / "stopped.json").unlink(missing_ok=True)
 
     def begin(self) -> None:
-        """Forget why an earlier process ended: it is tried again."""
+        """Remove `stopped.json`, as the run is tried again."""
         (self.folder / "stopped.json").unlink(missing_ok=True)
 
     def stop(self, status: str, step: int, message: str) -> None:
@@ -130,8 +130,8 @@ class Run:
         return rows
 
     def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
-        """Append one row to `metrics.jsonl`."""
-        row = {"step": step, "seconds": round(seconds, 3)} | {k: _plain(v) for k, v in values.items()}
+        """Append a row to `metrics.jsonl`: the step, the seconds trained so far, and values by name."""
+        row = {"step": step, "seconds": round(seconds, 3)} | {k: _for_json(v) for k, v in values.items()}
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -194,11 +194,12 @@ def _is_beginning(path: Path) -> bool:
 
 
 def _refuse_links(folder: Path) -> None:
+    """Refuse a directory that holds a link, through which a run would write elsewhere."""
     for path in folder.rglob("*"):
         if path.is_symlink():
             raise ValueError(
-                f"{path} is a symbolic link, and a run writes in its own directory alone: remove it, or give the place "
-                "that you want as --run-dir"
+                f"{path} is a symbolic link, and a run writes in its own directory alone: remove it, or give the "
+                "folder that you want as --run-dir"
             )
 
 
@@ -222,7 +223,7 @@ def _hold(folder: Path) -> IO[str]:
 
 
 def existing_run(folder: str | Path) -> Run:
-    """The run in `folder`, to be read.
+    """The run that `folder` holds, for reading.
 
     Raises:
       FileNotFoundError: there is none.
@@ -258,9 +259,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def _asked(request: Request) -> dict[str, Any]:
+    """The content of `config.json`."""
     experiment = request.experiment
     named = {"form": FORM, "experiment": experiment.name, "variant": request.variant}
-    if "." not in experiment.name:  # of somebody's own project: it is found by its place
+    if "." not in experiment.name:  # of somebody's own project: `find` takes its file
         named["file"] = str(Path(experiment.file).resolve())
     return named | {"config": to_json(request.config)}
 
@@ -275,13 +277,14 @@ def refuse_earlier_form(folder: Path, asked: Mapping[str, Any]) -> None:
 
 
 def _compare(request: Request, old: Mapping[str, Any]) -> None:
+    """Refuse a request that is not for the run whose `config.json` holds `old`."""
     folder, config = request.folder, request.config
     refuse_earlier_form(folder, old)
     if old["experiment"] != request.experiment.name:
         raise ValueError(
             f"{folder} holds a run of {old['experiment']}, not of {request.experiment.name}: choose another --run-dir"
         )
-    # A field that the code has got since the run began stands at its default.
+    # A field that the code has gained since the run began stands at its default.
     before, now = flat(to_json(type(config)())) | flat(old["config"]), flat(to_json(config))
     incidental = names_marked(config, INCIDENTAL)
     names = [name for name in sorted(before | now) if name not in incidental]
@@ -305,15 +308,15 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}): restore it, or choose another --run-dir") from error
 
 
-def _plain(value: float | None) -> float | str | None:
-    """JSON has no NaN and no infinity: they are kept as words."""
+def _for_json(value: float | None) -> float | str | None:
+    """The value, as a word where it is NaN or infinite, which JSON does not have."""
     if value is None:
         return None
     value = float(value)
     return value if math.isfinite(value) else str(value)
 
 
-@lru_cache  # what this process has loaded
+@lru_cache  # a version does not change while the process has the package loaded
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -1,7 +1,7 @@
 """Experiments by name: those of this project, wherever it is installed, and those of somebody's own. Imports no JAX.
 
 This project's experiments and tools are the packages `gen_models.experiments` and `gen_models.tools`: in a wheel they
-lie inside `gen_models`, in a checkout beside it. So a folder called `experiments` in somebody's own project hides none.
+lie inside `gen_models`, in a checkout beside it. So a folder called `experiments` of somebody's own hides none of them.
 """
 
 import importlib
@@ -20,7 +20,7 @@ def find(name: str, file: str | Path | None = None) -> Experiment:
 
     Args:
       name: `Experiment.name`, or the path of a Python file.
-      file: where an experiment of somebody's own is, if the name is not its path.
+      file: the file of an experiment of one's own, where the name is not its path.
 
     Raises:
       ValueError: there is no such experiment; the nearest name or the missing file is named.
@@ -45,7 +45,7 @@ def tools() -> list[str]:
 
 
 def package(name: str) -> ModuleType:
-    """`gen_models.experiments` or `gen_models.tools`."""
+    """The package `gen_models.experiments` or `gen_models.tools`, for the names "experiments" and "tools"."""
     try:
         return importlib.import_module(f"gen_models.{name}")
     except ModuleNotFoundError:  # a checkout that is not installed: it lies beside gen_models
@@ -72,7 +72,7 @@ def _of_file(name: str, file: Path) -> ModuleType:
         if loaded is not None and Path(getattr(loaded, "__file__", None) or "/").resolve() == file.resolve():
             return loaded
     if not file.is_file():
-        raise ValueError(f"the experiment's file {file} is not there: give its place now as --experiment FILE")
+        raise ValueError(f"the experiment's file {file} is not there: give its present path as --experiment FILE")
     if (folder := str(file.resolve().parent)) not in sys.path:
         sys.path.insert(0, folder)
     return _load(name, file, None)

@@ -1,7 +1,7 @@
 """The fields of configs: their dotted names and marks, and a config as JSON holds it. Imports no JAX.
 
 A config may hold other frozen dataclasses, one level deep: the fields of `network: PixelCnn | Made` are named
-`network.layers` and so on. In JSON such a part says its class: {"network": {"class": "PixelCnn", "layers": 5}}.
+`network.layers` and so on. In JSON a nested config names its class: {"network": {"class": "PixelCnn", "layers": 5}}.
 """
 
 import dataclasses
@@ -13,29 +13,29 @@ from typing import Any
 
 from gen_models.run.config import INCIDENTAL, TRACED, Mark, Range
 
-CLASS = "class"  # the entry of a part's JSON that names its dataclass
+CLASS = "class"  # the entry of a nested config's JSON that names its dataclass
 
 
 @lru_cache
 def annotations(kind: Any) -> dict[str, Any]:
-    """Types of a dataclass's fields, marks included."""
+    """Field -> type, marks included, of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def _each(config: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, type, value) of every field that is no part."""
+    """(dotted name, type, value) of every field that is no nested config."""
     kind: Any = type(config)
     for name, annotation in annotations(kind).items():
         value = getattr(config, name)
         if dataclasses.is_dataclass(value):
-            yield from ((f"{name}.{inner}", kind, own) for inner, kind, own in _each(value))
+            yield from ((f"{name}.{inner}", of_inner, own) for inner, of_inner, own in _each(value))
         else:
             yield name, annotation, value
 
 
 def field_names(config: Any) -> list[str]:
-    """Dotted names of all fields."""
+    """Dotted names of all fields of a config."""
     return [name for name, _, _ in _each(config)]
 
 
@@ -47,11 +47,15 @@ def value_of(config: Any, name: str) -> Any:
 
 
 def with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    """The config with other values, by dotted names; of a part and fields of it, the fields are the new part's."""
+    """The config with other values, by dotted names.
+
+    Where `values` holds both a nested config, `network`, and a field of it, `network.layers`, the field is set in the
+    new nested config.
+    """
     own = {name: value for name, value in values.items() if "." not in name}
-    for part in dict.fromkeys(name.split(".")[0] for name in values if "." in name):
-        inner = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{part}.")}
-        own[part] = with_values(own.get(part, getattr(config, part)), inner)
+    for nested in dict.fromkeys(name.split(".")[0] for name in values if "." in name):
+        inner = {name.partition(".")[2]: value for name, value in values.items() if name.startswith(f"{nested}.")}
+        own[nested] = with_values(own.get(nested, getattr(config, nested)), inner)
     return dataclasses.replace(config, **own)
 
 
@@ -76,13 +80,13 @@ def ranges(config: Any) -> dict[str, Range]:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config as JSON holds it: tuples are lists, and a part names its class."""
+    """A config as JSON holds it: tuples are lists, and a nested config names its class."""
 
     def one(value: Any) -> Any:
         if not dataclasses.is_dataclass(value):
             return value
-        part = {field.name: one(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {CLASS: type(value).__name__} | part
+        fields = {field.name: one(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {CLASS: type(value).__name__} | fields
 
     whole = one(config)
     del whole[CLASS]
@@ -90,7 +94,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 
 def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What `to_json` gives, with dotted names; a part's class stands under the part's own name."""
+    """What `to_json` gives, by dotted names; the class of the nested config `network` stands under "network"."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         if isinstance(value, Mapping):
@@ -102,7 +106,7 @@ def flat(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings(config: Any, *, leave_out: tuple[str, ...] = ("seed",)) -> dict[str, Any]:
-    """The fields that shape a run's result, by dotted names, as JSON holds them; by default but for the seed."""
+    """The fields that shape a run's result, as JSON holds them, by dotted names; all but those of `leave_out`."""
     incidental = {*names_marked(config, INCIDENTAL), *leave_out}
     return {name: value for name, value in flat(to_json(config)).items() if name not in incidental}
 
@@ -111,7 +115,7 @@ def from_json(kind: type, fields: Mapping[str, Any]) -> Any:
     """The config that `to_json` made JSON of; a field that is not there stands at its default.
 
     Raises:
-      ValueError: a field or a part's class is unknown, as in a run of another version.
+      ValueError: a field or a nested config's class is unknown, as in a run of another version.
     """
     known = annotations(kind)
     if strange := sorted(set(fields) - set(known)):

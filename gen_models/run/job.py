@@ -1,7 +1,7 @@
 """An experiment and a config, put together: what is trained, and what is measured of it.
 
 A job serves every config of its group, which differ in the seed and in fields marked TRACED alone: the step takes those
-numbers as an argument, and which rows a step sees is a function of the seed. An experiment knows nothing of that.
+values as an argument, and which examples a step sees is a function of the seed. An experiment knows nothing of that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -27,15 +27,15 @@ from gen_models.schedules import schedule
 class Keys(NamedTuple):
     """A run's keys, one for each use."""
 
-    state: Key  # of the fresh state
-    data: Key  # of the transforms of training batches
-    evaluation: Key  # of measures on the way
-    figures: Key  # of measures at the end
-    samples: Key  # of pictures
+    state: Key  # for the fresh state
+    data: Key  # for the transforms of training batches
+    evaluation: Key  # for measures during training
+    figures: Key  # for measures at the end
+    samples: Key  # for pictures
 
 
 def keys(seed: int) -> Keys:
-    """Those of a run with this seed."""
+    """The keys of a run with this seed."""
     return Keys(*jax.random.split(jax.random.key(seed), 5))
 
 
@@ -44,11 +44,11 @@ class Job:
     """All that a group of runs shares; see `make_job`."""
 
     experiment: Experiment
-    config: Any  # of one run of the group
+    config: Any  # the config of one run of the group
     data: Splits
-    model: Model  # of that config; evaluation reads no TRACED field of it, which a test checks for every experiment
+    model: Model  # that config's; evaluation reads no TRACED field of it, which a test checks for every experiment
     measures: Sequence[Measure]
-    names: tuple[str, ...]  # of the TRACED fields that the step takes as numbers
+    names: tuple[str, ...]  # the dotted names of the TRACED fields that the step takes as `numbers`
 
     def serves(self, config: Any) -> bool:
         """Whether a config that differs in its seed and TRACED fields alone can be trained and measured with this."""
@@ -62,12 +62,12 @@ class Job:
         return {name: value_of(config, name) for name in self.names}
 
     def batches(self, seed: int) -> Batches:
-        """What a run with this seed trains on: the same arrays and transforms for all seeds, rows of its own."""
+        """Training batches of a run with this seed: an order of its own, and arrays and `make` that all seeds share."""
         return self.data.batches(self.config.batch_size, seed=seed)
 
     @cached_property
     def step(self) -> Callable[..., tuple[TrainState, Metrics]]:
-        """(state, batch, numbers) -> (state, metrics); without the numbers where there are none. Always one object."""
+        """(state, batch, numbers) -> (state, metrics); (state, batch) where there are no numbers. Always one object."""
         if not self.names:
             return self._step_of(self.config)
 
@@ -89,7 +89,7 @@ class Job:
 
     @cached_property
     def initialise(self) -> Callable[..., TrainState]:
-        """(state key, data key, the batches' data, one row of them) -> a fresh state; the model sees a real batch."""
+        """(state key, data key, `Batches.data`, one step's rows) -> a fresh state; the model sees a real batch."""
         make, tx = self.batches(0).make, optimizer_of(self.experiment, self.config)
 
         def initialise(key: Key, data_key: Key, data: Any, row: Any) -> TrainState:
@@ -99,7 +99,7 @@ class Job:
         return initialise
 
     def initial_arguments(self, seed: int) -> tuple[Any, ...]:
-        """What `initialise` takes for a run with this seed."""
+        """The arguments of `initialise` for a run with this seed."""
         own, batches = keys(seed), self.batches(seed)
         return own.state, own.data, batches.data, jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(0, 1))
 
@@ -115,7 +115,7 @@ class Job:
         return self._compiled_initialise(*self.initial_arguments(seed))
 
     def shapes(self) -> TrainState:
-        """Shapes and types of a state."""
+        """A state's shapes and dtypes, as `jax.eval_shape` gives them."""
         return jax.eval_shape(self.initialise, *self.initial_arguments(self.config.seed))
 
     def trained(self, state: TrainState) -> Trained:
@@ -124,16 +124,16 @@ class Job:
         return Trained(self.model, params, state.stats, self.data.num_classes)
 
     def held_out(self) -> Split:
-        """What is measured on the way: the first `--evaluated` examples of the held-out part.
+        """What is measured during training: the first `--evaluated` examples of the held-out part.
 
-        Where nothing is held out, only measures of samples make sense on the way, and their metrics say so.
+        Where nothing is held out, only measures of samples make sense then, and their metrics are called "samples/...".
         """
         if self.data.held_out is None:
             return Split(self.data, self.data.train, "samples")
         return Split(self.data, self.data.held_out, self.data.held_out_word).first(self.config.evaluated)
 
     def objective(self) -> tuple[str, str] | None:
-        """What a search goes by: the first headline of the measures, as a metric of the held-out part, and its way."""
+        """What a search goes by: the measures' first headline as a metric, "validation/elbo", and its better way."""
         found = next((one for measure in self.measures if (one := headline_of(measure)) is not None), None)
         return None if found is None else (f"{self.held_out().word}/{found[0]}", found[1])
 
@@ -145,7 +145,7 @@ class Job:
         return Split(self.data, self.data.test, self.data.test_word, seed)
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, float]:
-        """Metrics by the measures that are taken on the way: {"validation/elbo": ...}."""
+        """Metrics of the held-out part by all measures that have a headline: {"validation/elbo": ...}."""
         split, found = self.held_out(), {}
         for measure in self.measures:
             if isinstance(measure, Measures) and headline_of(measure) is not None:
@@ -154,7 +154,7 @@ class Job:
         return found
 
     def figures(self, state: TrainState, key: Key) -> list[Figure]:
-        """What all measures say of the test part. Each gets the same key, for noise of its own."""
+        """Figures of the test part by all measures, in their order; every measure gets the same key."""
         split, found = self.test(key), list[Figure]()
         for measure in self.measures:
             if isinstance(measure, Measures):
@@ -162,7 +162,7 @@ class Job:
         return found
 
     def draw(self, state: TrainState, key: Key, folder: Path, split: Split) -> None:
-        """Every measure's pictures of a split, into the folder."""
+        """Draw every measure's pictures of a split into the folder."""
         for measure in self.measures:
             if isinstance(measure, Draws):
                 measure.draw(self.trained(state), split, key, folder)
@@ -183,12 +183,12 @@ def make_job(experiment: Experiment, config: Any) -> Job:
     measures = experiment.measures(config)
     optimizer_of(experiment, config)
     data.batches(config.batch_size, seed=config.seed)  # says where the data are too few
-    own = any(getattr(measure, "reads_traced", False) for measure in measures)
-    return Job(experiment, config, data, model, measures, () if own else traced_fields(config))
+    alone = any(getattr(measure, "reads_traced", False) for measure in measures)  # no other config can share the job
+    return Job(experiment, config, data, model, measures, () if alone else traced_fields(config))
 
 
 def optimizer_of(experiment: Experiment, config: Any) -> Optimizer | Mapping[str, Optimizer]:
-    """The experiment's own, or that of the `Optimisation` fields of the config; its numbers may be traced.
+    """The experiment's own optimizer, or the one that the config's `Optimisation` fields say; these may be traced.
 
     Raises:
       ValueError: a value is out of its range, or the experiment has no optimizer.

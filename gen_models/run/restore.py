@@ -19,7 +19,7 @@ from gen_models.training.checkpoint import Checkpoints, Damaged, Unverified
 
 
 class Loaded(NamedTuple):
-    """What a run's directory holds."""
+    """What `load_run` finds in a run's directory."""
 
     run: Run
     config: Any
@@ -32,8 +32,8 @@ def load_run(folder: str | Path, *, data_dir: str | None = None, experiment: str
 
     Args:
       folder: the run's directory.
-      data_dir: where the data are now, if not where the run had them.
-      experiment: where the file of an experiment of one's own is now, if not where it was.
+      data_dir: the folder of the data, where it is no longer the run's.
+      experiment: the file of an experiment of one's own, where it is no longer the run's.
 
     Raises:
       ValueError, OSError, ImportError: the directory holds no run that can be loaded; the message says why.
@@ -53,7 +53,11 @@ def load_run(folder: str | Path, *, data_dir: str | None = None, experiment: str
 def initial_or_saved(
     job: Job, seed: int, checkpoints: Checkpoints, mesh: Mesh | None = None, shard_parameters: bool = False
 ) -> TrainState:
-    """The newest undamaged checkpoint's state, or a fresh one where there is none; over the mesh where there is one."""
+    """The newest undamaged checkpoint's state, or a fresh one where there is none; over the mesh where one is given.
+
+    Raises:
+      ValueError: every checkpoint is damaged, or they are of another model.
+    """
     fresh = checkpoints.latest() is None
     if fresh and not shard_parameters:
         return job.initial(seed)
@@ -67,7 +71,7 @@ def initial_or_saved(
 
 
 def restored(checkpoints: Checkpoints, like: TrainState) -> TrainState:
-    """What `Checkpoints.restore` gives, its warnings said to the user in a line each."""
+    """The state that `Checkpoints.restore` gives; each of its warnings becomes a line in the terminal."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         state = checkpoints.restore(like)

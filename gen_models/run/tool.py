@@ -1,4 +1,4 @@
-"""What tools that work on a run's directory share: their arguments, and what may be asked of its sampler. No JAX."""
+"""What the tools that read a run's directory share: arguments and checks. JAX is imported when a run is read."""
 
 import argparse
 import importlib
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
 
 def run_parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser of a tool whose first argument is a run's directory; `loaded` takes what it finds."""
+    """The argument parser of a tool whose first argument is a run's directory; `loaded` reads what it parsed."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/vae/base/0")
-    parser.add_argument("--data-dir", metavar="DIR", help="where the data are now, if not where the run had them")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of the data, if no longer the run's")
     parser.add_argument(
-        "--experiment", type=Path, metavar="FILE", help="where an experiment of one's own is now, if not where it was"
+        "--experiment", type=Path, metavar="FILE", help="file of an experiment of one's own, if no longer the run's"
     )
     return parser
 
 
 def loaded(arguments: argparse.Namespace) -> "Loaded":
-    """What the run's directory holds; imports JAX.
+    """The run in the directory that the arguments name; imports JAX.
 
     Raises:
       ValueError, OSError, ImportError: as `load_run`.
@@ -32,7 +32,7 @@ def loaded(arguments: argparse.Namespace) -> "Loaded":
 
 
 def sampler_of(found: "Loaded") -> Any:
-    """The measure that draws the run's samples.
+    """The measure that draws the run's samples, such as `gm.measures.Samples`.
 
     Raises:
       ValueError: there is none.

@@ -1,4 +1,4 @@
-"""A run from its directory's state to its result: trained, measured, drawn. Imports JAX.
+"""One run, from where its directory left off to its result: it is trained, measured and drawn. Imports JAX.
 
 The command line comes here only once its arguments are known to be good.
 """
@@ -48,13 +48,13 @@ def start_run(asked: Request) -> Result:
 
 
 def run_job(job: Job, asked: Request, *, until: int | None = None, again: bool = True) -> Result:
-    """Train from wherever the directory is; then figures, pictures and `result.json`.
+    """Train from where the directory left off; then write figures, pictures and `result.json`.
 
     Args:
-      job: of the config; or of one that differs from it in its seed and TRACED fields alone.
+      job: the job of the run's config, or of one that differs from it in its seed and TRACED fields alone.
       asked: the run.
-      until: stop at this step, evaluated and saved, where the run has more.
-      again: train a run that diverged once more; else it stays as it is.
+      until: the step at which to stop, evaluated and saved, although the run has more; None: its last.
+      again: whether a run that diverged before is trained once more; otherwise it stays diverged.
 
     Raises:
       InputError: the directory cannot be written, or its checkpoint is of another model.
@@ -87,7 +87,7 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
             before = _go_on(run, int(np.max(jax.device_get(state.step)))) if first else 0.0
             training = _Training(job, asked, run, write, lambda: before + time.perf_counter() - began)
             outcome = training.fit(state, checkpoints, mesh, until)
-            return _conclude(training, outcome, until) if first else (_STATUS[outcome.status], None)
+            return _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
         except OSError as error:
             raise _CannotWrite(_told(error, run)) from error
 
@@ -103,7 +103,7 @@ def _open(stack: ExitStack, asked: Request, first: bool) -> Run:
 
 
 def _ended(run: Run, again: bool) -> Result | None:
-    """How the run ended since it was looked at, where it did."""
+    """How the run ended, where another process ended it before this one held its directory."""
     if (figures := run.result()) is not None:
         return configs.FINISHED, figures
     if not again and (run.stopped() or {}).get("status") == "diverged":
@@ -121,7 +121,7 @@ def _go_on(run: Run, done: int) -> float:
 
 
 class _Training:
-    """One run's training, and what is done on the way."""
+    """One run's training, and what is logged, measured and drawn during it."""
 
     def __init__(
         self, job: Job, asked: Request, run: Run, write: "_Writer | None", seconds: Callable[[], float]
@@ -133,7 +133,7 @@ class _Training:
         config, job = self.asked.config, self.job
         goal = config.steps if until is None else min(until, config.steps)
         evaluates = any(headline_of(measure) is not None for measure in job.measures)
-        with console.report(config.steps, int(np.max(jax.device_get(state.step)))) as report:
+        with console.show_progress(config.steps, int(np.max(jax.device_get(state.step)))) as report:
             return fit(
                 job.step,
                 state,
@@ -169,12 +169,13 @@ class _Training:
 
 
 def draw_samples(job: Job, state: TrainState, own: Keys, path: Path) -> None:
-    """A picture of samples, where the model has any."""
+    """Write a picture of samples, where the model has any."""
     if (sampler := job.sampler()) is not None:
         sampler.show(sampler.sample(job.trained(state), own.samples, sampler.count), path)
 
 
-def _conclude(training: _Training, outcome: Outcome, until: int | None) -> Result:
+def _after(training: _Training, outcome: Outcome, until: int | None) -> Result:
+    """Say how the training ended; where it reached the last step, conclude the run."""
     config, run = training.asked.config, training.run
     seconds = training.seconds()
     if outcome.status != "finished":
@@ -187,7 +188,7 @@ def _conclude(training: _Training, outcome: Outcome, until: int | None) -> Resul
 
 
 def conclude(job: Job, run: Run, asked: Request, state: TrainState, seconds: float) -> list[Figure]:
-    """Figures, pictures, curves and `result.json` of a run whose training has ended; returns the figures."""
+    """Write figures, pictures, curves and `result.json` of a run whose training has ended; returns the figures."""
     own = keys(asked.config.seed)
     figures = job.figures(state, own.figures)
     job.draw(state, own.samples, run.samples, job.test(own.figures))
@@ -211,7 +212,7 @@ _STATUS = {"finished": configs.FINISHED, "diverged": configs.DIVERGED, "interrup
 
 
 def diverged_message(step: int) -> str:
-    """What is said of a run that diverged."""
+    """The line that tells the user of a run that diverged."""
     return f"diverged at step {step:,}: a loss or gradient is not finite, or too large"
 
 
@@ -236,6 +237,7 @@ class _CannotWrite(OSError):
 
 
 def _told(error: OSError, run: Run) -> str:
+    """What could not be written, which checkpoint is safe, and what to do."""
     steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
     kept = f"{run.checkpoints / str(max(steps))} is complete" if steps else "there is no checkpoint yet"
     told = str(error) if str(run.folder) in str(error) else f"{error}, in {run.folder}"

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gen_models.files import write_text
-from gen_models.run.console import console, plain_value
+from gen_models.run.console import console, rounded_text
 from gen_models.sweep.report.statistics import (
     Difference,
     Interval,
@@ -141,7 +141,7 @@ def estimate(mean: float, interval: Interval | None, *, signed: bool = False, ty
         return ""
     sign = "+" if signed else ""
     if interval is None:
-        return ("+" if signed and mean > 0 else "") + plain_value(mean, None)
+        return ("+" if signed and mean > 0 else "") + rounded_text(mean, None)
     low, high = interval
     digits = _digits((high - low) / 2)
     digits = digits if typical is None else max(_digits(typical), digits - 1)
