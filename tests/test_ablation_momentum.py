@@ -1,14 +1,17 @@
 """Gradient descent with and without momentum on quadratics, against theory."""
 
+import sys
 from dataclasses import replace
 
-import jax
 import numpy as np
 import pytest
 
-from experiments.ablations import momentum_quadratic as module
-from experiments.ablations.momentum_quadratic import best, rate_of
+from gen_models.run.experiments import find
+from gen_models.run.job import keys, make_job
 
+EXPERIMENT = find("ablations.momentum_quadratic")
+module = sys.modules[EXPERIMENT.data.__module__]
+best, rate_of = module.best, module.rate_of
 CURVATURES = {kappa: np.linspace(1 / kappa, 1, 2001) for kappa in (4.0, 100.0)}
 METHODS = [("sgd", "quadratic"), ("momentum", "quadratic"), ("nesterov", "convex"), ("nesterov", "quadratic")]
 
@@ -40,9 +43,8 @@ def test_rates_are_moduli_of_eigenvalues_of_the_iteration():
 
 
 def _figures(config):
-    job = module.build(config)
-    state = job.init(jax.random.key(3))
-    return {figure.name: figure.value for figure in job.figures(state, None)}
+    job = make_job(EXPERIMENT, replace(config, seed=3))
+    return {figure.name: figure.value for figure in job.figures(job.initial(3), keys(3).figures)}
 
 
 @pytest.mark.parametrize(("name", "turned"), [("sgd", True), ("momentum", False), ("nesterov", True)])
@@ -58,13 +60,15 @@ def test_a_learning_rate_of_ones_own_is_measured_too_and_its_rate_known():
 
 def test_the_loss_of_theory_s_gradient_descent_by_hand():
     config = replace(module.base, condition=9.0, dimensions=2, turned=False, steps=20)
-    job = module.build(config)
-    state = job.init(jax.random.key(0))
+    job = make_job(EXPERIMENT, config)
+    state = job.initial(0)
     start = np.asarray(state.params["w"], np.float64)
     curvature = np.array([1 / 9, 1])
     end = start * (1 - 1.8 * curvature) ** 20
     expected = np.log10((curvature * end**2).sum() / (curvature * start**2).sum())
-    assert {f.name: f.value for f in job.figures(state, None)}["log10 of the loss"] == pytest.approx(expected, rel=1e-4)
+    assert {f.name: f.value for f in job.figures(state, keys(0).figures)}["log10 of the loss"] == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,9 +76,8 @@ def test_the_loss_of_theory_s_gradient_descent_by_hand():
     [
         (dict(optimizer="adam"), "adam has no best learning rate in theory: give --learning-rate"),
         (dict(condition=0.5), "--condition and --drawn-condition must be 1 or more"),
-        (dict(dataset="mnist"), "unknown data set for this experiment 'mnist'"),
     ],
 )
 def test_impossible_configs_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        module.build(replace(module.base, **changes))
+        make_job(EXPERIMENT, replace(module.base, **changes))

@@ -10,7 +10,7 @@ import pytest
 from gen_models.run.directory import Figure, Run
 from tools import kill_check as tool
 
-TINY = "--dataset digits --batch-size 16 --channels 4 --strides 2 --ema-decay 0.9"
+TINY = "--dataset digits --batch-size 16 --network.channels 4 --network.strides 2 --ema-decay 0.9"
 INTERVALS = "--checkpoint-every 10 --log-every 5 --evaluate-every 30"
 FIGURE = Figure("accuracy", 0.5, "fraction", "digits, test")
 

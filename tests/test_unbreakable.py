@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import classifier, vae
 from gen_models.data import in_memory
 from gen_models.run import cli, config
-from gen_models.run.job import load_run
+from gen_models.run.experiments import find
+from gen_models.run.restore import load_run
 
 ROOT = Path(__file__).parent.parent
+VAE, CLASSIFIER = find("vae"), find("classifier")
 TINY = ["--dataset", "digits", "--batch-size", "16", "--hidden", "256", "--latent", "2", "--importance-samples", "2"]
 
 
@@ -70,7 +71,7 @@ def test_a_full_disk_ends_with_its_own_status_and_the_run_goes_on_once_there_is_
         assert again.returncode == config.FINISHED and "resuming at step" in again.stdout, again.stderr
         whole = [*command[:-1], str(tmp_path / "whole")]
         subprocess.run(whole, cwd=ROOT, capture_output=True, check=True)
-        states = [load_run(folder)[3] for folder in (disk / "r", tmp_path / "whole")]
+        states = [load_run(folder).state for folder in (disk / "r", tmp_path / "whole")]
         for a, b in zip(*(np.concatenate([x.ravel() for x in _values(state)]) for state in states), strict=True):
             assert a == b
         figures = [
@@ -89,11 +90,11 @@ def test_a_read_only_disk_is_refused_for_training_and_enough_for_evaluation(tmp_
     words = [*TINY, "--checkpoint-every", "2"]
     with _small_disk(tmp_path / "disk", 40) as disk:
         folder = ["--run-dir", str(disk / "r")]
-        assert cli.main(vae.EXPERIMENT, [*words, "--steps", "4", *folder]) == config.FINISHED
+        assert cli.main(VAE, [*words, "--steps", "4", *folder]) == config.FINISHED
         (disk / "r" / "result.json").unlink()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         capsys.readouterr()
-        assert cli.main(vae.EXPERIMENT, [*words, "--steps", "4", *folder]) == config.BAD_INPUT
+        assert cli.main(VAE, [*words, "--steps", "4", *folder]) == config.BAD_INPUT
         assert "cannot write the run directory" in _one_line_of_error(capsys.readouterr().err)
         assert _complete(disk / "r") == [2, 4]
         tool = [sys.executable, "-m", "tools.evaluate", str(disk / "r")]
@@ -104,7 +105,7 @@ def test_a_read_only_disk_is_refused_for_training_and_enough_for_evaluation(tmp_
 def test_a_checkpoint_with_a_flipped_bit_is_said_and_the_one_before_is_used(tmp_path, capsys):
     words = [*TINY, "--steps", "6", "--checkpoint-every", "2"]
     for name in ("whole", "r"):
-        assert cli.main(vae.EXPERIMENT, [*words, "--run-dir", str(tmp_path / name)]) == config.FINISHED
+        assert cli.main(VAE, [*words, "--run-dir", str(tmp_path / name)]) == config.FINISHED
     (tmp_path / "r" / "result.json").unlink()
     file = max(
         (tmp_path / "r" / "checkpoints" / "6" / "packed" / "float32").iterdir(), key=lambda path: path.stat().st_size
@@ -113,11 +114,11 @@ def test_a_checkpoint_with_a_flipped_bit_is_said_and_the_one_before_is_used(tmp_
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     capsys.readouterr()
-    assert cli.main(vae.EXPERIMENT, [*words, "--run-dir", str(tmp_path / "r")]) == config.FINISHED
+    assert cli.main(VAE, [*words, "--run-dir", str(tmp_path / "r")]) == config.FINISHED
     out = capsys.readouterr().out
     assert re.search(r"warning: the checkpoint \S*/6 is damaged and is not used: ", out) and "at step 4" in out
     assert {path.name for path in (tmp_path / "r" / "checkpoints").iterdir()} == {"4", "6", "damaged-6"}
-    states = [load_run(tmp_path / name)[3] for name in ("whole", "r")]
+    states = [load_run(tmp_path / name).state for name in ("whole", "r")]
     for a, b in zip(*map(_values, states), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -125,13 +126,13 @@ def test_a_checkpoint_with_a_flipped_bit_is_said_and_the_one_before_is_used(tmp_
 def test_another_models_checkpoint_and_a_wrong_dtype_are_said_in_one_line(tmp_path, capsys):
     words = [*TINY, "--steps", "2", "--run-dir"]
     for name, other in (("r", []), ("wide", ["--hidden", "32"]), ("sgd", ["--optimizer", "sgd"])):
-        assert cli.main(vae.EXPERIMENT, [*TINY, *other, "--steps", "2", "--run-dir", str(tmp_path / name)]) == 0
+        assert cli.main(VAE, [*TINY, *other, "--steps", "2", "--run-dir", str(tmp_path / name)]) == 0
     for name in ("wide", "sgd"):
         shutil.rmtree(tmp_path / "r" / "checkpoints")
         shutil.copytree(tmp_path / name / "checkpoints", tmp_path / "r" / "checkpoints")
         (tmp_path / "r" / "result.json").unlink(missing_ok=True)
         capsys.readouterr()
-        assert cli.main(vae.EXPERIMENT, [*words, str(tmp_path / "r")]) == config.BAD_INPUT
+        assert cli.main(VAE, [*words, str(tmp_path / "r")]) == config.BAD_INPUT
         assert "is of another model" in _one_line_of_error(capsys.readouterr().err)
         assert _complete(tmp_path / "r") == [2]
 
@@ -145,25 +146,25 @@ def test_data_that_are_not_finite_are_refused_before_anything_is_written(tmp_pat
         in_memory({"x": image}, 16)
     np.savez(tmp_path / "data.npz", image=image, label=rng.integers(3, size=200))
     words = ["--dataset", f"npz:{tmp_path / 'data.npz'}", "--batch-size", "16", "--run-dir", str(tmp_path / "r")]
-    assert cli.main(classifier.EXPERIMENT, words) == config.BAD_INPUT
+    assert cli.main(CLASSIFIER, words) == config.BAD_INPUT
     assert "pixels must be uint8, got float32" in _one_line_of_error(capsys.readouterr().err)
     np.savez(tmp_path / "points.npz", x=image.reshape(200, 16))
     words[1] = f"points:{tmp_path / 'points.npz'}"
-    assert cli.main(classifier.EXPERIMENT, words) == config.BAD_INPUT
+    assert cli.main(CLASSIFIER, words) == config.BAD_INPUT
     assert "points.npz: x has 1 values that are not finite" in _one_line_of_error(capsys.readouterr().err)
     assert not (tmp_path / "r").exists()
 
 
 def test_a_loss_that_diverges_keeps_the_last_good_checkpoint(tmp_path, capsys):
     words = [*TINY, "--optimizer", "sgd", "--schedule", "constant", "--checkpoint-every", "2", "--steps", "4"]
-    assert cli.main(vae.EXPERIMENT, [*words, "--learning-rate", "0.01", "--run-dir", str(tmp_path / "r")]) == 0
+    assert cli.main(VAE, [*words, "--learning-rate", "0.01", "--run-dir", str(tmp_path / "r")]) == 0
     saved = json.loads((tmp_path / "r" / "config.json").read_text())
     saved["config"] |= {"learning_rate": 1e12, "steps": 100}
     (tmp_path / "r" / "config.json").write_text(json.dumps(saved))
     (tmp_path / "r" / "result.json").unlink()
     words[-1] = "100"
     capsys.readouterr()
-    status = cli.main(vae.EXPERIMENT, [*words, "--learning-rate", "1e12", "--run-dir", str(tmp_path / "r")])
+    status = cli.main(VAE, [*words, "--learning-rate", "1e12", "--run-dir", str(tmp_path / "r")])
     out = " ".join(capsys.readouterr().out.split())
     assert status == config.DIVERGED and "the last good checkpoint is" in out
     assert _complete(tmp_path / "r")[-1] == 4 and f"{tmp_path}/r/checkpoints/4" in out

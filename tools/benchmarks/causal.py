@@ -43,9 +43,11 @@ WIDER: Mapping[str, Mapping[str, Any]] = {  # sampled at these sizes
 
 
 def model(name: str, shape: tuple[int, ...] = (28, 28, 1), **sizes: Any) -> Model:
-    """A rung of the ladder, for binary images; `sizes` are fields of its network."""
+    """A rung of the ladder, for binary images; `sizes` are fields of its network, `layers` also of one with blocks."""
     ladder = find("likelihood_ladder")
-    config = with_values(ladder.variants[name], {f"network.{size}": value for size, value in sizes.items()})
+    config = ladder.variants[name]
+    called = {"layers": "layers" if hasattr(config.network, "layers") else "blocks"}
+    config = with_values(config, {f"network.{called.get(size, size)}": value for size, value in sizes.items()})
     data = Splits.of_arrays({"x": np.zeros((1, *shape), np.uint8)})  # of which a rung reads the shape
     return ladder.model(config, data)
 
