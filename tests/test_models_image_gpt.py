@@ -314,7 +314,7 @@ def test_computations_in_bfloat16_are_close():
         (dict(layers=-1), "layers=-1"),
         (dict(chunk=0), "chunk=0"),
         (dict(features=9, heads=2), "2 heads must divide features=9"),
-        (dict(shape=(4, 4, 3), head_features=8), "3 channels head_features=8"),
+        (dict(shape=(4, 4, 3), head_features=8), "3 channels must divide head_features=8"),
         (dict(levels=1), "levels=1"),
         (dict(shape=(4, 4, 0)), r"shape=\(4, 4, 0\)"),
     ],

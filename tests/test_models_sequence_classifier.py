@@ -77,7 +77,7 @@ def test_convolutions_and_attention_learn_to_recall():
     [
         (dict(features=0), "features=0"),
         (dict(mixer="lstn"), "unknown mixer 'lstn': did you mean 'lstm'"),
-        (dict(heads=4), "heads=4 must divide features=6"),
+        (dict(heads=4), "4 heads must divide features=6"),
         (dict(num_classes=1), "num_classes=1"),
     ],
 )

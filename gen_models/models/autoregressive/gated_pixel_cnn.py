@@ -21,6 +21,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.models.sizes import check_divides, check_sizes, check_windows
 from gen_models.nn.causal import CausalConv, RowConv
 from gen_models.nn.heads import categorical
 
@@ -53,14 +54,9 @@ def gated_pixel_cnn(
     Raises:
       ValueError: a size is not positive, a window is even, or the channels do not divide the features.
     """
-    sizes = (features, layers, head_features, window, first_window)
-    if min(sizes) < 1 or window % 2 == 0 or first_window % 2 == 0:
-        raise ValueError(
-            f"sizes must be positive and windows odd, got {features=}, {layers=}, {head_features=}, {window=}, "
-            f"{first_window=}"
-        )
-    if features % shape[-1] or head_features % shape[-1]:
-        raise ValueError(f"{shape[-1]} channels must divide features={features} and head_features={head_features}")
+    check_sizes(shape=shape, features=features, layers=layers, head_features=head_features)
+    check_windows(window=window, first_window=first_window)
+    check_divides("channels", shape[-1], features=features, head_features=head_features)
     head = categorical(shape[-1], levels)
     network = _GatedPixelCNN(
         features=features,

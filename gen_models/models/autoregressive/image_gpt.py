@@ -26,6 +26,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.models.sizes import check_divides, check_sizes
 from gen_models.nn.causal_attention import CausalAttention, Previous, WithinPixel, at_position, level_weights
 from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.heads import categorical
@@ -66,19 +67,12 @@ def image_gpt(
       ValueError: a size is not positive, `heads` does not divide `features`, the channels do not divide
         `head_features`, or `dropout` is not in [0, 1).
     """
-    shape = tuple(shape)
-    if min(shape) < 1:
-        raise ValueError(f"sizes must be positive, got {shape=}")
+    check_sizes(shape=shape, features=features, layers=layers, heads=heads, chunk=chunk)
     mlp_features = 4 * features if mlp_features is None else mlp_features
     head_features = -(-features // shape[-1]) * shape[-1] if head_features is None else head_features
-    if min(features, layers, heads, mlp_features, head_features, chunk or 1) < 1 or chunk == 0:
-        raise ValueError(
-            f"sizes must be positive, got {features=}, {layers=}, {heads=}, {mlp_features=}, {head_features=}, {chunk=}"
-        )
-    if features % heads or head_features % shape[-1]:
-        raise ValueError(
-            f"{heads} heads must divide features={features}, and {shape[-1]} channels head_features={head_features}"
-        )
+    check_sizes(mlp_features=mlp_features, head_features=head_features)
+    check_divides("heads", heads, features=features)
+    check_divides("channels", shape[-1], head_features=head_features)
     check_dropout(dropout)
     head = categorical(shape[-1], levels)
     network = _ImageGPT(

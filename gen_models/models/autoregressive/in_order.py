@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gen_models.core import Key
+from gen_models.models.sizes import check_sizes
 
 Index = int | Int[Array, ""]  # a member, 0 to K - 1
 
@@ -29,11 +30,7 @@ def image_size(shape: Sequence[int], **sizes: int) -> int:
     Raises:
       ValueError: `shape` is not three sizes, or one of these or of `sizes` is not positive.
     """
-    if len(shape) != 3 or min((*shape, *sizes.values())) < 1:
-        others = "".join(f", {name}={value}" for name, value in sizes.items())
-        raise ValueError(
-            f"shape must be (height, width, channels) and sizes positive, got shape={tuple(shape)}{others}"
-        )
+    check_sizes(shape=shape, **sizes)
     return math.prod(shape)
 
 

@@ -26,6 +26,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.models.sizes import check_divides, check_sizes, check_windows
 from gen_models.nn.causal import CausalConv
 from gen_models.nn.heads import categorical
 
@@ -62,18 +63,12 @@ def pixel_cnn(
       ValueError: a size is not positive, a window is even, the first sees nothing, or the channels do not divide the
         features.
     """
-    sizes = (*shape, features, blocks, head_features, first_window, window, 1 if classes is None else classes)
-    if min(sizes) < 1 or window % 2 == 0 or first_window % 2 == 0:
-        raise ValueError(
-            f"sizes must be positive and windows odd, got {shape=}, {features=}, {blocks=}, {head_features=}, "
-            f"{first_window=}, {window=}, {classes=}"
-        )
+    check_sizes(shape=shape, features=features, blocks=blocks, head_features=head_features, classes=classes)
+    check_windows(window=window, first_window=first_window)
     if first_window < 3:
         raise ValueError(f"first_window={first_window} sees no earlier pixel: it must be 3 or more")
-    channels = shape[-1]
-    if features % channels or head_features % channels:
-        raise ValueError(f"{channels} channels must divide features={features} and head_features={head_features}")
-    head = categorical(channels, levels)
+    check_divides("channels", shape[-1], features=features, head_features=head_features)
+    head = categorical(shape[-1], levels)
     network = _PixelCNN(
         features=features,
         blocks=blocks,
@@ -81,7 +76,7 @@ def pixel_cnn(
         window=window,
         head_features=head_features,
         outputs=head.outputs,
-        colours=channels,
+        colours=shape[-1],
         classes=classes,
         dtype=dtype,
     )

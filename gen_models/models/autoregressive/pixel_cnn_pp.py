@@ -33,6 +33,7 @@ from jaxtyping import Array
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.models.sizes import check_sizes
 from gen_models.nn.causal import CausalConv, RowConv
 from gen_models.nn.causal_resampling import CornerConv, PixelUp, RowDown, RowUp, once_a_block
 from gen_models.nn.dropout import Dropout, check_dropout
@@ -70,9 +71,8 @@ def pixel_cnn_pp(
       ValueError: a size is not positive, 2 ** (resolutions - 1) does not divide the height and the width, `dropout` is
         not in [0, 1), or there is no mixture for several channels.
     """
+    check_sizes(shape=shape, features=features, blocks=blocks, resolutions=resolutions, mixtures=mixtures)
     height, width, channels = shape
-    if min(features, blocks, resolutions, 1 if mixtures is None else mixtures) < 1:
-        raise ValueError(f"sizes must be positive, got {features=}, {blocks=}, {resolutions=}, {mixtures=}")
     divisor = 2 ** (resolutions - 1)
     if height % divisor or width % divisor:
         raise ValueError(

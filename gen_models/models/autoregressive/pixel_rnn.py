@@ -32,6 +32,7 @@ from jax.typing import DTypeLike
 from gen_models.core import Model
 from gen_models.errors import unknown
 from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.models.sizes import check_divides, check_sizes, check_windows
 from gen_models.nn.causal import CausalConv
 from gen_models.nn.diagonal_lstm import DiagonalBiLSTM
 from gen_models.nn.heads import categorical
@@ -73,16 +74,11 @@ def pixel_rnn(
       ValueError: a size is not positive, a window is even, the channels do not divide the features, or the kind is
         unknown.
     """
-    sizes = (features, layers, head_features, window, first_window)
-    if min(sizes) < 1 or window % 2 == 0 or first_window % 2 == 0:
-        raise ValueError(
-            f"sizes must be positive and windows odd, got {features=}, {layers=}, {head_features=}, {window=}, "
-            f"{first_window=}"
-        )
+    check_sizes(shape=shape, features=features, layers=layers, head_features=head_features)
+    check_windows(window=window, first_window=first_window)
     if kind not in KINDS:
         raise unknown("kind of PixelRNN", kind, KINDS)
-    if features % shape[-1] or head_features % shape[-1]:
-        raise ValueError(f"{shape[-1]} channels must divide features={features} and head_features={head_features}")
+    check_divides("channels", shape[-1], features=features, head_features=head_features)
     head = categorical(shape[-1], levels)
     network = _PixelRNN(
         kind=kind,

@@ -30,6 +30,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
+from gen_models.models.sizes import check_divides, check_sizes
 from gen_models.nn.causal import CausalConv
 from gen_models.nn.causal_attention import CausalAttention, Previous, WithinPixel, at_position
 from gen_models.nn.dropout import Dropout, check_dropout
@@ -79,30 +80,24 @@ def pixel_snail(
       ValueError: a size is not positive, `heads` does not divide the features of keys and values, the channels do
         not divide `head_features`, or `dropout` is not in [0, 1).
     """
-    shape = tuple(shape)
-    if min(shape) < 1:
-        raise ValueError(f"sizes must be positive, got {shape=}")
-    value_features = max(1, features // 2 // heads) * heads if value_features is None and heads > 0 else value_features
-    head_features = -(-features // shape[-1]) * shape[-1] if head_features is None else head_features
-    sizes = {
-        "features": features,
-        "blocks": blocks,
-        "residual_blocks": residual_blocks,
-        "heads": heads,
-        "key_features": key_features,
-        "value_features": value_features,
-        "head_features": head_features,
-        "mixtures": mixtures,
-        "chunk": chunk,
-    }
-    wrong = {name: size for name, size in sizes.items() if size is not None and size < 1}
-    if wrong:
-        raise ValueError(f"sizes must be positive, got {', '.join(f'{name}={size}' for name, size in wrong.items())}")
-    assert value_features is not None
-    if key_features % heads or value_features % heads:
-        raise ValueError(f"{heads} heads must divide key_features={key_features} and value_features={value_features}")
-    if head_features % shape[-1]:
-        raise ValueError(f"{shape[-1]} channels must divide head_features={head_features}")
+    check_sizes(
+        shape=shape,
+        features=features,
+        blocks=blocks,
+        residual_blocks=residual_blocks,
+        heads=heads,
+        key_features=key_features,
+        value_features=value_features,
+        head_features=head_features,
+        mixtures=mixtures,
+        chunk=chunk,
+    )
+    if value_features is None:
+        value_features = max(1, features // 2 // heads) * heads
+    if head_features is None:
+        head_features = -(-features // shape[-1]) * shape[-1]
+    check_divides("heads", heads, key_features=key_features, value_features=value_features)
+    check_divides("channels", shape[-1], head_features=head_features)
     check_dropout(dropout)
     if mixtures is None:
         head = categorical(shape[-1], levels)

@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from gen_models.core import Model
 from gen_models.errors import unknown
+from gen_models.models.sizes import check_divides, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.causal_attention import CausalAttention
 from gen_models.nn.conv import Conv
@@ -56,14 +57,10 @@ def sequence_classifier(
     Raises:
       ValueError: a size is not positive, the mixer is unknown, `heads` does not divide `features`, or as `classifier`.
     """
-    sizes = dict(length=length, vocabulary=vocabulary, features=features, layers=layers, window=window, heads=heads)
-    wrong = {name: size for name, size in sizes.items() if size < 1}
-    if wrong:
-        raise ValueError(f"sizes must be positive, got {', '.join(f'{name}={size}' for name, size in wrong.items())}")
+    check_sizes(length=length, vocabulary=vocabulary, features=features, layers=layers, window=window, heads=heads)
     if mixer not in MIXERS:
         raise unknown("mixer", mixer, MIXERS)
-    if features % heads:
-        raise ValueError(f"heads={heads} must divide features={features}")
+    check_divides("heads", heads, features=features)
     network = _Network(
         vocabulary=vocabulary,
         num_classes=num_classes,
