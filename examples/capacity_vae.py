@@ -1,8 +1,7 @@
 """Does a VAE whose KL must meet a capacity that grows in training find the position and the size of a disc?
 
+Burgess et al., Understanding disentangling in beta-VAE (2018), eq. 8: reconstruction + gamma |KL - C|, C rises evenly.
 python capacity_vae.py --steps 3000 && python capacity_vae.py sweep --seeds 3 --grid gamma=10,100
-
-Burgess et al., Understanding disentangling in beta-VAE (2018), eq. 8: reconstruction + gamma |KL - C|, C growing linearly.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +15,10 @@ import gen_models as gm
 
 @dataclass(frozen=True, kw_only=True)
 class Config(gm.Optimisation):
+    """A VAE with a capacity, and its training."""
+
     latent: int = 6
+    """Dimensions of z."""
     gamma: Annotated[float, gm.TRACED] = 30.0
     """Weight of the KL's distance from the capacity."""
     capacity: float = 8.0
@@ -24,18 +26,20 @@ class Config(gm.Optimisation):
 
 
 def discs(count: int, seed: int) -> dict[str, np.ndarray]:
+    """Images of one disc each: {"x": float32 [count, 16, 16, 1]}, of zeros and ones."""
     draw = np.random.default_rng(seed)
     at, radius = draw.uniform(5, 11, (count, 2, 1, 1)), draw.uniform(2, 5, (count, 1, 1))
     row, column = np.mgrid[:16, :16]
-    inside = (row - at[:, 0]) ** 2 + (column - at[:, 1]) ** 2 < radius**2
-    return {"x": inside[..., None].astype(np.float32)}
+    return {"x": ((row - at[:, 0]) ** 2 + (column - at[:, 1]) ** 2 < radius**2)[..., None].astype(np.float32)}
 
 
 def data(config: Config) -> "gm.Splits":
+    """Images of discs, drawn anew for each part."""
     return gm.Splits.of_arrays(discs(8000, 0), discs(1000, 1), discs(1000, 2), name="discs", examples="images")
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """A VAE whose loss has the distance of the KL from the capacity."""
     vae = gm.vae(data.shape, latent=config.latent, hidden=(128,))
 
     def loss(params, stats, batch, key, *, step, train=True):
@@ -47,6 +51,7 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 
 def measures(config: Config) -> "list[gm.Measure]":
+    """The ELBO, and pictures."""
     return [gm.measures.Elbo(), gm.measures.Reconstructions(), gm.measures.LatentWalk(), gm.measures.Samples()]
 
 

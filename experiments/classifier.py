@@ -20,12 +20,12 @@ Dropout = Annotated[float, gm.TRACED, gm.Range(0.0, 0.6)]
 
 @dataclass(frozen=True, kw_only=True)
 class Logistic:
-    """A linear model."""
+    """Logistic regression: one linear layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mlp:
-    """A multi-layer perceptron."""
+    """A multi-layer perceptron of dense layers."""
 
     hidden: tuple[int, ...] = (256, 128, 64)
     """Widths of the hidden layers."""
@@ -40,9 +40,9 @@ class Cnn:
     """Convolutions with batch norm."""
 
     channels: tuple[int, ...] = (16, 32, 64, 64, 64)
-    """Channels of the convolutions."""
+    """Channels of each convolution."""
     strides: tuple[int, ...] = (1, 2, 2, 1, 1)
-    """Strides of the convolutions."""
+    """Stride of each convolution."""
     dropout: Dropout = 0.0
     """Probability of dropping a pooled feature."""
 
@@ -52,25 +52,25 @@ class ResidualCnn:
     """Blocks of convolutions in stages."""
 
     channels: tuple[int, ...] = (16, 32, 64)
-    """Channels of the stages."""
+    """Channels of each stage."""
     strides: tuple[int, ...] = (1, 2, 2)
-    """Strides of the stages."""
+    """Stride of each stage."""
     blocks: int = 1
     """Blocks in each stage."""
     windows: tuple[int, ...] = (3, 3)
-    """Sizes of the kernels in a block."""
+    """Size of each kernel in a block."""
     bottleneck: int = 1
-    """Number by which 1x1 convolutions divide a block's channels; 1: there are none."""
+    """Number by which 1x1 convolutions divide a block's channels; 1: blocks without 1x1 convolutions."""
     residual: bool = True
-    """Whether a block adds its input."""
+    """Whether a block adds its input to its output."""
     norm: Literal["none", "batch", "layer", "instance", "group"] = "batch"
     """Normalisation before the activations."""
     groups: int = 4
-    """Groups of channels in group norm."""
+    """Groups into which group norm divides the channels."""
     momentum: float = 0.9
-    """Weight of the past in the averages of batch norm."""
+    """Weight of the past in batch norm's running averages."""
     activation: Literal["relu", "leaky_relu", "prelu", "gelu", "tanh", "sigmoid"] = "relu"
-    """Function after the norms."""
+    """Function that follows each norm."""
     dropout: Dropout = 0.0
     """Probability of dropping a pooled feature."""
 
@@ -81,14 +81,14 @@ class Config(gm.Images, gm.Optimisation):
 
     steps: int = 1500
     network: Logistic | Mlp | Cnn | ResidualCnn = field(default_factory=Cnn)
-    """The classifier."""
+    """Kind of classifier, with its sizes."""
     label_smoothing: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.0
     """Share of the target that is spread evenly over the classes."""
     augmentation: tuple[Literal["flip", "shift", "cutout"], ...] = ()
     """Random changes of training images: mirror left-right, move by up to 2 pixels, blank an 8x8 square."""
     measure: tuple[Literal["validation", "flops", "gradients", "units"], ...] = ()
-    """What else is measured at the end: accuracy on the validation split, to choose by; operations of an image; and, of
-    a ResidualCnn, the gradient's norm by layer and dead units."""
+    """Further figures at the end: validation accuracy, to choose by; operations for an image; and of a ResidualCnn
+    gradient norms by layer and dead units."""
 
 
 base = Config(
@@ -127,7 +127,7 @@ def data(config: Config) -> "gm.Splits":
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
-    """The classifier."""
+    """The classifier that the config's network names, for images and classes of the data."""
     made: Mapping[type, Any] = {
         Logistic: gm.logistic_regression,
         Mlp: gm.mlp,

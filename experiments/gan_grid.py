@@ -32,9 +32,9 @@ class Config(gm.RunConfig):
     beta1: Annotated[float, gm.TRACED] = 0.8
     """Decay of Adam's first moment."""
     points: int = 100_000
-    """Training points."""
+    """Number of training points."""
     packing: int = 1
-    """Samples that the discriminator judges at once; 1 is a plain GAN."""
+    """Samples that the discriminator judges at once; 1 is an ordinary GAN."""
     objective: Literal["non_saturating", "minimax"] = "non_saturating"
     """Objective of the generator."""
     generator_hidden: tuple[int, ...] = (400, 400, 400, 400)
@@ -42,7 +42,7 @@ class Config(gm.RunConfig):
     discriminator_hidden: tuple[int, ...] = (200, 200, 200)
     """Widths of the discriminator's maxout layers."""
     samples: int = 2500
-    """Samples that are measured."""
+    """Number of samples that are measured."""
 
 
 base = Config(log_every=250)
@@ -77,7 +77,7 @@ def optimizer(config: Config) -> "Mapping[str, gm.Optimizer]":
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Modes covered, share of samples near one, and how evenly those are spread."""
+    """Modes covered, share of samples near a mode, how evenly these are spread over the modes, and size."""
     return (gm.measures.GridCoverage(config.samples), gm.measures.Parameters())
 
 

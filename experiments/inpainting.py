@@ -20,7 +20,7 @@ variants = {name: config for name, config in ladder.variants.items() if not isin
 
 
 def measures(config: ladder.Config) -> "Sequence[gm.Measure]":
-    """Those of the ladder, and the likelihood of lower halves."""
+    """The ladder's measures, and the likelihood of lower halves."""
     network = config.network
     if isinstance(network, ladder.Vae) or (isinstance(network, ladder.Made) and network.masks > 1):
         raise ValueError("lower halves need one order of pixels: the network must not be a Vae, and --network.masks 1")

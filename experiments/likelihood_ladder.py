@@ -36,17 +36,17 @@ class Nade:
     """A neural autoregressive distribution estimator."""
 
     hidden: int = 500
-    """Hidden units."""
+    """Number of hidden units."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A masked autoencoder."""
+    """A masked autoencoder for distribution estimation."""
 
     hidden: tuple[int, ...] = (1000,)
     """Widths of the hidden layers."""
     masks: int = 1
-    """Mask sets that the model is a mixture of."""
+    """Number of mask sets, of which the model is a mixture."""
     dropout: Dropout = 0.0
     """Probability of dropping a hidden unit."""
 
@@ -63,12 +63,12 @@ class Vae:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCnn:
-    """Masked convolutions."""
+    """PixelCNN: a stack of masked convolutions."""
 
     features: int = 32
     """Width of the layers."""
     blocks: int = 5
-    """Residual blocks."""
+    """Number of residual blocks."""
     window: int = 3
     """Size of the kernels in the blocks."""
     head_features: int = 32
@@ -77,12 +77,12 @@ class PixelCnn:
 
 @dataclass(frozen=True, kw_only=True)
 class GatedPixelCnn:
-    """Gated vertical and horizontal stacks."""
+    """Gated PixelCNN: a vertical and a horizontal stack of gated convolutions."""
 
     features: int = 32
     """Width of the layers."""
     layers: int = 5
-    """Gated layers."""
+    """Number of gated layers."""
     head_features: int = 64
     """Width of the layers before the outputs."""
 
@@ -94,57 +94,57 @@ class PixelCnnPp:
     features: int = 16
     """Width of the layers."""
     blocks: int = 2
-    """Blocks at each resolution."""
+    """Number of residual blocks at each resolution."""
     mixtures: int | None = None
-    """Logistic distributions in a pixel's mixture; None: a softmax over the levels."""
+    """Number of logistic distributions in a pixel's mixture; None: a softmax over the levels."""
     dropout: Dropout = 0.0
     """Probability of dropping a feature."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelRnn:
-    """A PixelRNN."""
+    """PixelRNN: LSTMs over an image's rows or diagonals."""
 
     kind: Literal["row", "diagonal"] = "diagonal"
-    """Row LSTM or Diagonal BiLSTM."""
+    """Kind of LSTM: Row LSTM or Diagonal BiLSTM."""
     features: int = 16
-    """The paper's h."""
+    """Features of an LSTM, h in the paper; between layers there are 2 h."""
     layers: int = 3
-    """Recurrent layers."""
+    """Number of recurrent layers."""
     residual: bool = True
-    """Whether layers add their input."""
+    """Whether each layer adds its input to its output."""
     skip: bool = False
-    """Whether every layer reaches the outputs by itself."""
+    """Whether each layer's LSTM is also connected to the outputs directly."""
     head_features: int = 32
     """Width of the layers before the outputs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageGpt:
-    """A Transformer decoder over pixels."""
+    """ImageGPT: a Transformer decoder over pixels."""
 
     features: int = 64
     """Width of the layers."""
     layers: int = 3
-    """Transformer blocks."""
+    """Number of Transformer blocks."""
     dropout: Dropout = 0.0
     """Probability of dropping a feature."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSnail:
-    """Causal convolutions and attention in turn."""
+    """PixelSNAIL: causal convolutions and attention in turn."""
 
     features: int = 32
     """Width of the layers."""
     blocks: int = 2
-    """Blocks."""
+    """Number of blocks, each of residual blocks and one attention."""
     residual_blocks: int = 2
-    """Residual blocks in each block."""
+    """Number of residual blocks in each block."""
     attention: bool = True
-    """Whether blocks attend."""
+    """Whether each block attends to earlier pixels."""
     mixtures: int | None = None
-    """Logistic distributions in a pixel's mixture; None: a softmax over the levels."""
+    """Number of logistic distributions in a pixel's mixture; None: a softmax over the levels."""
     dropout: Dropout = 0.0
     """Probability of dropping a feature."""
 
@@ -161,9 +161,9 @@ class Config(gm.BinaryImages, gm.Optimisation):
     steps: int = 2000
     batch_size: int = 32
     network: Network = field(default_factory=GatedPixelCnn)
-    """The rung."""
+    """Kind of model, with its sizes."""
     levels: int = 2
-    """Values that a pixel takes: 2 is binary; Fvsbn, Nade, Made and Vae are for that alone."""
+    """Number of values that a pixel takes; Fvsbn, Nade, Made and Vae take binary pixels, 2, alone."""
     conditional: bool = False
     """Whether the model is told the class (PixelCnn, GatedPixelCnn, PixelCnnPp, ImageGpt, PixelSnail)."""
     importance_samples: int = 100
@@ -212,7 +212,7 @@ variants: Mapping[str, Config] = {
 
 
 def data(config: Config) -> "gm.Splits":
-    """Images of zeros and ones, or of more levels."""
+    """Images of `config.levels` levels; ValueError where the network does not take them, or a label."""
     name = type(config.network).__name__
     if isinstance(config.network, BINARY) and config.levels != 2:
         raise ValueError(f"{name} is for binary images: --levels must be 2, got {config.levels}")
@@ -226,7 +226,7 @@ def data(config: Config) -> "gm.Splits":
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
-    """The rung, for images of the data's shape."""
+    """The model that the config's network names, for images of the data's shape."""
     made: dict[type, Any] = {Fvsbn: gm.fvsbn, Nade: gm.nade, Made: gm.made, Vae: gm.vae, PixelCnn: gm.pixel_cnn}
     made |= {GatedPixelCnn: gm.gated_pixel_cnn, PixelCnnPp: gm.pixel_cnn_pp, PixelRnn: gm.pixel_rnn}
     made |= {ImageGpt: gm.image_gpt, PixelSnail: gm.pixel_snail}
@@ -239,7 +239,10 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 
 def measures(config: Config, lower_half: bool = False) -> "Sequence[gm.Measure]":
-    """Likelihood, size and time, samples, and completions by models that have an order; their likelihood if asked."""
+    """Likelihood, size, time, samples, and completions where the model has an order of pixels.
+
+    With `lower_half`, the likelihood of the images' lower halves, given the upper ones, as well.
+    """
     bound = isinstance(config.network, Vae)
     shown: dict[str, Any] = {"levels": config.levels, "conditional": config.conditional}
     return (

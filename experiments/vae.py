@@ -29,15 +29,15 @@ class Config(gm.BinaryImages, gm.Optimisation):
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
     channels: tuple[int, ...] = ()
-    """Channels of convolutions of stride 2 before the hidden layers; none: all layers are dense."""
+    """Channels of the convolutions of stride 2 before the hidden layers; none: dense layers alone."""
     activation: Literal["relu", "gelu", "tanh", "leaky_relu"] = "relu"
-    """Function between the layers."""
+    """Activation between the layers."""
     beta: Annotated[float, gm.TRACED, gm.Range(0.1, 10.0, log=True)] = 1.0
-    """Weight of the KL term."""
+    """Weight of the KL term in the loss."""
     kl_warmup_steps: int = 0
-    """Steps over which the KL term's weight rises from 0."""
+    """First steps, over which the KL term's weight rises from 0 to beta."""
     particles: int = 1
-    """Importance samples of the objective; 1 is the ELBO."""
+    """Importance samples of the training objective, per image; 1 is the ELBO."""
     importance_samples: int = 100
     """Importance samples of the bound on the test log-likelihood, per image."""
 
@@ -62,7 +62,7 @@ def data(config: Config) -> "gm.Splits":
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
-    """The VAE."""
+    """The VAE of the config's sizes, for images of the data's shape."""
     return gm.vae(
         data.shape,
         latent=config.latent,
@@ -77,7 +77,7 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """The bound, the likelihood, and pictures."""
+    """The ELBO, the importance-weighted bound, and pictures."""
     return (
         gm.measures.Elbo(),
         gm.measures.LogLikelihood(samples=config.importance_samples),

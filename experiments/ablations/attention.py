@@ -13,7 +13,7 @@ the one with attention, with the last pairs better known than the first; convolu
 tokens know the last two pairs at most; and attention alone, in one layer, cannot bind and stays at the 0.325.
 
 A sequence is 17 tokens; 4,000 steps of 128 are 10 passes through the training sequences. The test sequences are
-others. The picture by_position.png has the accuracy by the place of the pair that was asked for. Convolutions were
+others. The picture by_position.png has the accuracy by the position of the pair that was asked for. Convolutions were
 made the base, and the steps 4,000 in place of 1,000, after trials, in which the LSTM with attention had not begun to
 learn by then.
 
@@ -51,23 +51,23 @@ class Config(gm.Optimisation):
 
     steps: int = 4000
     pairs: int = 8
-    """Pairs of a key and a value in a sequence."""
+    """Number of pairs of a key and a value in a sequence."""
     keys: int = 16
-    """Different keys."""
+    """Number of different keys."""
     values: int = 8
-    """Different values."""
+    """Number of different values."""
     examples: int = 50_000
-    """Training sequences; there are a tenth of them for validation and as many for the test."""
+    """Number of training sequences; a tenth as many validate, and a tenth as many test."""
     features: int = 32
     """Width of the network."""
     mixer: Literal["none", "lstm", "conv"] = "conv"
-    """What reads the sequence before attention does."""
+    """Layers before the attention: none, an LSTM or convolutions."""
     layers: int = 2
-    """Layers of the mixer."""
+    """Number of layers before the attention."""
     window: int = 3
-    """Tokens that a convolution sees."""
+    """Number of tokens that a convolution sees."""
     attention: bool = True
-    """Whether attention follows the mixer."""
+    """Whether attention follows these layers."""
 
 
 base = Config(learning_rate=3e-3, clip_norm=1.0)
@@ -113,32 +113,33 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 @dataclass(frozen=True)
 class ByPosition:
-    """Accuracy by the place of the pair that is asked for, beside what is reached by who knows no pairing."""
+    """Accuracy by the position of the pair that is asked for, beside what knowing values without keys would reach."""
 
     pairs: int
     values: int
 
     def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
-        """What knowing the values, and not their keys, would reach."""
+        """The accuracy that knowing the values, and not their keys, would reach."""
         chance = gm.recall_chance(self.pairs, self.values)
         note = "closed form: values known, not keys"
         yield gm.Figure("accuracy without pairing", chance, "fraction", split.where, note=note)
 
     def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
-        """`by_position.png`."""
+        """Draw `by_position.png`: accuracy against the position of the pair, from the first."""
         logits, labels = gm.measures.predicted(trained, split)
         right = np.asarray(logits.argmax(-1) == labels)
         assert split.dataset.arrays is not None  # the sequences are few
         tokens = split.dataset.arrays["x"]
-        place = (tokens[:, 0:-1:2] == tokens[:, -1:]).argmax(1)
-        by_place = [right[place == i].mean() if (place == i).any() else np.nan for i in range(self.pairs)]
-        series = {"accuracy": by_place, "without pairing": [gm.recall_chance(self.pairs, self.values)] * self.pairs}
+        # Keys are the tokens at even positions; the last token is the key that is asked for.
+        position = (tokens[:, 0:-1:2] == tokens[:, -1:]).argmax(1)
+        accuracy = [right[position == i].mean() if (position == i).any() else np.nan for i in range(self.pairs)]
+        series = {"accuracy": accuracy, "without pairing": [gm.recall_chance(self.pairs, self.values)] * self.pairs}
         x, y = "pair that is asked for, from the first", "accuracy, test sequences"
         gm.plots.lines(series, folder / "by_position.png", x=x, y=y)
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Accuracy, also by position."""
+    """Accuracy, over all and by position, and size."""
     chance = f"chance: {1 / config.values:.3f}"
     return (gm.measures.Accuracy(chance), ByPosition(config.pairs, config.values), gm.measures.Parameters())
 

@@ -63,19 +63,19 @@ class Config(gm.RunConfig):
 
     steps: int = 300
     batch_size: int = 1
-    """Has no meaning here: a quadratic has no data."""
+    """Number without effect here, as a quadratic has no data."""
     learning_rate: Annotated[float, gm.TRACED, gm.Range(1e-4, 1e1, log=True)] = 0.0
-    """Constant learning rate; 0: theory's best, for the methods that have one."""
+    """Constant learning rate; 0: theory's best, for methods that have one."""
     optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"] = "sgd"
     """Update rule."""
     best_for: Literal["convex", "quadratic"] = "quadratic"
     """Theory that Nesterov's learning rate and momentum follow."""
     condition: float = 100.0
-    """kappa, the largest curvature over the smallest."""
+    """Condition number kappa: the largest curvature over the smallest."""
     dimensions: int = 50
-    """Dimensions of w."""
+    """Number of dimensions of w."""
     turned: bool = True
-    """Whether the axes of the curvatures are turned at random, or are those of w."""
+    """Whether the axes of the curvatures are turned at random against those of w."""
     drawn_condition: float = 10.0
     """Condition number of the quadratic in the picture."""
 
@@ -96,7 +96,7 @@ WITH_THEORY = ("sgd", "momentum", "nesterov")
 
 
 class Best(NamedTuple):
-    """Learning rate, momentum and rate of convergence."""
+    """Theory's best constants of a method: learning rate, momentum, and the rate of convergence that they give."""
 
     learning_rate: float
     momentum: float
@@ -104,7 +104,7 @@ class Best(NamedTuple):
 
 
 def best(optimizer: str, condition: float, best_for: str = "quadratic") -> Best:
-    """Theory's best constants for curvatures from 1 / condition to 1, and the rate that they give; see the module."""
+    """Theory's best constants for curvatures from 1 / condition to 1; the module's docstring has the formulas."""
     root = np.sqrt(condition)
     if optimizer == "sgd":
         return Best(2 / (1 + 1 / condition), 0.0, (condition - 1) / (condition + 1))
@@ -118,10 +118,11 @@ def best(optimizer: str, condition: float, best_for: str = "quadratic") -> Best:
 
 
 def rate_of(optimizer: str, learning_rate: float, momentum: float, curvatures: np.ndarray) -> float:
-    """The largest modulus of the roots z of z^2 - a z + b for each curvature h, which says what the slowest one does.
+    """Factor by which the slowest axis' distance falls in a step, in the end, for curvatures [D].
 
-    With t = 1 - learning_rate h: a = t, b = 0 for gradient descent; a = t + momentum, b = momentum for heavy ball;
-    a = (1 + momentum) t, b = momentum t for Nesterov's method.
+    Along an axis of curvature h, a method is the recurrence w_k+1 = a w_k - b w_k-1, which falls as the largest modulus
+    of the roots z of z^2 - a z + b. With t = 1 - learning_rate h: a = t, b = 0 for gradient descent; a = t + momentum,
+    b = momentum for heavy ball; a = (1 + momentum) t, b = momentum t for Nesterov's method.
     """
     t = 1 - learning_rate * curvatures
     a, b = {
@@ -129,19 +130,20 @@ def rate_of(optimizer: str, learning_rate: float, momentum: float, curvatures: n
         "momentum": (t + momentum, momentum + 0 * t),
         "nesterov": ((1 + momentum) * t, momentum * t),
     }[optimizer]
-    # Of a double root, rounding would make two that are apart by the root of its error.
+    # The best constants make double roots, whose discriminant is 0 but for rounding; its square root would turn a
+    # rounding error of 1e-16 into roots that are 1e-8 apart.
     gap = a**2 - 4 * b
     gap = np.sqrt(np.where(np.abs(gap) < 1e-12, 0, gap).astype(complex))
     return float(np.maximum(np.abs(a + gap), np.abs(a - gap)).max() / 2)
 
 
 def curvatures_of(config: Config) -> np.ndarray:
-    """[D], from 1 / kappa to 1, evenly spread in their logarithm."""
+    """Curvatures [D] from 1 / kappa to 1, evenly spread in their logarithm."""
     return np.geomspace(1 / config.condition, 1, config.dimensions)
 
 
 def axes_of(config: Config) -> np.ndarray:
-    """[D, D]: columns are the axes of the curvatures; turned ones are always the same, of a QR decomposition."""
+    """Axes of the curvatures as columns [D, D]; turned ones are those of a QR decomposition, the same for all seeds."""
     if not config.turned:
         return np.eye(config.dimensions)
     normal = np.random.default_rng(0).normal(size=(config.dimensions, config.dimensions))
@@ -149,13 +151,13 @@ def axes_of(config: Config) -> np.ndarray:
 
 
 def hessian_of(config: Config) -> np.ndarray:
-    """[D, D]."""
+    """The matrix H [D, D] of f(w) = w' H w / 2."""
     axes = axes_of(config)
     return (axes * curvatures_of(config)) @ axes.T
 
 
 def method(name: str, learning_rate: Any, condition: float, best_for: str) -> "gm.Optimizer":
-    """An optimizer at theory's momentum, where there is one, and at its learning rate for 0."""
+    """The optimizer `name` with theory's momentum, where there is one; a learning rate of 0 is theory's best."""
     if name not in WITH_THEORY:
         return gm.optimizer(name, learning_rate)
     constants = best(name, condition, best_for)
@@ -165,7 +167,7 @@ def method(name: str, learning_rate: Any, condition: float, best_for: str) -> "g
 
 
 def data(config: Config) -> "gm.Splits":
-    """Nothing to look at: one number, always the same."""
+    """One number that is always the same, as a quadratic has no data; ValueError for a config that is out of range."""
     if min(config.condition, config.drawn_condition) < 1 or config.dimensions < 2:
         raise ValueError(
             f"--condition and --drawn-condition must be 1 or more and --dimensions 2 or more, got {config.condition}, "
@@ -177,24 +179,24 @@ def data(config: Config) -> "gm.Splits":
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
-    """The quadratic."""
+    """The quadratic w' H w / 2 as a model, whose parameters are w."""
     return gm.quadratic(hessian_of(config))
 
 
 def optimizer(config: Config) -> "gm.Optimizer":
-    """The method."""
+    """The method that the config names."""
     return method(config.optimizer, config.learning_rate, config.condition, config.best_for)
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """How fast a run's distance from the optimum falls; its path is walked again from its start."""
+    """How fast a run's distance from the optimum falls; its path is computed again from its start."""
 
     config: Config
-    reads_traced: ClassVar[bool] = True  # the learning rate
+    reads_traced: ClassVar[bool] = True  # `config.learning_rate` is marked TRACED
 
     def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
-        """The rate, theory's, the loss's fall and the steps to a small distance."""
+        """The rate, the rate in theory, how far the loss falls, and the steps to a small distance."""
         where = f"quadratic, {self.config.dimensions} dimensions, condition {self.config.condition:g}"
         distance, w = self._walk(trained)
         some = np.flatnonzero(distance > 1e-30)  # below, float32 has few digits left
@@ -215,7 +217,7 @@ class Convergence:
         yield gm.Figure("steps to a distance of 1e-3", first, "steps", where, note=note, better="minimize")
 
     def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
-        """`distances.png`, and `path.png`: the method in the plane beside gradient descent."""
+        """Draw `distances.png`, and `path.png`: the method in the plane beside gradient descent."""
         config = self.config
         distance, _ = self._walk(trained)
         series: dict[str, Any] = {"measured": distance}
@@ -242,14 +244,14 @@ class Convergence:
         return np.linalg.norm(w, axis=1) / np.linalg.norm(w[0]), w
 
     def _theory(self) -> float:
-        """The rate in the end, of the slowest axis."""
+        """The rate of the slowest axis in the end, for this config's learning rate."""
         constants = best(self.config.optimizer, self.config.condition, self.config.best_for)
         rate = self.config.learning_rate or constants.learning_rate
         return rate_of(self.config.optimizer, rate, constants.momentum, curvatures_of(self.config))
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """How fast the distance falls."""
+    """How fast the distance from the optimum falls."""
     return (Convergence(config),)
 
 

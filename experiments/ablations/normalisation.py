@@ -61,7 +61,7 @@ base = classifier.Config(
 
 
 def _of_batch(norm: Any, size: int) -> classifier.Config:
-    """The same images, learning rate for each and memory of them, in batches of another size."""
+    """The base in batches of `size`: as many images, as large a rate for an image, as long a memory in images."""
     return replace(
         base,
         network=replace(_network, norm=norm, momentum=1 - size / 2560),
