@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gen_models.core import Model, init_state
@@ -19,7 +20,7 @@ from gen_models.measures.base import Measures, headline_of
 from gen_models.run.config import TRACED, Experiment, Optimisation, RunConfig
 from gen_models.run.directory import Figure
 from gen_models.run.experiments import find, names
-from gen_models.run.fields import names_marked, ranges, traced_fields, value_of, with_values
+from gen_models.run.fields import names_marked, ranges, traced_fields, with_values
 from gen_models.run.job import keys, make_job, optimizer_of
 from gen_models.training.loop import fit
 from tests.tiny import tiny_config
@@ -263,7 +264,59 @@ def test_bad_input_is_told_before_anything_is_compiled():
         optimizer_of(without, RunConfig())
 
 
+def _players(config, data):
+    """Two players that fall by the mean of the batch that each sees; the second one is updated once a step."""
+
+    def init(key, batch):
+        return {"critic": jnp.zeros([]), "maker": jnp.zeros([])}, {}
+
+    def loss_of(name):
+        return lambda params, stats, batch, key, *, step, train=True: (params[name] * batch["x"].mean(), (stats, {}))
+
+    return Model(init, {name: loss_of(name) for name in ("critic", "maker")})
+
+
+def _contest(repeats):
+    def rates(config):
+        return {player: optax.sgd(config.learning_rate) for player in ("critic", "maker")}
+
+    return replace(_toy(optimizer=rates, repeats=lambda config: repeats), model=_players)
+
+
+def test_players_are_repeated_as_the_experiment_says():
+    config = Config(learning_rate=0.5)
+    job = make_job(_contest({"critic": 2}), config)
+    after, _ = job.step(job.initial(0), {"x": jnp.arange(4.0)}, job.numbers(config))
+    np.testing.assert_allclose(after.params["critic"], -0.5 * 1 - 0.5 * 2)  # the means of 0, 2 and of 1, 3
+    np.testing.assert_allclose(after.params["maker"], -0.5 * 1)
+    for repeats, config, message in (
+        ({"critics": 2}, Config(), "critics"),
+        ({"critic": 3}, Config(), "--batch-size 4 makes batches of 4 examples, which cannot be cut into 3 parts"),
+        ({"critic": 2}, Config(accumulate=4), "cannot be cut into 8 parts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_job(_contest(repeats), config)
+
+
+def _counting(config, data):
+    """A model that counts the steps of each place of the batch since its sequence began."""
+
+    def loss(params, stats, batch, key, *, step, carry, train=True):
+        return params["w"] * carry.mean(), (stats, {"count": carry.max()}, carry + 1)
+
+    return Model(lambda key, batch: ({"w": jnp.zeros([])}, {}), loss, init_carry=lambda p, b: jnp.zeros(len(b["x"])))
+
+
+def test_a_models_carry_goes_from_step_to_step():
+    job = make_job(replace(_toy(), model=_counting), Config())
+    state, batch = job.initial(0), {"x": jnp.zeros(4), "start": jnp.array([False, True, False, False])}
+    assert state.carry.shape == job.shapes().carry.shape == (4,)
+    for step in range(3):
+        state, metrics = job.step(state, batch, job.numbers(Config()))
+        assert float(metrics["count"]) == step
+    assert state.carry.tolist() == [3, 1, 3, 3]
+
+
 def test_keys_are_one_for_each_use():
     found = np.stack([jax.random.key_data(key) for key in (*keys(0), *keys(1))])
     assert len(np.unique(found, axis=0)) == 10
-    assert value_of(Config(), "slope") == 2.0

@@ -69,21 +69,21 @@ class Job:
     def step(self) -> Callable[..., tuple[TrainState, Metrics]]:
         """(state, batch, numbers) -> (state, metrics); (state, batch) where there are no numbers. Always one object."""
         if not self.names:
-            return self._step_of(self.config)
+            return self._step_of(self.config, self.model)
 
         def step(state: TrainState, batch: Any, numbers: Mapping[str, Any]) -> tuple[TrainState, Metrics]:
-            return self._step_of(with_values(self.config, numbers))(state, batch)
+            config = with_values(self.config, numbers)
+            return self._step_of(config, self.experiment.model(config, self.data))(state, batch)
 
         return step
 
-    def _step_of(self, config: Any) -> Callable[..., tuple[TrainState, Metrics]]:
-        model = self.experiment.model(config, self.data)
+    def _step_of(self, config: Any, model: Model) -> Callable[..., tuple[TrainState, Metrics]]:
         return make_train_step(
             model.loss,
             optimizer_of(self.experiment, config),
             ema_decay=config.ema_decay,
             accumulate=config.accumulate,
-            repeats=None if self.experiment.repeats is None else self.experiment.repeats(config),
+            repeats=_repeats_of(self.experiment, config),
             init_carry=model.init_carry,
         )
 
@@ -181,10 +181,22 @@ def make_job(experiment: Experiment, config: Any) -> Job:
     data = experiment.data(config)
     model = experiment.model(config, data)
     measures = experiment.measures(config)
-    optimizer_of(experiment, config)
-    data.batches(config.batch_size, seed=config.seed)  # says where the data are too few
+    examples = data.batches(config.batch_size, seed=config.seed).batch_size  # says where the data are too few
+    parts = max(_repeats_of(experiment, config).values(), default=1) * config.accumulate
+    if examples % parts:
+        raise ValueError(
+            f"--batch-size {config.batch_size} makes batches of {examples} examples, which cannot be cut into {parts} "
+            "parts: those of a player's repeated updates, times --accumulate"
+        )
     alone = any(getattr(measure, "reads_traced", False) for measure in measures)  # no other config can share the job
-    return Job(experiment, config, data, model, measures, () if alone else traced_fields(config))
+    job = Job(experiment, config, data, model, measures, () if alone else traced_fields(config))
+    job._step_of(config, model)  # says where optimizers or repeats do not fit the model's players
+    return job
+
+
+def _repeats_of(experiment: Experiment, config: Any) -> Mapping[str, int]:
+    """The updates of each player in a step, where the experiment names any."""
+    return {} if experiment.repeats is None else experiment.repeats(config)
 
 
 def optimizer_of(experiment: Experiment, config: Any) -> Optimizer | Mapping[str, Optimizer]:
