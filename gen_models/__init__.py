@@ -4,8 +4,8 @@
 
     model = gm.vae((28, 28, 1), latent=16)
 
-Every public name is in `__init__.pyi`, and is imported when it is used: so `--help` and a mistyped option answer without
-JAX.
+Every public name is in `__init__.pyi`, and is imported when it is used: so `--help` and a mistyped option answer
+without JAX.
 """
 
 import lazy_loader

@@ -33,8 +33,8 @@ from .data.transforms import quantise as quantise
 from .data.transforms import random_crop as random_crop
 from .data.transforms import random_flip as random_flip
 from .data.transforms import random_shift as random_shift
-from .data.transforms import to_symmetric as to_symmetric
 from .data.transforms import standardise as standardise
+from .data.transforms import to_symmetric as to_symmetric
 from .data.transforms import to_unit as to_unit
 from .data.transforms import to_waveform as to_waveform
 from .export import export_sampler as export_sampler
