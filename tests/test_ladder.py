@@ -37,5 +37,5 @@ def test_a_run_of_an_earlier_form_is_refused(tmp_path):
     _run(tmp_path / "0", -100.0)
     path = tmp_path / "0" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"form": 1}))
-    with pytest.raises(ValueError, match="a run of an earlier form"):
+    with pytest.raises(ValueError, match="a run of another form"):
         finished(tmp_path)

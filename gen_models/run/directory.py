@@ -37,7 +37,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORM = 2  # of config.json; runs of an earlier form are refused
+FORM = 2  # of config.json; runs of another form are refused
 PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -140,8 +140,8 @@ def check_run(request: Request) -> Run | None:
     """The run in the request's folder, or None where the directory is new; nothing is written.
 
     Raises:
-      ValueError: the directory belongs to another experiment or config (the fields that differ are named), is of an
-        earlier form, or holds something that is not a run.
+      ValueError: the directory belongs to another experiment or config (the fields that differ are named), or is of
+        another form, or holds something that is not a run.
     """
     folder = request.folder
     if (folder / "config.json").exists():
@@ -271,7 +271,7 @@ def refuse_earlier_form(folder: Path, asked: Mapping[str, Any]) -> None:
     """Raises ValueError where `config.json` was written by a version whose runs this one cannot read."""
     if asked.get("form") != FORM:
         raise ValueError(
-            f"{folder} holds a run of an earlier form ({asked.get('form', 1)}; this version reads {FORM}): use the "
+            f"{folder} holds a run of another form ({asked.get('form', 1)}; this version reads {FORM}): use the "
             "version that made it (environment.json names its commit), or choose another --run-dir"
         )
 
