@@ -81,6 +81,20 @@ def test_a_function_is_compiled_once_for_a_model_and_each_batch_draws_anew():
     assert len(traces) == 2, "another model is another program"
 
 
+def test_a_transform_is_compiled_once_for_all_measures_and_evaluations():
+    traces = []
+
+    def transform(batch, key):
+        traces.append(0)
+        return batch | {"x": batch["x"] + jax.random.normal(key, batch["x"].shape)}
+
+    split = split_of({"x": np.zeros(9, np.float32)}, transform=transform)
+    first, again = (split.mean(squares, trained_of(jnp.float32(0)), KEY, size=4) for _ in range(2))
+    np.testing.assert_array_equal(first.value, again.value)
+    assert (replace(split, seed=1).mean(squares, trained_of(jnp.float32(0)), KEY, size=4).value != first.value).all()
+    assert len(traces) == 1
+
+
 @pytest.mark.parametrize("how", [lambda split: split, streamed])
 def test_some_are_evenly_spaced_and_first_are_the_first(how):
     split = how(split_of({"x": np.arange(1000, dtype=np.float32)}))

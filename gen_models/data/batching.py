@@ -241,7 +241,7 @@ def evaluation_batches(
         arrays, levels, kind = _arrays(dataset)
         total = len(next(iter(arrays.values())))
         read = partial(_gather, arrays)
-    finish = jax.jit(lambda batch, key: _finish(batch, transform, key, levels, kind))
+    finish = _compiled_finish(transform, levels, kind)
     root = jax.random.key(seed)
 
     def generate():
@@ -256,6 +256,12 @@ def evaluation_batches(
             yield batch | {"weight": jnp.asarray(weight)}
 
     return generate()  # a generator of its own, so that bad input raises at the call and not at the first batch
+
+
+@lru_cache(maxsize=16)
+def _compiled_finish(transform: Transform | None, levels: int, kind: str) -> Callable[..., Batch]:
+    """`_finish` compiled once for a transform, as a split is gone through for each measure and evaluation."""
+    return jax.jit(lambda batch, key: _finish(batch, transform, key, levels, kind))
 
 
 @lru_cache(maxsize=4)
