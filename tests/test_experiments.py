@@ -1,9 +1,6 @@
 """Every experiment runs, resumes in the same bits, and answers bad input in one line."""
 
-import dataclasses
-import importlib
 import json
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -14,187 +11,123 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import tiny_words
 
-import experiments
 from gen_models.run import cli, config
+from gen_models.run.arguments import parse
+from gen_models.run.experiments import find, names
+from gen_models.run.fields import field_names
+from gen_models.run.job import keys, make_job
+from gen_models.run.restore import load_run
 from gen_models.training.loop import fit
+from tools import evaluate, sample
+from tools.kill_check import differing_leaf
 
 ROOT = Path(__file__).parent.parent
-NAMES = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
-# Sizes at which a step takes no time; whatever is not named here keeps the experiment's own value.
-TINY = {
-    "vae": [
-        "--batch-size",
-        "16",
-        "--hidden",
-        "16",
-        "--latent",
-        "2",
-        "--importance-samples",
-        "2",
-        "--dataset",
-        "digits",
-    ],
-    "classifier": ["--batch-size", "16", "--channels", "4", "4", "--strides", "2", "2", "--dataset", "digits"],
-    "gan_grid": ["--batch-size", "4", "--points", "400", "--trials", "2", "--samples", "40"],
-}
+EXPERIMENTS = {name: find(name) for name in names()}
+FIRST = {name: next(iter(experiment.variants)) for name, experiment in EXPERIMENTS.items()}
+# Experiments whose models are their own; the others ask other questions of those.
+OWN = [name for name, experiment in EXPERIMENTS.items() if experiment.model.__module__.endswith(f".{name}")]
+VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
+RUNGS = ("nade", "vae")  # of the ladder: a density that no convolution makes, and a bound
 
 
-TINY["likelihood_ladder"] = ["--batch-size", "8", "--features", "4", "--layers", "1", "--hidden", "8", "--latent", "2"]
-TINY["likelihood_ladder"] += ["--dataset", "digits", "--importance-samples", "2", "--evaluated", "20"]
-TINY |= dict.fromkeys(("inpainting", "pixel_rnn_ablation", "published_likelihood"), TINY["likelihood_ladder"])
-# Other questions asked of the ladder's own `build`: their tests say nothing new, and are slow ones.
-OF_THE_LADDER = ("inpainting", "pixel_rnn_ablation", "published_likelihood")
-TINY["gan_grid"] += ["--generator-hidden", "8", "--discriminator-hidden", "8"]
-# Ablations: of the ladder's images, of the classifier's, and with data of their own.
-_ABLATED = ("activation", "conv1x1", "kernel_size", "momentum", "normalisation", "skip_connections")
-OF_THE_CLASSIFIER = tuple(f"ablation_{name}" for name in _ABLATED)
-_PIXELS = ("ablation_attention_pixels", "ablation_kernel_size_pixels")
-TINY |= dict.fromkeys(_PIXELS, TINY["likelihood_ladder"])
-_FEW = ["--batch-size", "16", "--channels", "4", "8", "--strides", "2", "2", "--groups", "2", "--dataset", "digits"]
-TINY |= {name: _FEW for name in OF_THE_CLASSIFIER}
-TINY["ablation_attention"] = ["--batch-size", "8", "--pairs", "2", "--keys", "3", "--values", "2", "--features", "4"]
-TINY["ablation_attention"] += ["--examples", "200"]
-TINY["ablation_momentum_quadratic"] = ["--dimensions", "3", "--condition", "5"]
-OF_THE_LADDER += _PIXELS
-WITHOUT_SAMPLES = ("classifier", *OF_THE_CLASSIFIER, "ablation_attention", "ablation_momentum_quadratic")
-# One variant shows that the classifier's `build` measures layers; the quadratic has tests of its own.
-REPEATED = (*OF_THE_LADDER, *OF_THE_CLASSIFIER, "ablation_momentum_quadratic")
+def _main(name, variant, *words):
+    return cli.main(EXPERIMENTS[name], [variant, *words])
 
 
-def _experiment(name) -> config.Experiment:
-    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+def _tool(tool, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.guard(tool.main)
+    return stopped.value.code
 
 
-def _main(name, *words):
-    experiment = _experiment(name)
-    if experiment.table and (not words or words[0].startswith("-")):  # which would be a sweep
-        words = (next(iter(experiment.variants)), *words)
-    return cli.main(experiment, [*words])
+def _result(folder):
+    return json.loads((folder / "result.json").read_text())
 
 
-def _leaves(folder, name):
-    """Every leaf of the newest checkpoint, as bytes can be compared."""
-    from gen_models.run.job import load_run
-
-    _, _, _, state = load_run(folder)
-    keys = [jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key) for x in jax.tree.leaves(state)]
-    return [np.asarray(jax.random.key_data(x) if k else x) for x, k in zip(jax.tree.leaves(state), keys, strict=True)]
-
-
-def test_an_ablation_without_a_variant_is_its_whole_table(tmp_path, monkeypatch):
+def test_an_ablation_without_a_variant_is_its_whole_table(monkeypatch):
     """Fields on the command line are those of every row; with a variant it is one run."""
     seen = []
     monkeypatch.setattr("gen_models.sweep.command.sweep", lambda experiment, words: seen.append(words) or 0)
-    tables = [name for name in NAMES if _experiment(name).table]
-    assert {name for name in NAMES if name.startswith("ablation_")} == set(tables)
+    tables = {name for name, experiment in EXPERIMENTS.items() if experiment.table}
+    assert tables == {name for name in EXPERIMENTS if name.startswith("ablations.")} | {"gan_grid"}
     for name in tables:
-        assert cli.main(_experiment(name), ["--steps", "5", "--seeds", "2"]) == 0
+        assert cli.main(EXPERIMENTS[name], ["--steps", "5", "--seeds", "2"]) == 0
     assert seen == [["--steps", "5", "--seeds", "2"]] * len(tables)
 
 
-def test_all_experiments_are_covered():
-    assert set(TINY) == set(NAMES)
-
-
-def _slow_if(condition, *values):
-    return pytest.param(*values, marks=pytest.mark.slow if condition else ())
-
-
-@pytest.mark.parametrize("name", [_slow_if(n in REPEATED or n.startswith("ablation_"), n) for n in NAMES])
-def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys):
-    common = [
-        "--steps",
-        "6",
-        "--checkpoint-every",
-        "2",
-        "--log-every",
-        "2",
-        "--evaluate-every",
-        "2",
-        "--draw-every",
-        "4",
-    ]
-    words = [*TINY[name], *common]
-    assert _main(name, *words, "--tensorboard", "--run-dir", str(tmp_path / "whole")) == config.FINISHED
-    whole = tmp_path / "whole"
+@pytest.mark.parametrize("name", OWN)
+def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys, monkeypatch):
+    often = {"--steps": 6, "--checkpoint-every": 2, "--log-every": 2, "--evaluate-every": 2, "--draw-every": 4}
+    words = [*tiny_words(EXPERIMENTS[name], FIRST[name]), *(str(word) for pair in often.items() for word in pair)]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert _main(name, FIRST[name], *words, "--tensorboard", "--run-dir", str(whole)) == config.FINISHED
     for file in ("config.json", "environment.json", "metrics.jsonl", "curves.png", "result.json"):
         assert (whole / file).stat().st_size > 0, file
     assert list((whole / "samples").glob("*.png"))
     assert list((whole / "tensorboard").glob("events.*"))
-    result = json.loads((whole / "result.json").read_text())
+    result = _result(whole)
     for figure in result["figures"]:
-        assert set(figure) == {"name", "value", "unit", "measured_on", "spread", "note"}
+        assert set(figure) == {"name", "value", "unit", "measured_on", "spread", "note", "better"}
 
     # As a kill after step 4 leaves it: an older checkpoint, metrics that ran ahead, no result.
-    cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
     shutil.rmtree(cut / "checkpoints" / "6")
     (cut / "result.json").unlink()
-    assert _main(name, *words, "--run-dir", str(cut)) == config.FINISHED
-    for a, b in zip(_leaves(whole, name), _leaves(cut, name), strict=True):
-        np.testing.assert_array_equal(a, b)
-    figures = json.loads((cut / "result.json").read_text())["figures"]
-    timed = [figure["name"] for figure in figures if figure["unit"] == "s"]  # times differ
-    assert [f for f in figures if f["name"] not in timed] == [f for f in result["figures"] if f["name"] not in timed]
+    assert _main(name, FIRST[name], *words, "--run-dir", str(cut)) == config.FINISHED
+    found = load_run(whole)
+    assert differing_leaf(found.state, load_run(cut).state) is None
+    timed = [figure["name"] for figure in result["figures"] if figure["unit"] == "s"]  # times differ
+    ours, others = (
+        [figure for figure in every["figures"] if figure["name"] not in timed] for every in (result, _result(cut))
+    )
+    assert ours == others
+    histories = [[row | {"seconds": None} for row in load.history()] for load in (found.run, type(found.run)(cut))]
+    assert histories[0] == histories[1] and {row["step"] for row in histories[0]} == {2, 4, 6}
 
-    def metrics(folder):
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-    assert metrics(cut) == metrics(whole)
-
+    # A run that has finished is not trained again, however it is watched now; nor is another seed's taken for it.
     capsys.readouterr()
     before = (whole / "result.json").read_bytes()
-    assert _main(name, *words, "--run-dir", str(whole)) == config.FINISHED
+    assert _main(name, FIRST[name], *words, "--log-every", "3", "--run-dir", str(whole)) == config.FINISHED
     assert "finished before" in capsys.readouterr().out and (whole / "result.json").read_bytes() == before
-    assert _main(name, *words, "--run-dir", str(whole), "--seed", "5") == config.BAD_INPUT
+    assert _main(name, FIRST[name], *words, "--run-dir", str(whole), "--seed", "5") == config.BAD_INPUT
     assert "seed is 0 there and 5 here" in capsys.readouterr().err
 
-    env = {"cwd": ROOT, "capture_output": True, "text": True}
-    again = subprocess.run([sys.executable, "-m", "tools.evaluate", str(whole)], **env, check=True)
-    assert result["figures"][0]["name"].split()[0] in again.stdout
-    sampled = subprocess.run([sys.executable, "-m", "tools.sample", str(whole), "--n", "5"], **env, check=False)
-    if name in WITHOUT_SAMPLES:
-        assert sampled.returncode == config.BAD_INPUT and "no samples" in sampled.stderr
+    assert _tool(evaluate, monkeypatch, whole) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert result["figures"][0]["name"].split()[0] in shown
+    status = _tool(sample, monkeypatch, whole, "--n", "5")
+    if found.job.sampler() is None:
+        assert status == config.BAD_INPUT and "no samples" in capsys.readouterr().err
     else:
-        assert sampled.returncode == 0, sampled.stderr
+        assert status == 0
         assert np.isfinite(np.load(whole / "samples" / "n5_seed0.npy", allow_pickle=False)).all()
 
 
-def _long(name, variant):
-    """Compiled for long, and like others of the same experiment."""
-    rungs = name == "likelihood_ladder" and variant not in ("gated_pixel_cnn", "nade", "vae")
-    shown = variant in ("relu", "conv_attention")
-    ablation = not shown and (name in REPEATED or name.startswith("ablation_"))
-    # Programs that others of these tests compile as well, or the base's with another number.
-    known = (name, variant) in (
-        ("likelihood_ladder", "gated_pixel_cnn"),
-        ("likelihood_ladder", "vae"),
-        ("gan_grid", "gan"),
-        ("gan_grid", "packing3"),
-        ("gan_grid", "packing4"),
-        ("classifier", "cnn"),
-        ("vae", "base"),
-        ("vae", "beta4"),
-        ("vae", "warmup"),
-        ("ablation_activation", "relu"),
-    )
-    return ablation or known or (rungs and not variant.startswith("mnist"))
+def _is_elsewhere(name, variant):
+    """Whether the variant's data are no part of this package."""
+    return getattr(EXPERIMENTS[name].variants[variant], "dataset", "") in ("mnist", "fashion_mnist", "cifar10")
 
 
-VARIANTS = [(name, variant) for name in NAMES for variant in _experiment(name).variants]
+def _marked(name, variant):
+    """In the default suite are an experiment's first variant, unless the test of resuming trains it, and some rungs."""
+    first = variant == FIRST[name] and name not in OWN
+    quick = first or _is_elsewhere(name, variant) or (name == "likelihood_ladder" and variant in RUNGS)
+    return pytest.param(name, variant, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("name", "variant"), [_slow_if(_long(*pair), *pair) for pair in VARIANTS])
+@pytest.mark.parametrize(("name", "variant"), [_marked(*pair) for pair in VARIANTS])
 def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(name, variant, tmp_path, capsys):
-    dataset = _experiment(name).variants[variant].dataset
-    small = [] if dataset in ("mnist", "fashion_mnist", "cifar10") else TINY[name]
+    elsewhere = _is_elsewhere(name, variant)
+    small = [] if elsewhere else tiny_words(EXPERIMENTS[name], variant)
     status = _main(name, variant, *small, "--steps", "2", "--run-dir", str(tmp_path / "run"))
-    if small:
+    if not elsewhere:
         assert status == config.FINISHED
     else:
         assert status == config.BAD_INPUT and not (tmp_path / "run").exists()
+        dataset = EXPERIMENTS[name].variants[variant].dataset
         assert f"python -m tools.prepare_data {dataset}" in capsys.readouterr().err
 
 
@@ -202,36 +135,34 @@ def test_every_variant_builds_and_takes_two_steps_or_says_how_to_get_its_data(na
     ("name", "words", "message"),
     [
         ("likelihood_ladder", ["--train-split", "test"], "the test split, which must not be trained on"),
-        ("likelihood_ladder", ["made", "--conditional"], "made takes no labels; these do: pixel_cnn"),
-        ("likelihood_ladder", ["made", "--levels", "4"], "made is for binary images: --levels must be 2, got 4"),
-        ("inpainting", ["made", "--masks", "2"], "lower halves need one order"),
-        ("inpainting", ["made", "--model", "vae"], "lower halves need one order"),
-        ("classifier", ["--measure", "units"], "--measure units needs --model residual_cnn, got cnn"),
+        ("likelihood_ladder", ["made", "--conditional"], "Made takes no labels; these do: PixelCnn"),
+        ("likelihood_ladder", ["made", "--levels", "4"], "Made is for binary images: --levels must be 2, got 4"),
+        ("inpainting", ["made", "--network.masks", "2"], "lower halves need one order"),
+        ("classifier", ["--measure", "units"], "--measure units needs a network ResidualCnn, got Cnn"),
     ],
 )
 def test_rungs_refuse_what_they_cannot_do(name, words, message, tmp_path, capsys):
-    assert _main(name, *words, "--dataset", "digits", "--run-dir", str(tmp_path / "run")) == config.BAD_INPUT
+    words = [*words, "--dataset", "digits", "--run-dir", str(tmp_path / "run")]
+    assert cli.main(EXPERIMENTS[name], words) == config.BAD_INPUT
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
-def test_a_conditional_model_completes_halves(tmp_path, capsys):
+def test_a_conditional_model_completes_halves(tmp_path):
     """Labels reach the loss, the likelihoods and the sampler; and the noise of evaluation is the seed's."""
     run = tmp_path / "run"
-    words = [*TINY["inpainting"], "--conditional", "--steps", "2", "--run-dir", str(run)]
-    assert _main("inpainting", *words) == config.FINISHED
-    figures = {figure["name"]: figure["value"] for figure in json.loads((run / "result.json").read_text())["figures"]}
+    words = [*tiny_words(EXPERIMENTS["inpainting"], FIRST["inpainting"]), "--conditional", "--steps", "2"]
+    assert _main("inpainting", FIRST["inpainting"], *words, "--run-dir", str(run)) == config.FINISHED
+    figures = {figure["name"]: figure["value"] for figure in _result(run)["figures"]}
     assert 0 < figures["NLL, lower half"] < figures["NLL"]
     assert (run / "samples" / "completions.png").exists()
-    from gen_models.run.job import keys, load_run
-
     _, _, job, state = load_run(run)
     assert "label_0" in state.params
-    again, other = ({f.name: f.value for f in job.figures(state, key)} for key in (keys(0)[3], jax.random.key(7)))
+    again, other = ({f.name: f.value for f in job.figures(state, key)} for key in (keys(0).figures, jax.random.key(7)))
     assert again["NLL"] == figures["NLL"] != other["NLL"]
 
 
 @pytest.mark.slow  # 37 minutes beside a training: the sizes are those of the papers
-@pytest.mark.parametrize("variant", _experiment("published_likelihood").variants)
+@pytest.mark.parametrize("variant", EXPERIMENTS["recipes.published_likelihood"].variants)
 def test_published_sizes_take_two_steps(variant, tmp_path):
     """On noise of the data's shape, a batch of two: they fit together, and their losses are finite."""
     shape = (28, 28) if variant.startswith("mnist") else (32, 32, 3)
@@ -240,21 +171,20 @@ def test_published_sizes_take_two_steps(variant, tmp_path):
             path = tmp_path / split / "noise" / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.random.default_rng(i).integers(0, 256, shape, np.uint8)).save(path)
-    small = ["--dataset", f"folder:{tmp_path}", "--batch-size", "2", "--train-split", "train", "--evaluate-every", "0"]
-    job = _experiment("published_likelihood").build(
-        cli.parse(_experiment("published_likelihood"), variant, [*small, "--steps", "2"])
-    )
-    state = job.init(jax.random.key(0))
+    experiment = EXPERIMENTS["recipes.published_likelihood"]
+    small = ["--dataset", f"folder:{tmp_path}", "--batch-size", "2", "--train-split", "train", "--steps", "2"]
+    own = parse(experiment, variant, small)
+    job = make_job(experiment, own)
+    state = job.initial(own.seed)
     before = jax.tree.map(np.asarray, state.params)
-    outcome = fit(job.step, state, job.batches, steps=2, key=jax.random.key(1))
+    batches, key = job.batches(own.seed), keys(own.seed).data
+    outcome = fit(job.step, state, batches, steps=2, key=key, numbers=job.numbers(own))
     assert (outcome.status, outcome.step) == ("finished", 2)
-    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(outcome.state.params), strict=True):
+    pairs = list(zip(jax.tree.leaves(before), jax.tree.leaves(outcome.state.params), strict=True))
+    for old, new in pairs:
         assert np.isfinite(new).all()
         assert old.shape == new.shape
-    assert any(
-        (old != new).any()
-        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(outcome.state.params), strict=True)
-    )
+    assert any((old != new).any() for old, new in pairs)
 
 
 @pytest.mark.parametrize(
@@ -275,16 +205,32 @@ def test_published_sizes_take_two_steps(variant, tmp_path):
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(words, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert _main("vae", *words) == config.BAD_INPUT
+    assert cli.main(EXPERIMENTS["vae"], words) == config.BAD_INPUT
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1 and "Traceback" not in error
     assert re.search(message, error), error
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_of_another_form_is_refused_in_one_line(tmp_path, capsys, monkeypatch):
+    """As earlier versions wrote it: no form, and fields that are no more."""
+    saved = {"experiment": "experiments.gan_grid", "variant": "gan", "config": {"trials": 10}}
+    (tmp_path / "config.json").write_text(json.dumps(saved))
+    commands = (
+        lambda: _main("gan_grid", "gan", "--run-dir", str(tmp_path)),
+        lambda: _tool(evaluate, monkeypatch, tmp_path),
+        lambda: _tool(sample, monkeypatch, tmp_path),
+    )
+    for command in commands:
+        assert command() == config.BAD_INPUT
+        error = capsys.readouterr().err
+        assert len(error.strip().splitlines()) == 1 and "holds a run of another form" in error, error
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
 def test_a_mistyped_option_suggests_the_nearest_without_importing_jax():
     code = (
-        "import sys\nfrom gen_models import cli\nfrom experiments.vae import EXPERIMENT\n"
+        "import sys\nfrom gen_models.run import cli\nfrom experiments.vae import EXPERIMENT\n"
         "for words in (['--stepz', '5'], ['--help']):\n"
         "    try: cli.main(EXPERIMENT, words)\n"
         "    except SystemExit as stop: print(stop.code)\n"
@@ -303,27 +249,48 @@ def test_importing_the_library_does_not_import_tfds():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_help_lists_every_field_with_its_default(capsys):
-    for name in NAMES:
-        experiment = _experiment(name)
-        with pytest.raises(SystemExit):
-            cli.main(experiment, ["--help"])
-        text = capsys.readouterr().out
-        for field in dataclasses.fields(next(iter(experiment.variants.values()))):
-            assert f"--{field.name.replace('_', '-')}" in text, field.name
+TOOLS = (
+    "sample",
+    "evaluate",
+    "export",
+    "memory",
+    "kill_check",
+    "benchmark",
+    "ladder",
+    "receptive_field",
+    "sweep_check",
+)
+
+
+def test_tools_say_how_they_are_used_without_importing_jax():
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    tool, sys.argv = importlib.import_module(f'tools.{name}'), [name, '--help']\n"
+        "    try: tool.main()\n"
+        "    except SystemExit as stop: assert not stop.code\n"
+        "assert not {'jax', 'flax', 'orbax'} & set(sys.modules)\n"
+    )
+    words = [sys.executable, "-c", code, *TOOLS]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: ") == len(TOOLS)
+    assert done.stdout.count("--experiment FILE") == 2 * 3  # of each tool that takes a run: usage and option
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_help_lists_every_field_with_its_default(name, capsys):
+    """Those of the variant's network too."""
+    with pytest.raises(SystemExit):
+        cli.main(EXPERIMENTS[name], ["--help"])
+    text = capsys.readouterr().out
+    for field in field_names(EXPERIMENTS[name].variants[FIRST[name]]):
+        assert f"--{field.replace('_', '-')}" in text, field
 
 
 def test_sigterm_saves_and_says_so_with_its_own_status(tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "experiments.vae",
-        *TINY["vae"],
-        "--steps",
-        "1000000",
-        "--run-dir",
-        str(tmp_path / "r"),
-    ]
+    small = [*tiny_words(EXPERIMENTS["vae"], "base"), "--steps", "1000000", "--run-dir", str(tmp_path / "r")]
+    words = [sys.executable, "-m", "experiments.vae", *small]
     with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -337,6 +304,93 @@ def test_sigterm_saves_and_says_so_with_its_own_status(tmp_path):
 
 
 def test_divergence_is_said_with_its_own_status(tmp_path, capsys):
-    words = [*TINY["vae"], "--optimizer", "sgd", "--learning-rate", "1e12", "--steps", "50"]
-    assert _main("vae", *words, "--run-dir", str(tmp_path / "r")) == config.DIVERGED
+    words = [*tiny_words(EXPERIMENTS["vae"], "base"), "--optimizer", "sgd", "--learning-rate", "1e12", "--steps", "50"]
+    assert _main("vae", "base", *words, "--run-dir", str(tmp_path / "r")) == config.DIVERGED
     assert "diverged at step" in capsys.readouterr().out
+
+
+MY_VAE = '''"""Is a VAE of one's own trained as ours are?"""
+from dataclasses import dataclass
+
+import noise  # beside this file
+
+import gen_models as gm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Optimisation):
+    latent: int = 2
+
+
+def data(config):
+    return gm.Splits.of_arrays(noise.images(64), noise.images(32), name="noise", examples="images")
+
+
+def model(config, data):
+    return gm.vae(data.shape, latent=config.latent, hidden=(8,))
+
+
+def measures(config):
+    return (gm.measures.Elbo(), gm.measures.Samples(count=4))
+
+
+EXPERIMENT = gm.Experiment(__file__, __doc__, {"base": Config(steps=4, batch_size=8)}, data, model, measures)
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
+'''
+NOISE = """import numpy as np
+
+
+def images(count):
+    return {"x": (np.random.default_rng(count).random((count, 4, 4, 1)) < 0.3).astype(np.float32)}
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Somebody's own project, which has a folder called experiments too."""
+    folder = tmp_path / "project"
+    (folder / "experiments").mkdir(parents=True)
+    (folder / "experiments" / "__init__.py").write_text("raise ImportError('not these')")
+    (folder / "my_vae.py").write_text(MY_VAE)
+    (folder / "noise.py").write_text(NOISE)
+    return folder
+
+
+def _python(folder, *words):
+    return subprocess.run([sys.executable, *map(str, words)], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_run_of_an_experiment_of_ones_own_is_loaded_from_anywhere(project, tmp_path, monkeypatch, capsys):
+    done = _python(project, "my_vae.py")
+    assert done.returncode == config.FINISHED, done.stderr
+    run = project / "runs" / "my_vae" / "base" / "0"
+    monkeypatch.chdir(tmp_path)
+    assert _tool(sample, monkeypatch, run, "--n", 3) == 0
+    x = np.load(run / "samples" / "n3_seed0.npy", allow_pickle=False)
+    _, own, job, state = load_run(run)
+    assert (own.latent, int(state.step), job.experiment.name) == (2, 4, "my_vae")
+    expected = job.model.sample(state.params, state.stats, jax.random.key(0), 3)
+    np.testing.assert_allclose(x, expected, rtol=1e-5)
+
+    # The project moves: its runs say so, and what they need.
+    project.rename(tmp_path / "moved")
+    run, file = (tmp_path / "moved" / path for path in ("runs/my_vae/base/0", "my_vae.py"))
+    capsys.readouterr()
+    assert _tool(sample, monkeypatch, run, "--n", 3) == config.BAD_INPUT
+    error = capsys.readouterr().err
+    assert "project/my_vae.py is not there: give its place now as --experiment FILE" in error
+    assert len(error.strip().splitlines()) == 1
+    assert _tool(sample, monkeypatch, run, "--n", 3, "--seed", 1, "--experiment", file) == 0
+    assert _tool(evaluate, monkeypatch, run, "--experiment", file) == 0
+    assert "ELBO" in capsys.readouterr().out
+
+
+@pytest.mark.slow  # 10 s
+def test_an_experiment_of_ones_own_is_swept(project, tmp_path):
+    done = _python(project, "my_vae.py", "sweep", "--seeds", "2")
+    assert done.returncode == config.FINISHED, done.stdout + done.stderr
+    folder = project / "runs" / "my_vae"
+    assert "python my_vae.py sweep --seeds 2" in (folder / "report.md").read_text()
+    elbos = [load_run(folder / "base" / str(seed)).run.result()[0] for seed in range(2)]
+    assert elbos[0].name == "ELBO" and elbos[0].value != elbos[1].value

@@ -1,7 +1,7 @@
 """What do skip connections, residual connections and depth do for a Row LSTM?
 
     python -m experiments.ablations.pixel_rnn sweep --seeds 3         # every variant, three seeds each: a table
-    python -m tools.ladder runs/pixel_rnn_ablation --by bits/dim     # the same from the directories, and samples
+    python -m tools.ladder runs/ablations/pixel_rnn --by bits/dim    # the same from the directories, and samples
 
 van den Oord et al., Pixel Recurrent Neural Networks (2016), tables 2 and 3: on CIFAR-10's validation images, 12 layers
 need 3.22 bits/dim with neither kind of connection, 3.09 with skip, 3.07 with residual and 3.06 with both; and 1, 2, 3,
@@ -46,7 +46,9 @@ variants: Mapping[str, ladder.Config] = {
     },
 }
 
-EXPERIMENT = gm.Experiment(__file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, tiny=ladder.TINY)
+EXPERIMENT = gm.Experiment(
+    __file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, table=True, tiny=ladder.TINY
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)
