@@ -1,1 +1,5 @@
-"""Functions that measure models and data: likelihoods, modes, layers, receptive fields; `measures` put them to use."""
+"""Measurements as functions, each file by itself: `gm.evaluation.likelihood`, ..., imported when used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -3,14 +3,14 @@
 A measure is a frozen dataclass with one or both of
 
     figures(trained, split, key) -> iterable of Figure     what is measured on a split
-    draw(trained, split, key, folder) -> None              pictures, into the folder
+    draw(trained, split, key, folder) -> None              pictures of a split, into the folder
 
 and, where they apply, two class attributes:
 
 - `headline`: the metric that a search goes by and its better way, such as `("elbo", "maximize")`. A measure with a
-  headline is cheap enough to be taken on the way too, on the held-out split.
+  headline is cheap enough to be taken during training too, on the held-out split.
 - `reads_traced = True`: what it measures depends on config fields marked TRACED, such as the dropout of the loss. Then
-  runs whose fields differ cannot share its model.
+  runs that differ in such fields cannot share its model.
 
 A measure that draws samples of the model also has `sample` and `show` (`measures/samples.py`).
 """
@@ -35,12 +35,12 @@ Headline = tuple[str, Literal["maximize", "minimize"]]
 
 
 class Trained(NamedTuple):
-    """A model with the parameters that evaluation uses."""
+    """A model with the parameters and statistics that it is evaluated with."""
 
     model: Model
     params: Params
     stats: Stats
-    num_classes: int | None = None  # of the data that it was trained on
+    num_classes: int | None = None  # classes of the data that it was trained on; None: no classes
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class Measures(Protocol):
     """A measure that has figures."""
 
     def figures(self, trained: Trained, split: "Split", key: Key) -> Iterable[Figure]:
-        """What is measured on the split."""
+        """The figures of the split; `key` is the randomness of what is measured."""
 
 
 @runtime_checkable
@@ -56,14 +56,14 @@ class Draws(Protocol):
     """A measure that has pictures."""
 
     def draw(self, trained: Trained, split: "Split", key: Key, folder: Path) -> None:
-        """Pictures, into the folder."""
+        """Write pictures of the split into the folder; `key` is the randomness of what is drawn."""
 
 
 Measure = Measures | Draws
 
 
 def headline_of(measure: Measure) -> Headline | None:
-    """The measure's headline, or None where it is taken at the end alone."""
+    """The measure's headline, or None where it has none, and is taken at the end alone."""
     return getattr(measure, "headline", None)
 
 
@@ -71,33 +71,33 @@ class Mean(NamedTuple):
     """A mean over a split's examples."""
 
     value: np.ndarray  # [...], float64
-    standard_error: np.ndarray  # [...] of that mean over examples; NaN with one example
+    standard_error: np.ndarray  # [...], float64: of the mean, over examples; NaN with one example
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A part of the data that is measured on, as the model sees it."""
+    """One split of the data, which is measured, as the model sees it."""
 
     data: Splits
     dataset: Dataset
-    word: str  # "validation" or "test": what its figures are logged under
-    seed: int = 0  # of the noise of the data's transform
+    word: str  # "validation", "test", ...: metrics of it are called "validation/elbo"
+    seed: int = 0  # the seed of the noise of the data's transform
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     @property
     def where(self) -> str:
-        """The split in words, as tables say it."""
+        """What a figure was measured on, in words: "mnist, test, 10,000 images, binarised (dynamic)"."""
         words = [self.dataset.name, self.word, f"{len(self):,} {self.data.examples}", self.data.how]
         return ", ".join(word for word in words if word)
 
     def train(self) -> "Split":
-        """The training part of the same data."""
+        """The training split of the same data."""
         return Split(self.data, self.data.train, "train")
 
     def held_out(self) -> "Split":
-        """The held-out part of the same data; the training part where nothing is held out."""
+        """The held-out split of the same data; the training split where nothing is held out."""
         return (
             self.train()
             if self.data.held_out is None
@@ -105,18 +105,22 @@ class Split:
         )
 
     def batches(self, size: int, transform: Transform | None = None) -> Iterator[dict[str, Any]]:
-        """Every example once, in batches of one shape with a "weight" that is 0 for what fills up the last one."""
+        """Every example once, in batches of one shape [size, ...], as the transform makes them.
+
+        Each batch has "weight" float32 [size]: 1 for an example, and 0 for what fills up the last batch. Without a
+        transform, the data's `evaluation` is used.
+        """
         own = self.data.evaluation if transform is None else transform
         return evaluation_batches(self.dataset, min(size, len(self)), transform=own, seed=self.seed)
 
     def some(self, count: int, transform: Transform | None = None) -> dict[str, np.ndarray]:
         """`count` examples, or as many as there are, evenly spaced among the first 400, as the transform makes them."""
         batch = next(iter(self.batches(400, transform)))
-        rows = np.linspace(0, len(batch["weight"]) - 1, min(count, len(batch["weight"]))).astype(int)
-        return {name: np.asarray(value)[rows] for name, value in batch.items()}
+        chosen = np.linspace(0, len(batch["weight"]) - 1, min(count, len(batch["weight"]))).astype(int)
+        return {name: np.asarray(value)[chosen] for name, value in batch.items()}
 
     def first(self, count: int) -> "Split":
-        """The split's first `count` examples alone; the whole split where it has no more, or for 0."""
+        """A split of the first `count` examples; the whole split where it has no more, or `count` is 0."""
         if count <= 0 or count >= len(self):
             return self
         arrays, source = self.dataset.arrays, self.dataset.source
@@ -125,10 +129,10 @@ class Split:
         return replace(self, dataset=dataset)
 
     def each(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> np.ndarray:
-        """`function(model, params, stats, batch, key) -> [B, ...]` of every example, [N, ...] in float64.
+        """Values of every example, [N, ...] in float64, by `function(model, params, stats, batch, key) -> [B, ...]`.
 
         Batch i gets `fold_in(key, i)`. The function is compiled once for a model, however many runs of a group are
-        measured: it must be the same object each time (a module's function, or a frozen measure's method).
+        measured, if it is the same object each time: a module's function, or a frozen measure's method.
         """
         compiled, values = compiled_for(function, trained.model), []
         for index, batch in enumerate(self.batches(size)):
@@ -137,12 +141,12 @@ class Split:
         return np.concatenate(values)
 
     def mean(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> Mean:
-        """Mean of `each` over the examples, with its standard error."""
+        """Mean of `each` over the examples, [...] in float64, with its standard error."""
         return mean_of(self.each(function, trained, key, size=size))
 
 
 def mean_of(values: np.ndarray) -> Mean:
-    """Mean and standard error over the first axis."""
+    """Mean and standard error of values [N, ...] over their first axis."""
     if len(values) < 2:
         return Mean(values.mean(0), np.full(values.shape[1:], np.nan))
     with np.errstate(invalid="ignore"):  # log p = -inf is a result, and has no standard error
@@ -151,7 +155,7 @@ def mean_of(values: np.ndarray) -> Mean:
 
 @lru_cache(maxsize=64)
 def compiled_for(function: Callable[..., Any], model: Model) -> Callable[..., Any]:
-    """`function(model, ...)` compiled; the same program for the same function and model."""
+    """`function` with the model as its first argument, compiled; the same program for the same function and model."""
     return jax.jit(partial(function, model))
 
 

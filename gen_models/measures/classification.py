@@ -21,28 +21,28 @@ def _logits(model: Model, params: Params, stats: Stats, batch: Any, key: Key) ->
 
 
 def predicted(trained: Trained, split: Split) -> tuple[jax.Array, jax.Array]:
-    """Logits [N, K] and labels [N] of a whole split, in order."""
-    logits = split.each(_logits, trained, jax.random.key(0), size=500)  # nothing of it is random
+    """Logits float32 [N, K] and labels int32 [N] of a whole split, in order."""
+    logits = split.each(_logits, trained, jax.random.key(0), size=500)  # `apply` draws nothing: the key is not used
     return jnp.asarray(logits, jnp.float32), jnp.asarray(labels_of(split))
 
 
 def labels_of(split: Split) -> np.ndarray:
-    """[N] int32."""
+    """The field y of a whole split, in order: of classes int32 [N]."""
     if split.dataset.arrays is not None:
         return np.asarray(split.dataset.arrays["y"])
-    parts = [np.asarray(batch["y"])[np.asarray(batch["weight"]) > 0] for batch in split.batches(500)]
-    return np.concatenate(parts)
+    labels = [np.asarray(batch["y"])[np.asarray(batch["weight"]) > 0] for batch in split.batches(500)]
+    return np.concatenate(labels)
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """Share of examples whose class is found, cross-entropy, and how well the probabilities are calibrated."""
 
-    note: str = ""  # what a guess would reach, say
+    note: str = ""  # of the accuracy, such as what a guess would reach
     headline: ClassVar[Headline] = ("accuracy", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Of the split; the spread of the accuracy is its standard error over examples."""
+        """Accuracy with its standard error over examples, cross-entropy in nats, and calibration error in 15 bins."""
         logits, labels = predicted(trained, split)
         accuracy = float(metrics.accuracy(logits, labels))
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
@@ -56,10 +56,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class ValidationAccuracy:
-    """Accuracy on the held-out part, measured at the end, so that one may choose by it."""
+    """Accuracy on the held-out split, measured at the end, so that one may choose by it."""
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """One figure."""
+        """The accuracy, on the held-out split of the same data."""
         held_out = split.held_out()
         accuracy = float(metrics.accuracy(*predicted(trained, held_out)))
         yield Figure("validation accuracy", accuracy, "fraction", held_out.where, better="maximize")
@@ -69,10 +69,10 @@ class ValidationAccuracy:
 class Confusion:
     """Which classes are taken for which, and the mistakes that the model is surest of."""
 
-    mistakes: int = 40
+    mistakes: int = 40  # the largest number of mistakes in the picture
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`confusion.png`; `surest_mistakes.png` where there is a mistake: mislabelled images, or what is not seen."""
+        """Draw `confusion.png`, and `surest_mistakes.png` where there are any: often these images are mislabelled."""
         logits, labels = predicted(trained, split)
         guess = logits.argmax(-1)
         counts = metrics.confusion_matrix(guess, labels, logits.shape[-1])

@@ -15,10 +15,10 @@ from gen_models.run.directory import Figure
 
 @dataclass(frozen=True)
 class Parameters:
-    """How many numbers are learned."""
+    """The number of parameters that are learned."""
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """One figure."""
+        """The size of all leaves of the parameters together."""
         count = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
         yield Figure("parameters", count, "", split.where)
 
@@ -28,9 +28,10 @@ class Flops:
     """Floating-point operations of the forward pass of one example, as XLA counts them."""
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """One figure."""
+        """The operations of `model.apply` for one example."""
         example = next(iter(split.first(1).batches(1)))["x"]  # of the type that the model reads: tokens are integers
-        count = layers.flops(lambda x: trained.model.apply(trained.params, trained.stats, x), example)
+        # The parameters are arguments: of constants, XLA would not count what it can fold, such as biases that are 0.
+        count = layers.flops(trained.model.apply, trained.params, trained.stats, example)
         note = "of the forward pass, as XLA counts them"
         yield Figure("FLOPs", count, f"per {split.data.examples.removesuffix('s')}", split.where, note=note)
 
@@ -39,11 +40,11 @@ class Flops:
 class SamplingTime:
     """Seconds that samples take once the sampler is compiled."""
 
-    count: int = 16
+    count: int = 16  # samples drawn at once
     conditional: bool = False  # whether the model is told the class
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """One figure, of this machine."""
+        """The time of one call of the sampler on this machine, compilation left out."""
         condition = {"label": classes_in_turn(trained, self.count)} if self.conditional else {}
         jax.block_until_ready(drawn(trained, key, self.count, **condition))  # compiles
         began = time.perf_counter()

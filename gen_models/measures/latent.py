@@ -25,7 +25,7 @@ class Elbo:
     headline: ClassVar[Headline] = ("elbo", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Nats an example."""
+        """The bound, the expected reconstruction error and the KL divergence, in nats an example."""
         bound_key, _ = jax.random.split(key)  # the other half is the importance-weighted bound's
         reconstruction, kl = split.mean(_terms, trained, bound_key, size=500).value
         unit, where = f"nats/{one(split)}", split.where
@@ -47,28 +47,30 @@ def _terms(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> 
 class Reconstructions:
     """Images, what the model is given of them, and what it makes of their codes' means."""
 
-    count: int = 24
+    count: int = 24  # images
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`reconstructions.png`: in groups of three lines, originals, inputs and reconstructions."""
+        """Draw `reconstructions.png`, three rows of images in turn: originals, inputs and reconstructions."""
         original, given = split.some(self.count, to_unit)["x"], split.some(self.count)["x"]
         again = _decoded(trained, _encoded(trained, given))
         columns = min(12, len(given))
         starts = range(0, len(given) - columns + 1, columns)
-        lines = [part[start : start + columns] for start in starts for part in (original, given, again)]
-        plots.image_grid(np.concatenate(lines), folder / "reconstructions.png", columns=columns)
+        rows = [images[start : start + columns] for start in starts for images in (original, given, again)]
+        plots.image_grid(np.concatenate(rows), folder / "reconstructions.png", columns=columns)
 
 
 @dataclass(frozen=True)
 class LatentWalk:
     """Straight lines between the codes of pairs of examples, decoded."""
 
-    pairs: int = 8
-    steps: int = 12
+    pairs: int = 8  # pairs of examples, a row of the picture each
+    steps: int = 12  # images in a row, both ends included
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`latent_walk.png`: a line of images a pair."""
+        """Draw `latent_walk.png`: a row of images for each pair."""
         ends = _encoded(trained, split.some(3 * self.pairs)["x"])[: 2 * self.pairs]
+        if len(ends) < 2:  # a split of one example has no pair
+            return
         along = np.linspace(0, 1, self.steps)[:, None]
         pairs = zip(ends[0::2], ends[1::2], strict=False)
         walk = np.concatenate([a * (1 - along) + b * along for a, b in pairs])

@@ -25,7 +25,7 @@ class Gradients:
     reads_traced: ClassVar[bool] = True  # the loss has the config's dropout and label smoothing
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """The first layer's norm, and its ratio to the last one's."""
+        """The first layer's norm and its ratio to the last one's, of the fresh network and of the trained one."""
         where = f"{split.dataset.name}, {self.examples} training {split.data.examples}"
         note = "of the first convolution's kernel, L2"
         for when, norms in self._norms(trained, split, key).items():
@@ -36,7 +36,7 @@ class Gradients:
             yield Figure(f"first / last gradient at the {when}", ratio, "ratio", where, note=note)
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`gradients.png`: every layer's."""
+        """Draw `gradients.png`: the norm of every layer, in order."""
         lines = {f"at the {when}": list(norms.values()) for when, norms in self._norms(trained, split, key).items()}
         plots.lines(lines, folder / "gradients.png", x="convolution", y="norm of its kernel's gradient", log=True)
 
@@ -59,7 +59,7 @@ class Units:
     """Shares of units that no example moves, and of activations through which no gradient passes."""
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Over all layers."""
+        """The share of dead units and that of flat activations, over all layers."""
         found = self._counts(trained, split).values()
         dead = sum(int((counts.alive == 0).sum()) for counts in found) / sum(counts.alive.size for counts in found)
         flat = float(sum(counts.flat for counts in found) / sum(counts.total for counts in found))
@@ -68,15 +68,15 @@ class Units:
         yield Figure("flat activations", flat, "fraction", split.where, note="slope below 1e-3: no gradient passes")
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`units.png`: every layer's."""
+        """Draw `units.png`: both shares for every layer, in order."""
         found = [layers.activity(counts) for counts in self._counts(trained, split).values()]
         lines = {"dead units": [each.dead for each in found], "flat activations": [each.flat for each in found]}
         plots.lines(lines, folder / "units.png", x="layer", y=f"share, {split.word} split")
 
     def _counts(self, trained: Trained, split: Split) -> dict[str, layers.Counts]:
         counted = compiled_for(_counts, trained.model)
-        parts = [counted(trained.params, trained.stats, batch) for batch in split.batches(250)]
-        return jax.tree.map(lambda *counts: sum(counts), *parts)
+        of_batches = [counted(trained.params, trained.stats, batch) for batch in split.batches(250)]
+        return jax.tree.map(lambda *counts: sum(counts), *of_batches)
 
 
 def _counts(model: Model, params: Params, stats: Stats, batch: Any) -> dict[str, layers.Counts]:

@@ -19,7 +19,7 @@ class LogLikelihood:
     samples: int = 100  # importance samples of an example
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Nats an example; a bound rises with the samples, so that figures of other numbers are not to be compared."""
+        """The bound in nats an example. It rises with `samples`: only bounds of as many samples can be compared."""
         _, weights_key = jax.random.split(key)  # the other half is the ELBO's
         mean = split.mean(self._log_prob, trained, weights_key)
         note = f"importance-weighted bound, {self.samples} samples; the spread is over {split.data.examples}"
@@ -35,13 +35,13 @@ class LogLikelihood:
 class NegativeLogLikelihood:
     """-log p(x) in nats an example and in bits a dimension (van den Oord et al., PixelRNN, 2016, section 5.1)."""
 
-    bound_samples: int = 0  # importance samples of a model that has but a bound; 0: its `log_prob` is exact
+    bound_samples: int = 0  # importance samples, where the model's `log_prob` is a bound; 0: it is exact
     conditional: bool = False  # whether the model is told the class: log p(x | y)
     lower_half: bool = False  # whether the lower half of images, given the upper one, is measured as well
     headline: ClassVar[Headline] = ("nll", "minimize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Nats and bits; with `lower_half` nats of that half first."""
+        """Nats an example and bits a dimension; with `lower_half`, first the nats of that half."""
         unit = f"nats/{one(split)}"
         if self.lower_half:
             lower = split.mean(self._of_lower_half, trained, key)
@@ -64,13 +64,13 @@ class NegativeLogLikelihood:
 
 
 def upper_half(shape: tuple[int, ...]) -> np.ndarray:
-    """[H, W]: true in the upper half of images [H, W, ...]."""
+    """A mask bool [H, W] that is true in the upper half of images of the shape (H, W, ...)."""
     height, width = shape[:2]
     return np.arange(height)[:, None] < np.full(width, height // 2)
 
 
 def one(split: Split) -> str:
-    """What an example of the split is called: "image"."""
+    """The word for one example of the split: "image" where tables say "images"."""
     return split.data.examples.removesuffix("s")
 
 

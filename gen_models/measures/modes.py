@@ -24,27 +24,27 @@ class GridCoverage:
     """Modes of a square grid of Gaussians that samples cover (`evaluation/modes.py`), and the samples in a picture."""
 
     count: int = 2500  # samples
-    side: int = 5
-    spacing: float = 2.0
+    side: int = 5  # modes along each side of the grid
+    spacing: float = 2.0  # distance between neighbouring modes
     headline: ClassVar[Headline] = ("modes_covered", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Covered modes, share of samples near one, and how unevenly those are spread."""
+        """Covered modes, share of samples near a mode, and the reverse KL of their spread over modes, in nats."""
         found, where = self._found(self.sample(trained, key, self.count)), f"{self.count:,} samples"
         yield Figure("modes covered", float(found.modes), f"of {self.side**2}", where, better="maximize")
         yield Figure("high-quality samples", 100 * float(found.high_quality), "%", where, better="maximize")
         yield Figure("reverse KL", float(found.reverse_kl), "nats", where, better="minimize")
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`samples.png`."""
+        """Draw `samples.png`: the samples, and the modes."""
         self.show(self.sample(trained, key, self.count), folder / "samples.png")
 
     def sample(self, trained: Trained, key: Key, n: int, **condition: Any) -> np.ndarray:
-        """n samples [n, 2]."""
+        """Draw n samples [n, 2]; `condition` is what the model's `sample` takes besides."""
         return np.asarray(drawn(trained, key, n, **condition))
 
     def show(self, samples: np.ndarray, path: Path) -> None:
-        """The samples, and crosses at the modes."""
+        """Write a picture of samples [n, 2], with crosses at the modes."""
         title = f"{int(self._found(samples).modes)} of {self.side**2} modes"
         limit = (self.side - 1) / 2 * self.spacing + 1.5
         plots.scatter({title: samples}, path, marks=np.asarray(self._centres), limit=limit)

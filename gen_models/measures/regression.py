@@ -23,11 +23,14 @@ def _prediction(model: Model, params: Params, stats: Stats, batch: Any, key: Key
 class RegressionErrors:
     """Root mean squared error, mean absolute error and R^2 of `apply(x)` against y, over examples and outputs."""
 
-    unit: str = ""  # of y
+    unit: str = ""  # the unit of y
     headline: ClassVar[Headline] = ("rmse", "minimize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """The spread of the first is that of the mean squared error over examples, carried over by its derivative."""
+        """RMSE, MAE and R^2; the spread of the first two is their standard error over examples.
+
+        That of the RMSE is the standard error of the mean squared error, divided by the derivative 2 RMSE.
+        """
         predicted, truth = self._both(trained, split)
         squares = mean_of(((predicted - truth) ** 2).mean(1))
         rmse = float(np.sqrt(squares.value))
@@ -42,7 +45,7 @@ class RegressionErrors:
         yield Figure("R2", float(explained), "", split.where, note="share of the variance explained", better="maximize")
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`predictions.png`: the first output against its truth."""
+        """Draw `predictions.png`: the first output against its truth."""
         predicted, truth = self._both(trained, split)
         points = np.stack([truth[:, 0], predicted[:, 0]], 1)
         plots.scatter({"prediction against truth": points}, folder / "predictions.png")

@@ -1,4 +1,4 @@
-"""Samples of a model: pictures at the end, on the way (`--draw-every`) and from a run directory (`tools.sample`).
+"""Samples of a model: pictures at the end, during training (`--draw-every`) and from a run directory (`tools.sample`).
 
 A measure that draws samples has `count`, `sample(trained, key, n, **condition) -> [n, ...]` and `show(samples, path)`.
 """
@@ -24,12 +24,12 @@ def _compiled(model: Model, n: int) -> Any:
 
 
 def drawn(trained: Trained, key: Key, n: int, **condition: Any) -> jax.Array:
-    """`model.sample`, compiled once for a model and a number of samples."""
+    """n samples [n, ...] by `model.sample`, compiled once for a model and a number of samples."""
     return _compiled(trained.model, n)(trained.params, trained.stats, key, condition)
 
 
 def classes_in_turn(trained: Trained, n: int) -> jax.Array:
-    """Labels 0, 1, ..., and from 0 again: [n]."""
+    """Labels int32 [n]: 0, 1, ... up to the last class, and from 0 again."""
     return jnp.arange(n) % (trained.num_classes or 1)
 
 
@@ -37,20 +37,20 @@ def classes_in_turn(trained: Trained, n: int) -> jax.Array:
 class Samples:
     """Images that the model draws."""
 
-    count: int = 64
-    levels: int = 2  # of a pixel: they are drawn from 0 to levels - 1
+    count: int = 64  # images in the picture
+    levels: int = 2  # of a pixel, which the model draws from 0 to levels - 1
     conditional: bool = False  # whether the model is told the class
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`samples.png`."""
+        """Draw `samples.png`: a grid of samples."""
         self.show(self.sample(trained, key, self.count), folder / "samples.png")
 
     def sample(self, trained: Trained, key: Key, n: int, **condition: Any) -> np.ndarray:
-        """n samples [n, H, W, C]; of the classes in turn, where the condition names no label.
+        """Draw n samples [n, H, W, C]; a conditional model's are of the classes in turn, where no label is given.
 
         Args:
           trained: the model.
-          key: of the samples.
+          key: the randomness of the samples.
           n: how many.
           **condition: what the model's `sample` takes: label [n], given [n, H, W, C] with mask [H, W], ...
         """
@@ -59,7 +59,7 @@ class Samples:
         return np.asarray(drawn(trained, key, n, **condition))
 
     def show(self, samples: np.ndarray, path: Path) -> None:
-        """A grid of them."""
+        """Write a grid of samples [n, H, W, C], whose pixels are 0 to levels - 1."""
         plots.image_grid(np.asarray(samples, np.float32) / (self.levels - 1), path)
 
 
@@ -67,13 +67,13 @@ class Samples:
 class Completions:
     """The lower half of images, drawn given the upper one."""
 
-    levels: int = 2
+    levels: int = 2  # of a pixel, which the model draws from 0 to levels - 1
     conditional: bool = False  # whether the model is told the class
     count: int = 24  # images
     times: int = 4  # completions of each
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """`completions.png`: the image, its upper half, and the completions, twice a line."""
+        """Draw `completions.png`: the image, its upper half and its completions, two images to a row."""
         some = split.some(self.count)
         x, upper = some["x"], upper_half(some["x"].shape[1:])
         condition: dict[str, Any] = {"label": some["y"]} if self.conditional else {}

@@ -1,1 +1,5 @@
-"""Layers that two or more models use."""
+"""Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

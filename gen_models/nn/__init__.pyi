@@ -1,0 +1,13 @@
+"""Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
+
+from . import causal as causal
+from . import causal_attention as causal_attention
+from . import causal_resampling as causal_resampling
+from . import conv as conv
+from . import devices as devices
+from . import diagonal_lstm as diagonal_lstm
+from . import dropout as dropout
+from . import heads as heads
+from . import maxout as maxout
+from . import recurrent as recurrent
+from . import row_lstm as row_lstm
