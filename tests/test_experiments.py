@@ -366,6 +366,7 @@ def test_a_run_of_an_experiment_of_ones_own_is_loaded_from_anywhere(project, tmp
     assert done.returncode == config.FINISHED, done.stderr
     run = project / "runs" / "my_vae" / "base" / "0"
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the project's folder is added
     assert _tool(sample, monkeypatch, run, "--n", 3) == 0
     x = np.load(run / "samples" / "n3_seed0.npy", allow_pickle=False)
     _, own, job, state = load_run(run)
@@ -375,6 +376,7 @@ def test_a_run_of_an_experiment_of_ones_own_is_loaded_from_anywhere(project, tmp
 
     # The project moves: its runs say so, and what they need.
     project.rename(tmp_path / "moved")
+    monkeypatch.delitem(sys.modules, "my_vae")
     run, file = (tmp_path / "moved" / path for path in ("runs/my_vae/base/0", "my_vae.py"))
     capsys.readouterr()
     assert _tool(sample, monkeypatch, run, "--n", 3) == config.BAD_INPUT
