@@ -54,13 +54,13 @@ class Model:
     A loss is `loss(params, stats, batch, key, *, step, train=True) -> (scalar, (stats, metrics))`: a mean over the
     batch, in nats per example where it is a likelihood. A mapping of losses makes players, updated in its order.
 
-    Where a model keeps a state for each example between steps (truncated backpropagation through time: Williams &
-    Peng, 1990), `init_carry` gives it at a sequence's start, a leading axis B on every leaf; its loss takes `carry=` as
-    well, the state in which the step before left the same place of the batch, and returns `(scalar, (stats, metrics,
-    carry))`.
+    A model may keep a state for each example between steps (truncated backpropagation through time: Williams & Peng,
+    1990). Then `init_carry` gives that state at a sequence's start, with a leading axis B on every leaf; the loss takes
+    `carry=` as well, the state in which the step before left the same position of the batch, and returns `(scalar,
+    (stats, metrics, carry))`.
     """
 
-    init: Callable[[Key, Batch], tuple[Params, Stats]]  # of the first batch's values, where it reads them
+    init: Callable[[Key, Batch], tuple[Params, Stats]]  # (key, first batch) -> params, stats; it may read values
     loss: Loss | Mapping[str, Loss]
     apply: Callable[..., Any] = _ABSENT  # (params, stats, x, ...) -> logits, noise, velocity, ...
     sample: Callable[..., Array] = _ABSENT  # (params, stats, key, n, **condition) -> x
@@ -95,13 +95,13 @@ class TrainState(NamedTuple):
     stats: Stats  # what changes without a gradient and belongs to no example: batch-norm averages, codebooks
     opt_state: dict[str, optax.OptState]  # one entry a player
     ema: Params | None  # a copy of params, never an alias of them: donated buffers must not be shared
-    carry: Any | None = None  # what is kept for each place of the batch between steps: [B, ...] on every leaf
+    carry: Any | None = None  # what is kept for each position of the batch between steps: [B, ...] on every leaf
 
 
 def init_state(
     model: Model, tx: Optimizer | Mapping[str, Optimizer], key: Key, batch: Batch, *, ema: bool = False
 ) -> TrainState:
-    """Fresh state before the first step.
+    """The state before the first step.
 
     Args:
       model: what to train.
@@ -152,27 +152,29 @@ def make_train_step(
       loss: a model's `loss`: one function, or a mapping from players to functions.
       tx: an optax transformation, or a mapping with the same players.
       ema_decay: weight of the past in `state.ema`, where the state has one; may be traced.
-      accumulate: number of equal parts into which the batch is cut; each player's gradient is the mean over them, so
-        that a batch that does not fit in memory trains as a whole. Batch norm's statistics are those of a part.
+      accumulate: number of equal micro-batches into which the batch is cut, one behind the other. Each player's
+        gradient is the mean over them, so that a batch that does not fit in memory trains as a whole; batch norm's
+        statistics are those of a micro-batch.
       repeats: how many updates a player takes in a step, where it is more than one: `{"critic": 5}` (Arjovsky et al.,
         WGAN, 2017, algorithm 1). With R the largest of them, part i of the batch has its examples i, i + R, i + 2R and
         so on; the r updates of a player are on the parts 0 to r - 1, and a player that is not named takes one, on part
         0. So each update sees B / R examples, and the same ones however the batch is cut over devices. Metrics are
         means over a player's updates, which all see the same `step`; its transformation counts each of them.
-      init_carry: a model's `init_carry`, of which every model may give its own: where the model has no carry it
-        changes nothing. Where the batch has "start", bool [B], and it is true, an example begins a sequence: its carry
-        is the initial one again. Gradients flow into an initial carry, but never into the step before.
+      init_carry: the model's `init_carry`; that of a model without a carry changes nothing. Where the batch has
+        "start", bool [B], an example for which it is true begins a sequence: its carry is the initial one again.
+        Gradients flow into an initial carry, but never into the step before.
       axis_name: average gradients, stats and metrics over this axis of a surrounding `pmap`, `vmap` or
-        `shard_map(check_vma=False)`, each member of which draws its own randomness and keeps the carry of its examples.
+        `shard_map(check_vma=False)`; each copy of the step along it draws its own randomness, and keeps the carry of
+        its own examples.
 
     Returns:
       A pure `(state, batch) -> (state, metrics)`. Metrics are scalars: each player's own, and its `loss` and
       `grad_norm`, all behind `player/` where there are several.
 
     Raises:
-      ValueError: the players differ, `accumulate` or one of `repeats` is below 1, `repeats` names no player, a carry
-        comes together with several players or repeats, or (when traced) the batch cannot be cut into these parts, or
-        the state was made by a model with another `init_carry`.
+      ValueError: the losses and transformations name different players, `accumulate` or one of `repeats` is below 1,
+        `repeats` names no player, or a carry comes together with several players or repeats; when the step is traced,
+        the batch cannot be cut as asked, or the state was made by a model with another `init_carry`.
     """
     players = _players(loss, tx)
     if accumulate < 1:
@@ -184,6 +186,8 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         _check_carry(state.carry, init_carry, batch)
+        # The order of the folds is part of the format of a run: run's key, step, copy along the axis, player, then the
+        # update or the micro-batch. A resumed run draws what an unbroken one draws only while it stays so.
         key = jax.random.fold_in(state.key, state.step)
         if axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
@@ -214,16 +218,18 @@ _ALL = "all"  # the one player of a model whose loss is a single function
 class _Player(NamedTuple):
     """What an update of one player changes."""
 
-    own: Params
+    own: Params  # the player's sub-tree of the parameters
     stats: Stats
     carry: Any | None
     opt_state: optax.OptState
 
 
-def _objective(loss, params, name, init_carry, step):
-    """A player's loss as a function of its own parameters: `(value, (stats, carry, metrics))`."""
+def _objective(
+    loss: Loss, params: Params, name: str, init_carry: Callable[[Params, Batch], Any] | None, step: Any
+) -> Callable[..., Any]:
+    """A player's loss: `(own parameters, stats, carry, batch, key) -> (value, (stats, carry, metrics))`."""
 
-    def objective(own, stats, carry, batch, key):
+    def objective(own: Params, stats: Stats, carry: Any, batch: Batch, key: Key) -> Any:
         whole = _with_own(params, name, own)
         if init_carry is None:
             value, (stats, out) = loss(whole, stats, batch, key, step=step)
@@ -235,20 +241,22 @@ def _objective(loss, params, name, init_carry, step):
     return objective
 
 
-def _repeated(update, player, batch, key, count, most):
-    """`count` updates of one player, each on a part of its own of the `most` into which the batch is cut."""
+def _repeated(
+    update: Callable[..., Any], player: _Player, batch: Batch, key: Key, count: int, most: int
+) -> tuple[_Player, Metrics]:
+    """`count` updates of one player, each on one of the `most` parts into which the batch is cut."""
     if most == 1:
         return update(player, batch, key)
     size = _size(batch)
     if size % most:
         raise ValueError(f"repeats cuts the batch into {most} parts, which do not divide its {size} examples")
-    # Part i has the examples i, i + most, and so on. Devices hold equal runs of the batch, and each can cut its own run
-    # into these very parts; parts that were runs themselves would lie on some of the devices.
+    # Part i has the examples i, i + most, and so on. Devices hold equal stretches of the batch, and each can cut its
+    # own stretch into these very parts; parts that were stretches themselves would lie on some of the devices alone.
     parts = jax.tree.map(lambda x: x.reshape(-1, most, *x.shape[1:]).swapaxes(0, 1), batch)
     if count == 1:
         return update(player, jax.tree.map(lambda x: x[0], parts), key)
 
-    def body(player, numbered):
+    def body(player: _Player, numbered: Any) -> tuple[_Player, Metrics]:
         index, part = numbered
         return update(player, part, jax.random.fold_in(key, index))
 
@@ -257,41 +265,53 @@ def _repeated(update, player, batch, key, count, most):
     return player, jax.tree.map(lambda m: m.mean(0), out)
 
 
-def _update(objective, tx, accumulate, axis_name, player, batch, key):
+def _update(
+    objective: Callable[..., Any],
+    tx: Optimizer,
+    accumulate: int,
+    axis_name: str | None,
+    player: _Player,
+    batch: Batch,
+    key: Key,
+) -> tuple[_Player, Metrics]:
     """One update of one player: what it changes, and its metrics."""
     grads, stats, carry, out = _gradient(objective, player.own, player.stats, player.carry, batch, key, accumulate)
-    if axis_name is not None:  # not the carry: each member of the axis keeps that of its own examples
+    if axis_name is not None:  # not the carry: each copy of the step keeps that of its own examples
         grads, stats, out = jax.lax.pmean((grads, stats, out), axis_name)
     updates, opt_state = tx.update(grads, player.opt_state, player.own)
     own = optax.apply_updates(player.own, updates)
     return _Player(own, stats, carry, opt_state), out | {"grad_norm": optax.tree.norm(grads)}
 
 
-def _gradient(objective, own, stats, carry, batch, key, parts):
-    """Gradient, stats, carry and metrics of one player, the batch and the carry taken whole or part by part."""
+def _gradient(
+    objective: Callable[..., Any], own: Params, stats: Stats, carry: Any, batch: Batch, key: Key, accumulate: int
+) -> tuple[Params, Stats, Any, Metrics]:
+    """Gradient, stats, carry and metrics of one player, over the whole batch or as means over its micro-batches."""
     value_and_grad = jax.value_and_grad(objective, has_aux=True)
-    if parts == 1:
+    if accumulate == 1:
         (_, (stats, carry, out)), grads = value_and_grad(own, stats, carry, batch, key)
         return grads, stats, carry, out
     size = _size(batch)
-    if size % parts:
-        raise ValueError(f"accumulate={parts} does not divide the batch of {size} examples")
-    batch, carry = jax.tree.map(lambda x: x.reshape(parts, size // parts, *x.shape[1:]), (batch, carry))
+    if size % accumulate:
+        raise ValueError(f"accumulate={accumulate} does not divide the batch of {size} examples")
+    cut = partial(jax.tree.map, lambda x: x.reshape(accumulate, size // accumulate, *x.shape[1:]))
+    batch, carry = cut((batch, carry))
 
-    def body(so_far, part):
+    # Stats go from micro-batch to micro-batch, as from step to step; each example's carry stays with its micro-batch.
+    def body(so_far: Any, micro_batch: Any) -> Any:
         total, stats = so_far
-        index, batch, carry = part
+        index, batch, carry = micro_batch
         (_, (stats, carry, out)), grads = value_and_grad(own, stats, carry, batch, jax.random.fold_in(key, index))
         return (jax.tree.map(jnp.add, total, grads), stats), (carry, out)
 
     zeros = jax.tree.map(jnp.zeros_like, own)
-    (total, stats), (carry, out) = jax.lax.scan(body, (zeros, stats), (jnp.arange(parts), batch, carry))
+    (total, stats), (carry, out) = jax.lax.scan(body, (zeros, stats), (jnp.arange(accumulate), batch, carry))
     carry = jax.tree.map(lambda x: x.reshape(size, *x.shape[2:]), carry)
-    return jax.tree.map(lambda g: g / parts, total), stats, carry, jax.tree.map(lambda m: m.mean(0), out)
+    return jax.tree.map(lambda g: g / accumulate, total), stats, carry, jax.tree.map(lambda m: m.mean(0), out)
 
 
-def _restarted(carry, init_carry, params, batch):
-    """The carry that the loss gets: the initial one where a sequence starts, else without a way back to its past."""
+def _restarted(carry: Any, init_carry: Callable[[Params, Batch], Any], params: Params, batch: Batch) -> Any:
+    """The carry that the loss gets: the initial one where a sequence starts, else the old one without its gradient."""
     carry = jax.lax.stop_gradient(carry)
     if not isinstance(batch, Mapping) or "start" not in batch:
         return carry
@@ -303,7 +323,8 @@ def _restarted(carry, init_carry, params, batch):
     )
 
 
-def _check_carry(carry, init_carry, batch) -> None:
+def _check_carry(carry: Any, init_carry: Callable[[Params, Batch], Any] | None, batch: Batch) -> None:
+    """Refuse a state whose carry does not fit the step or the batch."""
     if (carry is None) != (init_carry is None):
         has, lacks = ("step", "state") if carry is None else ("state", "step")
         raise ValueError(
@@ -324,11 +345,15 @@ def _check_carry(carry, init_carry, batch) -> None:
         raise ValueError(f'"start" must be [{size}], one for each example, got {list(batch["start"].shape)}')
 
 
-def _size(batch) -> int:
+def _size(batch: Batch) -> int:
+    """The number of examples in a batch."""
     return jax.tree.leaves(batch)[0].shape[0]
 
 
-def _players(loss, tx) -> dict[str, tuple[Loss, Optimizer]]:
+def _players(
+    loss: Loss | Mapping[str, Loss], tx: Optimizer | Mapping[str, Optimizer]
+) -> dict[str, tuple[Loss, Optimizer]]:
+    """Player -> its loss and its transformation; the one player of a lone loss is called `_ALL`."""
     if not isinstance(loss, Mapping):
         return {_ALL: (loss, tx)}
     if not isinstance(tx, Mapping) or set(loss) != set(tx):
@@ -337,8 +362,8 @@ def _players(loss, tx) -> dict[str, tuple[Loss, Optimizer]]:
     return {name: (loss[name], tx[name]) for name in loss}
 
 
-def _counts(players, repeats: Mapping[str, int] | None) -> dict[str, int]:
-    """How many updates each player takes in a step."""
+def _counts(players: Mapping[str, Any], repeats: Mapping[str, int] | None) -> dict[str, int]:
+    """Player -> how many updates it takes in a step."""
     repeats = repeats or {}
     for name, count in repeats.items():
         if name not in players or name == _ALL:
@@ -350,14 +375,16 @@ def _counts(players, repeats: Mapping[str, int] | None) -> dict[str, int]:
 
 
 def _check_alone(counts: Mapping[str, int]) -> None:
-    """A carry is one player's, and an update's: several would each have to have their own."""
+    """Refuse several players or updates together with a carry: each of them would need a carry of its own."""
     if len(counts) > 1 or max(counts.values()) > 1:
         raise ValueError(f"a model with a carry has one player, which takes one update a step, got {dict(counts)}")
 
 
-def _own(params, name):
+def _own(params: Params, name: str) -> Params:
+    """The player's sub-tree."""
     return params if name == _ALL else params[name]
 
 
-def _with_own(params, name, own):
+def _with_own(params: Params, name: str, own: Params) -> Params:
+    """The parameters, with another sub-tree for the player."""
     return own if name == _ALL else {**params, name: own}

@@ -1,10 +1,10 @@
 """Save and restore a training state with Orbax: asynchronous, complete or not there at all, and never in wrong values.
 
 A checkpoint holds the whole `TrainState`, so that a resumed run takes the very step that it would have taken: the key
-is never replaced and the data order is a function of the step, hence nothing else is needed. Beside it, in the same
-atomic save, stand each leaf's shape, dtype and checksum (`checksums.py`), for Orbax restores a flipped bit
-as a wrong value. A checkpoint that does not match them is named, the one before it is used, and nothing is deleted: its
-folder is put aside once training saves again.
+is never replaced and the order of the data is a function of the step, hence nothing else is needed. Beside it, in the
+same atomic save, stand each leaf's shape, dtype and checksum (`checksums.py`), as Orbax restores a flipped bit as a
+wrong value. A checkpoint that does not match them is named, the one before it is used, and nothing is deleted: the
+folder of the damaged one is put aside once training saves again.
 """
 
 import gc
@@ -55,10 +55,10 @@ class Checkpoints:
             state=ocp.StandardCheckpointHandler(),
             leaves=ocp.JsonCheckpointHandler(),
         )
-        # Orbax measures its patience by the clock on the wall: one that is set forward in the middle of a save would
-        # fail it. Hosts do wait for each other in vain where one of them died.
+        # Orbax measures its patience by the system's clock, so that setting the clock forward would fail a save under
+        # way. One process therefore waits for ever; several do not, as one of them may have died.
         patience = {} if jax.process_count() > 1 else {"timeout_secs": 10**9}
-        logging.getLogger("absl").addFilter(_not_about_merging)  # one that is there is not added again
+        logging.getLogger("absl").addFilter(_not_about_merging)  # logging keeps one copy of a filter
         self._checkpointer = ocp.AsyncCheckpointer(handler, **patience)
         self._damaged: set[int] = set()
         self._saving: int | None = None
@@ -76,7 +76,7 @@ class Checkpoints:
             self._checkpointer.close()
 
     def latest(self) -> int | None:
-        """The newest step whose checkpoint is not known to be damaged, once the save under way is complete, or None."""
+        """The newest step with a checkpoint that is not known to be damaged, or None; waits for the save under way."""
         self.wait()
         return max(self._steps(), default=None)
 
@@ -85,14 +85,16 @@ class Checkpoints:
         return self.folder / str(step)
 
     def save(self, step: int, state: Any, notes: Mapping[str, Any] | None = None) -> None:
-        """Start saving; returns once the state is copied, so that its buffers may be donated. A known step is kept.
+        """Start saving; returns once the state is copied, so that its buffers may be donated.
+
+        A step that has a checkpoint already is not saved again.
 
         Damaged checkpoints that `restore` passed over are put aside first: renamed, with "damaged-" before the step.
 
         Args:
-          step: its number.
+          step: the state's step, which names the checkpoint.
           state: a tree of arrays.
-          notes: what else belongs to this moment, as JSON holds it; `notes` gives it back.
+          notes: what else belongs to this step, as JSON holds it; `notes` gives it back.
 
         Raises:
           OSError: this save or the one before cannot be written; checkpoints before them are as they were.
@@ -150,7 +152,7 @@ class Checkpoints:
         )
 
     def notes(self, step: int) -> dict[str, Any]:
-        """What was noted when `step` was saved; nothing where it is not there, or damaged."""
+        """The notes that were saved with `step`; none where its checkpoint is not there, or damaged."""
         self.wait()
         if step not in self._steps() or not (self.path(step) / "leaves").is_dir():
             return {}
@@ -172,16 +174,17 @@ class Checkpoints:
             self._remove_old()
 
     def _all_steps(self) -> list[int]:
-        """Of complete checkpoints: Orbax gives a folder its name once all of it is written."""
+        """The steps of all complete checkpoints: Orbax gives a folder its name once all of it is written."""
         if not self.folder.is_dir():
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdigit())
 
     def _steps(self) -> list[int]:
+        """The steps of the checkpoints that are not known to be damaged."""
         return [step for step in self._all_steps() if step not in self._damaged]
 
     def _remove_old(self) -> None:
-        """Renamed first, so that what is left of a removal that is cut short is no checkpoint."""
+        """Remove all but the newest. Each is renamed first, so that a removal cut short leaves no checkpoint."""
         if jax.process_index() == 0:
             for step in self._steps()[: -self._keep]:
                 unwanted = self.folder / f"{step}{_REMOVED}"
@@ -189,6 +192,7 @@ class Checkpoints:
                 shutil.rmtree(unwanted, ignore_errors=True)
 
     def _restore(self, step: int, like: Any) -> Any:
+        """The state of one checkpoint; raises `_NotAsSaved` for a damaged one, ValueError for another model's."""
         unverified = not (self.path(step) / "leaves").is_dir() and (self.path(step) / "default").is_dir()
         if unverified:  # as gen_models 0.1.0 of before 2026-11-23 saved it
             recorded: Mapping[str, Any] = _described_by_orbax(self.path(step) / "default")
@@ -236,6 +240,7 @@ class Checkpoints:
         return recorded
 
     def _put_aside(self) -> None:
+        """Rename the damaged checkpoints that `restore` passed over."""
         if not self._damaged:
             return
         if jax.process_index() == 0:
@@ -251,7 +256,7 @@ class Checkpoints:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Whatever Orbax and TensorStore raise when they cannot write is an OSError that says what is safe."""
+        """Make whatever Orbax and TensorStore raise when they cannot write an OSError that says what is safe."""
         try:
             yield
         except Exception as error:
@@ -265,6 +270,7 @@ class _NotAsSaved(Exception):
 
 
 def _on_every_host(good: bool) -> bool:
+    """Whether all hosts say so: they must use the same checkpoint."""
     return good if jax.process_count() == 1 else bool(np.all(multihost_utils.process_allgather(np.array(good))))
 
 
@@ -291,15 +297,15 @@ def remove_unfinished(folder: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep off the terminal the pages that Orbax's threads leave there when a file cannot be read or written.
+    """Keep the pages of messages off the terminal that Orbax's threads write when a file cannot be read or written.
 
-    What matters of them is raised, in the thread that asked. After an OSError it stays quiet: such threads go on until
+    What matters is raised in the thread that asked. After an OSError the messages stay off, as such threads go on until
     the process ends.
     """
     before, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [logger.level for logger in loggers]
 
-    def hook(unraisable):
+    def hook(unraisable: Any) -> None:
         if not re.search("Event loop is closed|Encountered error while reading array", str(unraisable.exc_value)):
             before(unraisable)
 
@@ -321,12 +327,13 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def _reading() -> Iterator[None]:
+    """Keep quiet about what Orbax leaves behind where a checkpoint cannot be read; the error itself is raised."""
     with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # tasks that are never awaited
+        warnings.simplefilter("ignore", RuntimeWarning)  # of tasks that were never awaited
         try:
             yield
         except BaseException:
-            gc.collect()  # they complain when they are collected
+            gc.collect()  # such tasks warn when they are collected: let them do it here
             raise
 
 

@@ -1,9 +1,9 @@
 """A state's leaves by name, with shape, dtype and a checksum of their bits, to be kept beside what is saved.
 
-A leaf's checksum is two sums of 32 bits over its elements, each mixed with its place by a bijection of integers (a
-finaliser of Wellons, Prospecting for Hash Functions, 2018), so that any change of one element changes them, and any
-other change does but for a chance far below 2^-32. They are sums of integers: the same however a leaf is cut over
-devices, and computed where it lies.
+A leaf's checksum is two sums of 32 bits over its elements, each element mixed with its index by a bijection of integers
+(a finaliser of Wellons, Prospecting for Hash Functions, 2018). So a change of one element always changes the checksum,
+and any other change leaves it as it was with a chance far below 2^-32. Sums of integers do not depend on their order:
+they are the same however a leaf is cut over devices, and each device sums what it holds.
 """
 
 import hashlib
@@ -20,7 +20,16 @@ from gen_models.training.parallel import local
 
 
 def describe(state: Any, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What `intact`, `same_form` and `changed` compare with; plain values that JSON holds, as `notes` must be."""
+    """Shape, dtype and checksum of each leaf, for `intact`, `same_form` and `changed` to compare with.
+
+    Args:
+      state: a tree of arrays.
+      notes: what else to keep, as JSON holds it.
+
+    Returns:
+      Values that JSON holds: {"leaves": {name: {"shape", "dtype", "checksum"}}, "notes", "digest"}; the digest is the
+      SHA-256 of the rest.
+    """
     leaves = named_leaves(state)
     described = {
         name: {"shape": list(x.shape), "dtype": str(x.dtype), "checksum": total}
@@ -49,7 +58,7 @@ def same_form(recorded: Mapping[str, Any], like: Any, where: Path) -> None:
         raise ValueError(f"checkpoint {where} is of another model: {name!r} is in {owner}")
     for name, leaf in wanted.items():
         if "checksum" not in saved[name] and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            continue  # Orbax's own description is that of the key's words
+            continue  # without checksums, what is described is Orbax's form of a key: its words, as uint32
         found, here = saved[name], {"shape": list(leaf.shape), "dtype": str(leaf.dtype)}
         if any(found[what] != here[what] for what in here):
             raise ValueError(
@@ -61,7 +70,7 @@ def same_form(recorded: Mapping[str, Any], like: Any, where: Path) -> None:
 def changed(recorded: Mapping[str, Any], state: Any) -> str | None:
     """The first leaf whose shape, dtype or values are not those that were described, or None."""
     leaves = named_leaves(state)
-    for name, leaf in leaves.items():  # Orbax's own description of a leaf may be what was damaged
+    for name, leaf in leaves.items():  # Orbax restores a leaf by its own description, which may be what was damaged
         described = recorded["leaves"][name]
         if described["shape"] != list(leaf.shape) or described["dtype"] != str(leaf.dtype):
             return name
@@ -72,9 +81,10 @@ def changed(recorded: Mapping[str, Any], state: Any) -> str | None:
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
-    """Leaves by path; named tuples and the dicts that Orbax stores them as give the same path."""
+    """Path -> leaf, such as "params/dense_0/kernel"; a named tuple and the dict that Orbax stores of it agree."""
 
-    def name(entry) -> str:
+    def name(entry: Any) -> str:
+        # Entries of a dict have `key`, of a named tuple `name`, and of a sequence `idx`.
         return str(next(getattr(entry, a) for a in ("key", "name", "idx") if hasattr(entry, a)))
 
     paths = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -86,41 +96,50 @@ def _digest(described: Any) -> str:
 
 
 def _checksums(leaves: list[Any]) -> list[str]:
+    """Two sums of each leaf, as 16 hexadecimal digits; one program for all leaves, and one transfer."""
     if not leaves:
         return []
     return [f"{a:08x}{b:08x}" for a, b in np.asarray(local(_sums(leaves)))]
 
 
 @jax.jit
-def _sums(leaves):
+def _sums(leaves: list[jax.Array]) -> jax.Array:
+    """The two sums of each leaf, uint32 [leaves, 2]."""
     return jnp.stack([_sum(jnp.asarray(leaf)) for leaf in leaves])
 
 
-def _sum(leaf):
+def _sum(leaf: jax.Array) -> jax.Array:
+    """The two sums of a leaf, uint32 [2]."""
     words = _words(leaf)
-    # An element's number in the order of rows, without a reshape that would gather a leaf cut over devices.
-    index, size = jnp.zeros([], jnp.uint32), 1
+    # An element's index is its position in memory order, sum over axes of i_axis * stride_axis modulo 2^32. It is added
+    # up from one iota for each axis: a reshape to one axis would gather a leaf that is cut over devices.
+    index, stride = jnp.zeros([], jnp.uint32), 1
     for axis in reversed(range(words.ndim)):
-        index = index + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(size % 2**32)
-        size *= words.shape[axis]
+        index = index + jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * jnp.uint32(stride % 2**32)
+        stride *= words.shape[axis]
+    # 0x9E3779B9, 2^32 over the golden ratio, is odd: the product is a bijection of indices, and spreads neighbours.
+    # Without the index, two elements that change places would leave the sums as they were.
     mixed = _mix(words ^ (index * jnp.uint32(0x9E3779B9)))
+    # A second bijection of the same words: changes that cancel in one sum will hardly cancel in the other as well.
     again = (mixed ^ (mixed >> 15)) * jnp.uint32(0x2C1B3C6D)
     return jnp.stack([mixed.sum(dtype=jnp.uint32), (again ^ (again >> 12)).sum(dtype=jnp.uint32)])
 
 
-def _words(leaf):
-    """The bits as uint32, of an element in one or two of them."""
+def _words(leaf: jax.Array) -> jax.Array:
+    """The bits of each element as uint32: [...], or [..., 2] for elements of 8 bytes, complex numbers and keys."""
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)
     if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
         leaf = jnp.stack([leaf.real, leaf.imag], -1)
     if leaf.dtype == jnp.bool_ or (leaf.dtype.itemsize == 1 and jnp.issubdtype(leaf.dtype, jnp.integer)):
         return leaf.astype(jnp.uint32)
+    # Other types are seen as unsigned integers of their size; 8 bytes become two words of 4, on a new last axis.
     of_its_size = {1: jnp.uint8, 2: jnp.uint16}.get(leaf.dtype.itemsize, jnp.uint32)
     return jax.lax.bitcast_convert_type(leaf, of_its_size).astype(jnp.uint32)
 
 
-def _mix(word):
+def _mix(word: jax.Array) -> jax.Array:
+    """Wellons' finaliser lowbias32: a bijection of uint32, in which each bit of the word reaches each of the result."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
     return word ^ (word >> 16)

@@ -1,14 +1,12 @@
 """`fit`: the host's loop around a training step.
 
-The device never waits for the host: many steps run in one program, the next program is dispatched before the last one's
-metrics are fetched, and saves are asynchronous. How many steps a call of the program takes varies with their speed, and
-never changes a bit of the result: it is a number that the program reads, not part of it.
+The device never waits for the host: many steps run in one call of a program, the next call is started before the last
+one's metrics are fetched, and saves are asynchronous. How many steps a call takes varies with their speed, and never
+changes a bit of the result: it is a number that the program reads.
 """
 
 import signal
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,25 +15,29 @@ from typing import Any, Literal, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
 from gen_models.training import parallel
-from gen_models.training.program import LARGEST_LOSS, compile_program
-
-SECONDS_PER_CALL = 0.5  # so that a signal or a progress bar never waits long for a program of many steps
-CALLS_PER_AGREEMENT = 16  # of several hosts whose calls take one step each, about a signal that one of them got
+from gen_models.training.calls import Calls, Window
+from gen_models.training.program import LARGEST_LOSS, Program, compile_program
 
 
 class Saves(Protocol):
     """What `fit` needs of `Checkpoints`."""
 
-    def latest(self) -> int | None: ...  # noqa: D102
-    def path(self, step: int) -> Path: ...  # noqa: D102
-    def notes(self, step: int) -> dict[str, Any]: ...  # noqa: D102
-    def save(self, step: int, state: Any, notes: Mapping[str, Any]) -> None: ...  # noqa: D102
+    def latest(self) -> int | None:
+        """The newest step that was saved, or None."""
+
+    def path(self, step: int) -> Path:
+        """Where the checkpoint of `step` is."""
+
+    def notes(self, step: int) -> dict[str, Any]:
+        """The notes that were saved with `step`, or none."""
+
+    def save(self, step: int, state: Any, notes: Mapping[str, Any]) -> None:
+        """Save the state and notes, as JSON holds them, unless `step` is saved already."""
 
 
 class Outcome(NamedTuple):
@@ -76,17 +78,17 @@ def fit(
       state: fresh or restored; its buffers are donated, so do not use it afterwards.
       batches: from `gen_models.data`; which examples a step sees is a function of the step alone.
       steps: total number of updates, those done before included.
-      key: randomness of the data's transforms; step k uses `fold_in(key, k)`.
-      numbers: floats that the step gets as a third argument (a learning rate, say): other ones, in another call with
-        the same step, compile nothing again.
+      key: the randomness of the data's transforms; step k uses `fold_in(key, k)`.
+      numbers: name -> float, what the step takes as a third argument (a learning rate, say). Another call with the same
+        step and other values compiles nothing again.
       checkpoints: where the state is saved, every `checkpoint_every` steps (0: not during the run) and at the end.
       log: called with (step, means over the last `log_every` steps), and with evaluations; the means of a stacked
         state's metrics are arrays with one value for each member.
       evaluate: `state -> {name: value}`, every `evaluate_every` steps and at the end (0: never).
       draw: `(state, step)`, every `draw_every` steps (0: never).
-      report: called with (step, newest metrics) after each program, for a progress bar.
-      steps_per_call: how many steps at most one program runs; None chooses: 1 where batches come from the host, and
-        on a CPU where the step holds convolutions that XLA:CPU makes slow in loops (those not of `nn/conv.py`).
+      report: called with (step, newest metrics) after each call of the program, for a progress bar.
+      steps_per_call: how many steps a call of the program takes at most; None chooses: 1 where batches come from the
+        host, and on a CPU where the step holds convolutions that XLA:CPU makes slow in loops (not `nn/conv.py`'s).
       diverged_above: a loss of greater magnitude counts as diverged, as does a non-finite loss or gradient norm.
       mesh: devices over which each batch is cut (`parallel.data_mesh`), the result being that of one device up to
         rounding. Where batches are streamed, each of several hosts reads the examples of its own devices alone. None:
@@ -103,180 +105,174 @@ def fit(
       ValueError: an interval is negative, the mesh does not divide the batch, or the step changes the structure, shapes
         or dtypes of the state.
     """
-    for name, value in {
-        "steps": steps,
-        "checkpoint_every": checkpoint_every,
-        "log_every": log_every,
-        "evaluate_every": evaluate_every,
-        "draw_every": draw_every,
-    }.items():
-        if value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
+    intervals = _Intervals(checkpoint_every, evaluate_every, draw_every)
+    _refuse_negative(steps=steps, log_every=log_every, **intervals._asdict())
     done = int(np.max(jax.device_get(state.step)))
     if done >= steps:
         return Outcome("finished", state, done, _newest(checkpoints))
+    limits = {"most": steps_per_call, "limit": diverged_above}
+    program, state = _prepare(step, state, batches, done, key, numbers or {}, mesh, shard_parameters, limits)
+    window = Window(log, log_every)
+    if checkpoints is not None:
+        window.resume(checkpoints.notes(done))
+    calls = Calls(window, program.most, report)
+    with _signals() as interrupted:
+        while True:
+            count, stop = calls.agree(interrupted())
+            count = min(count, _due(done, steps, intervals) - done)
+            state, *outputs = program.run(state, done, count)
+            calls.add(done, outputs)
+            done += count
+            now = _after_step(done, steps, intervals, stop or (jax.process_count() == 1 and interrupted()))
+            # Metrics are fetched one call behind, unless what comes next needs to know that this one was good.
+            diverged_at = calls.settle(0 if now.any_but_log else 1)
+            if diverged_at is None and now.saves and not is_finite(state):
+                diverged_at = done
+            if diverged_at is not None:
+                return Outcome("diverged", state, diverged_at, _newest(checkpoints))
+            # Evaluated before it is saved: a run that is killed in between does both again.
+            if now.evaluates and evaluate is not None:
+                values = {name: float(value) for name, value in evaluate(state).items()}
+                if log is not None:
+                    log(done, values)
+            if now.draws and draw is not None:
+                draw(state, done)
+            if now.saves and checkpoints is not None:
+                checkpoints.save(done, state, window.open())
+            if now.ends is not None:
+                return Outcome(now.ends, state, done, _newest(checkpoints))
+            if now.any_but_log:
+                calls.restart_pace()
+
+
+class _Intervals(NamedTuple):
+    """Steps between what is done on the host; 0: not during the run."""
+
+    checkpoint_every: int
+    evaluate_every: int
+    draw_every: int
+
+
+class _Now(NamedTuple):
+    """What is to be done after a call."""
+
+    evaluates: bool
+    draws: bool
+    saves: bool
+    ends: Literal["finished", "interrupted"] | None
+
+    @property
+    def any_but_log(self) -> bool:
+        """Whether there is anything to be done but to log metrics."""
+        return self.evaluates or self.draws or self.saves
+
+
+def _after_step(done: int, steps: int, intervals: _Intervals, stop: bool) -> _Now:
+    """What is to be done when `done` of `steps` steps are done; `stop` saves and ends."""
+    at_end = done == steps
+    return _Now(
+        evaluates=not stop and _is_due(done, intervals.evaluate_every, at_end),
+        draws=not stop and _is_due(done, intervals.draw_every, False),
+        saves=at_end or stop or _is_due(done, intervals.checkpoint_every, False),
+        ends="finished" if at_end else "interrupted" if stop else None,
+    )
+
+
+def _is_due(done: int, every: int, at_end: bool) -> bool:
+    return every > 0 and (at_end or done % every == 0)
+
+
+def _due(done: int, steps: int, intervals: _Intervals) -> int:
+    """The next step after `done` at which something must happen."""
+    return min([steps] + [done - done % every + every for every in intervals if every])
+
+
+def _refuse_negative(**values: int) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}")
+
+
+class _Prepared(NamedTuple):
+    """A program, and what all its calls get, on the devices where it belongs."""
+
+    program: Program
+    batches: Batches
+    data: Any
+    key: Key
+    numbers: dict[str, jax.Array]
+    part: slice | None  # the examples of each batch that this host reads; None: all
+
+    @property
+    def most(self) -> int:
+        """Steps that one call takes at most."""
+        return self.program.most
+
+    def run(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Any, Any, Any]:
+        """Start `count` steps from step `first` on: the new state, metrics, number of steps taken, and whether good."""
+        rows = _pad(_rows(self.batches, first, count, self.part), self.most)
+        if self.part is not None and self.program.mesh is not None:
+            rows = parallel.of_all_hosts(rows, self.program.mesh, self.batches.batch_size)
+        return self.program.run(state, self.data, self.key, self.numbers, rows, np.int32(first), np.int32(count))
+
+
+def _prepare(
+    step: Any,
+    state: TrainState,
+    batches: Batches,
+    done: int,
+    key: Key,
+    numbers: Mapping[str, Any],
+    mesh: Mesh | None,
+    shard_parameters: bool,
+    limits: Mapping[str, Any],
+) -> tuple[_Prepared, TrainState]:
+    """Compile the program for a state that has taken `done` steps, and put what it takes where it belongs."""
     if shard_parameters and mesh is None:
         raise ValueError("shard_parameters needs a mesh: parallel.data_mesh() has all devices")
     state = jax.tree.map(_strong, state)
     if mesh is None and _is_copied(state):
         state = parallel.local(state)
-    constants = {name: jnp.asarray(value, jnp.float32) for name, value in (numbers or {}).items()}
-    part = None  # of each batch, that this host reads
+    values = {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items()}
+    part = None
     if mesh is not None and jax.process_count() > 1 and batches.streamed:
         part = parallel.own_part(mesh, batches.batch_size)
-    program, most, mesh = compile_program(
-        step,
-        state,
-        batches,
-        _shapes(batches, done, part),
-        key,
-        constants,
-        most=steps_per_call,
-        limit=diverged_above,
-        mesh=mesh,
-        shard_parameters=shard_parameters,
+    rows = _shapes(batches, done, part)
+    program = compile_program(
+        step, state, batches, rows, key, values, mesh=mesh, shard_parameters=shard_parameters, **limits
     )
-    data = batches.data
+    data, mesh = batches.data, program.mesh
     if mesh is not None:
         state = parallel.put(state, parallel.shardings(state, mesh, shard_parameters=shard_parameters))
-        data, key, constants = parallel.put((data, key, constants), parallel.shardings((data, key, constants), mesh))
-    window = _Window(log, log_every)
-    if checkpoints is not None:
-        window.resume(checkpoints.notes(done))
-    pending: deque[tuple[int, Any]] = deque()  # programs whose metrics are still on the device
-    pace = _Pace(most)
-    calls = 0
-    failed: int | None = None
-
-    def settle(keep: int) -> bool:
-        """Fetch metrics until `keep` programs are under way; False once a step diverged."""
-        nonlocal failed
-        while len(pending) > keep:
-            first, outputs = pending.popleft()
-            metrics, count, ok = jax.device_get(outputs)
-            pace.measure(int(count))
-            newest = window.add(first, metrics, int(count))
-            if report is not None:
-                report(first + int(count), newest)
-            if not ok:
-                pending.clear()
-                failed = first + int(count)
-                return False
-        return True
-
-    with _signals() as interrupted:
-        while True:
-            due = _due(done, steps, (checkpoint_every, evaluate_every, draw_every))
-            count, stop = pace.count, interrupted()
-            if jax.process_count() > 1:
-                agreed = most > 1 or calls % CALLS_PER_AGREEMENT == 0
-                count, stop = _agreed(count, stop) if agreed else (count, False)
-            count, calls = min(count, due - done), calls + 1
-            rows = _pad(_rows(batches, done, count, part), most)
-            if part is not None and mesh is not None:
-                rows = parallel.of_all_hosts(rows, mesh, batches.batch_size)
-            state, *outputs = program(state, data, key, constants, rows, np.int32(done), np.int32(count))
-            pending.append((done, outputs))
-            done += count
-            at_end = done == steps
-            stop = stop or (jax.process_count() == 1 and interrupted())
-            evaluates = evaluate_every > 0 and (at_end or done % evaluate_every == 0) and not stop
-            draws = draw_every > 0 and done % draw_every == 0 and not stop
-            saves = at_end or stop or (checkpoint_every > 0 and done % checkpoint_every == 0)
-            good = settle(0 if evaluates or draws or saves else 1)
-            if good and saves and not is_finite(state):
-                good, failed = False, done
-            if not good:
-                return Outcome("diverged", state, failed or done, _newest(checkpoints))
-            # Evaluated before it is saved: a run that is killed in between does both again.
-            if evaluates and evaluate is not None:
-                values = {name: float(value) for name, value in evaluate(state).items()}
-                if log is not None:
-                    log(done, values)
-            if draws and draw is not None:
-                draw(state, done)
-            if saves and checkpoints is not None:
-                checkpoints.save(done, state, window.open())
-            if at_end or stop:
-                return Outcome("finished" if at_end else "interrupted", state, done, _newest(checkpoints))
-            if evaluates or draws or saves:
-                pace.restart()
+        data, key, values = parallel.put((data, key, values), parallel.shardings((data, key, values), mesh))
+    return _Prepared(program, batches, data, key, values, part), state
 
 
 @jax.jit
 def _all_finite(leaves: list[jax.Array]) -> jax.Array:
+    """Whether each leaf has a finite element, bool []."""
     return jnp.all(jnp.array([jnp.isfinite(leaf).any() if leaf.size else True for leaf in leaves]))
 
 
 def is_finite(state: TrainState) -> bool:
-    """Whether no parameter has gone to NaN or infinity as a whole; a vmapped state may have members that did."""
+    """Whether each leaf of the parameters has a finite element.
+
+    A stacked state may have members that diverged, and is finite as long as one did not; that is why an element is
+    enough, and not all are asked for.
+    """
     leaves = [leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return bool(_all_finite(leaves))
 
 
-class _Window:
-    """Means of metrics over windows that end at multiples of `every`, however steps were grouped into programs."""
-
-    def __init__(self, log, every: int) -> None:
-        self._log, self._every = log, every
-        self._sums: dict[str, Any] = {}  # floats, or arrays with one value for each member of a stacked state
-        self._count = 0
-
-    def open(self) -> dict[str, Any]:
-        """What a run that goes on from here has to know of the window that is open."""
-        return {"sums": {name: np.asarray(total).tolist() for name, total in self._sums.items()}, "count": self._count}
-
-    def resume(self, notes: Mapping[str, Any]) -> None:
-        """Go on with the window that `open` described."""
-        sums = {name: np.asarray(total, np.float64) for name, total in notes.get("sums", {}).items()}
-        self._sums = {name: total if total.ndim else float(total) for name, total in sums.items()}
-        self._count = int(notes.get("count", 0))
-
-    def add(self, first: int, metrics: Mapping[str, np.ndarray], count: int) -> dict[str, float]:
-        """Take the metrics of steps `first` to `first + count`; returns those of the last, of members their mean."""
-        columns = {name: np.asarray(value, np.float64) for name, value in metrics.items()}
-        for i in range(count):
-            for name, column in columns.items():
-                self._sums[name] = self._sums.get(name, 0.0) + (column[i] if column.ndim > 1 else float(column[i]))
-            self._count += 1
-            if self._every and (first + i + 1) % self._every == 0:
-                if self._log is not None:
-                    self._log(first + i + 1, {f"train/{k}": s / self._count for k, s in self._sums.items()})
-                self._sums, self._count = {}, 0
-        return {name: float(np.mean(column[count - 1])) for name, column in columns.items()} if count else {}
-
-
-class _Pace:
-    """How many steps a program takes, so that it lasts about `SECONDS_PER_CALL`."""
-
-    def __init__(self, most: int) -> None:
-        self.count, self._most = 1, most
-        self.restart()
-
-    def restart(self) -> None:
-        self._last: float | None = None  # the next interval would hold more than steps
-
-    def measure(self, count: int) -> None:
-        now = time.perf_counter()
-        if self._last is not None and count:
-            fits = int(SECONDS_PER_CALL * count / max(now - self._last, 1e-6))
-            self.count = max(1, min(self._most, 2 * self.count, fits))
-        self._last = now
-
-
-def _due(done: int, steps: int, intervals: tuple[int, ...]) -> int:
-    """The next step after `done` at which something must happen."""
-    return min([steps] + [done - done % every + every for every in intervals if every])
-
-
 def _rows(batches: Batches, step: int, count: int, part: slice | None) -> Any:
+    """`Batches.rows`, which one's own batches need not be able to read in part."""
     return batches.rows(step, count) if part is None else batches.rows(step, count, part)
 
 
 def _shapes(batches: Batches, step: int, part: slice | None) -> Any:
     """Shapes and dtypes of the whole rows of one step, of which this host may read a part alone."""
 
-    def one(x):
+    def one(x: Any) -> jax.ShapeDtypeStruct:
         x = np.asarray(x)
         return jax.ShapeDtypeStruct(x.shape if part is None else (1, batches.batch_size, *x.shape[2:]), x.dtype)
 
@@ -286,22 +282,15 @@ def _shapes(batches: Batches, step: int, part: slice | None) -> Any:
 def _pad(rows: Any, most: int) -> Any:
     """Rows for `most` steps, whatever their number, so that the program's shapes stay the same."""
 
-    def pad(r):
+    def pad(r: Any) -> np.ndarray:
         r = np.asarray(r)
         return r if len(r) == most else np.concatenate([r, np.zeros((most - len(r), *r.shape[1:]), r.dtype)])
 
     return jax.tree.map(pad, rows)
 
 
-def _agreed(count: int, stop: bool) -> tuple[int, bool]:
-    """One number of steps for all hosts, as their programs wait for each other, and whether any was asked to stop."""
-    both = np.asarray(multihost_utils.process_allgather(np.array([count, -int(stop)])))
-    count, stopped = both.min(0)
-    return int(count), bool(stopped)
-
-
 def _is_copied(state: TrainState) -> bool:
-    """Whether each CPU device holds the state, as after a `fit` that cut its batches: all would take the same steps."""
+    """Whether each CPU device holds the whole state, as a `fit` that cut its batches leaves it."""
     alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
     rest = state._replace(carry=None)  # which is cut as the batches were
     return alone and all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(rest))
@@ -324,7 +313,7 @@ def _signals() -> Iterator[Callable[[], bool]]:
     """Gives a function that says whether SIGINT or SIGTERM has come; a second SIGINT interrupts at once."""
     came: list[int] = []
 
-    def handle(number, frame):
+    def handle(number: int, frame: Any) -> None:
         if came and number == signal.SIGINT:
             raise KeyboardInterrupt
         came.append(number)

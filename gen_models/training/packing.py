@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
-LARGEST = 2**28  # bytes: above, a copy of the state takes room on the device that may be needed
+LARGEST = 2**28  # bytes: a copy of a larger state could take room on the device that training needs
 
 
 def fits(state: Any) -> bool:
-    """Whether every device of this process that holds a leaf holds all of it, and their size is moderate."""
+    """Whether the state may be packed: it has at most 2^28 bytes, and each device that has a leaf has all leaves whole.
+
+    One array of leaves that lie on different devices, or in pieces, would have to gather them first.
+    """
     leaves = jax.tree.leaves(state)
     whole = all(
         leaf.is_fully_addressable and leaf.is_fully_replicated for leaf in leaves if isinstance(leaf, jax.Array)
@@ -22,26 +25,29 @@ def fits(state: Any) -> bool:
 
 @jax.jit
 def pack(state: Any) -> dict[str, jax.Array]:
-    """{dtype: [total]}; keys are the words they are made of."""
-    parts: dict[str, list[jax.Array]] = {}
+    """{dtype: [total]}: the elements of all leaves of a dtype, leaf behind leaf; a random key counts as its words."""
+    flat: dict[str, list[jax.Array]] = {}
     for leaf in jax.tree.leaves(state):
         leaf = _words(jnp.asarray(leaf))
-        parts.setdefault(str(leaf.dtype), []).append(leaf.reshape(-1))
-    return {name: jnp.concatenate(some) for name, some in parts.items()}
+        flat.setdefault(str(leaf.dtype), []).append(leaf.reshape(-1))
+    return {name: jnp.concatenate(leaves) for name, leaves in flat.items()}
 
 
 def placed(like: Any) -> Any:
-    """Shapes and dtypes with where each leaf belongs: where `like` says, else on this process's first device."""
+    """Shape, dtype and sharding of each leaf: the sharding that `like` says, else this process's first device."""
     first = SingleDeviceSharding(jax.local_devices()[0])
 
-    def one(leaf):
+    def one(leaf: Any) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None) or first)
 
     return jax.tree.map(one, like)
 
 
 def shapes(wanted: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """What `pack` makes of such a state, whole on each of its devices; `wanted` from `placed`."""
+    """Shape, dtype and sharding of what `pack` makes of such a state; `wanted` is of `placed`.
+
+    The arrays are whole on each of the state's devices, as its leaves may be cut over a mesh in different ways.
+    """
     packed = jax.eval_shape(pack, wanted)
     place: Any = jax.tree.leaves(wanted)[0].sharding
     for leaf in jax.tree.leaves(wanted):
@@ -51,29 +57,30 @@ def shapes(wanted: Any) -> dict[str, jax.ShapeDtypeStruct]:
 
 
 def unpack(packed: dict[str, jax.Array], wanted: Any) -> Any:
-    """The state that `pack` was given, in its places."""
+    """The state that `pack` was given, each leaf with the sharding that `wanted`, of `placed`, says."""
 
-    def take(packed):
-        used, leaves = dict.fromkeys(packed, 0), []
+    def take(packed: dict[str, jax.Array]) -> Any:
+        used, leaves = dict.fromkeys(packed, 0), []  # dtype -> elements that leaves before this one have taken
         for like in jax.tree.leaves(wanted):
             words = jax.eval_shape(_words, jax.ShapeDtypeStruct(like.shape, like.dtype))
             name, size = str(words.dtype), math.prod(words.shape)
-            part = packed[name][used[name] : used[name] + size].reshape(words.shape)
+            leaf = packed[name][used[name] : used[name] + size].reshape(words.shape)
             used[name] += size
             if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-                part = jax.random.wrap_key_data(part, impl=_impl(like))
-            leaves.append(part)
+                leaf = jax.random.wrap_key_data(leaf, impl=_impl(like))
+            leaves.append(leaf)
         return jax.tree.unflatten(jax.tree.structure(wanted), leaves)
 
     return jax.jit(take, out_shardings=jax.tree.map(lambda leaf: leaf.sharding, wanted))(packed)
 
 
-def _words(leaf):
+def _words(leaf: jax.Array) -> jax.Array:
+    """The leaf itself; of a random key the unsigned integers that it is made of."""
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-def _impl(like):
-    """How a key of this dtype makes random bits; JAX says so of arrays alone, traced ones included."""
+def _impl(like: jax.ShapeDtypeStruct) -> Any:
+    """The generator of random keys of this dtype, which JAX tells of arrays alone: hence one is traced."""
     said: list[Any] = []
     jax.eval_shape(lambda key: said.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(like.shape, like.dtype))
     return said[0]

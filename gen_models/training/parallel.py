@@ -18,10 +18,10 @@ SMALLEST_CUT = 2**10  # elements: a smaller leaf is kept whole, as it costs more
 
 
 def data_mesh(count: int | None = None) -> Mesh:
-    """`count` devices of all hosts, by default all of them, in one axis "data".
+    """A mesh of `count` devices of all hosts, by default of all devices, with one axis "data".
 
     Raises:
-      ValueError: there are not so many.
+      ValueError: there are fewer devices.
     """
     devices = jax.devices()
     count = len(devices) if count is None else count
@@ -31,7 +31,7 @@ def data_mesh(count: int | None = None) -> Mesh:
 
 
 def shardings(state: Any, mesh: Mesh, *, shard_parameters: bool = False) -> Any:
-    """Where each leaf of a state (or of its `jax.eval_shape`) belongs: on every device, or in equal parts on each.
+    """The sharding of each leaf of a state, or of its `jax.eval_shape`: whole on every device, or cut into equal parts.
 
     With `shard_parameters`, leaves of 1,024 elements or more are cut along their longest axis that the devices divide:
     parameters, their average and the optimizer's moments alike, so that a device holds its part of them alone (Zhao et
@@ -45,7 +45,7 @@ def shardings(state: Any, mesh: Mesh, *, shard_parameters: bool = False) -> Any:
         carry = jax.tree.map(lambda leaf: part if leaf.shape[0] % mesh.size == 0 else whole, state.carry)
         return rest._replace(carry=carry)
 
-    def one(leaf):
+    def one(leaf: Any) -> NamedSharding:
         spec = PartitionSpec()
         fits = [axis for axis, size in enumerate(leaf.shape) if size % mesh.size == 0]
         if shard_parameters and fits and leaf.size >= SMALLEST_CUT:
@@ -87,30 +87,12 @@ def compile_step(
         raise ValueError(f'shard_parameters needs how="jit", got {how!r}')
     mesh = data_mesh() if mesh is None else mesh
     donated = (0,) if donate else ()
-    whole, part = PartitionSpec(), PartitionSpec(DATA_AXIS)
-    specs = _but_carry(whole, part)
-
-    def cut_jit(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        state, metrics = on_mesh(step, mesh)(state, batch)
-        return constrain(state, shardings(state, mesh, shard_parameters=shard_parameters)), metrics
-
-    def parts(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        batch, carry = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), (batch, state.carry))
-        state, metrics = mapped(state._replace(carry=carry), batch)
-        return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), metrics
-
-    if how == "pmap":
-        devices = list(mesh.devices.flat)
-        axes = _but_carry(None, 0)
-        mapped = jax.pmap(
-            step, DATA_AXIS, in_axes=(axes, 0), out_axes=(axes, None), devices=devices, donate_argnums=donated
-        )
-        program: Step = parts
-    elif how == "shard_map":
-        sharded = jax.shard_map(step, mesh=mesh, in_specs=(specs, part), out_specs=(specs, whole), check_vma=False)
-        program = jax.jit(sharded, donate_argnums=donated)
-    else:
-        program = jax.jit(cut_jit, donate_argnums=donated)
+    programs = {
+        "jit": partial(_by_jit, step, mesh, donated, shard_parameters),
+        "pmap": partial(_by_pmap, step, mesh, donated),
+        "shard_map": partial(_by_shard_map, step, mesh, donated),
+    }
+    program = programs[how]()
 
     def compiled(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         size = jax.tree.leaves(batch)[0].shape[0]
@@ -123,25 +105,66 @@ def compile_step(
     return compiled
 
 
+def _by_jit(step: Step, mesh: Mesh, donated: tuple[int, ...], shard_parameters: bool) -> Step:
+    """The step as XLA cuts it: the batch is constrained to the mesh, and the new state to where the old one was."""
+
+    def cut_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        state, metrics = on_mesh(step, mesh)(state, batch)
+        return constrain(state, shardings(state, mesh, shard_parameters=shard_parameters)), metrics
+
+    return jax.jit(cut_step, donate_argnums=donated)
+
+
+def _by_pmap(step: Step, mesh: Mesh, donated: tuple[int, ...]) -> Step:
+    """One copy of the step a device. `pmap` maps over a leading axis of devices, which batch and carry get for it."""
+    axes = _but_carry(None, 0)
+    mapped = jax.pmap(
+        step,
+        DATA_AXIS,
+        in_axes=(axes, 0),
+        out_axes=(axes, None),
+        devices=list(mesh.devices.flat),
+        donate_argnums=donated,
+    )
+
+    def with_device_axis(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        batch, carry = jax.tree.map(lambda x: x.reshape(mesh.size, -1, *x.shape[1:]), (batch, state.carry))
+        state, metrics = mapped(state._replace(carry=carry), batch)
+        return state._replace(carry=jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state.carry)), metrics
+
+    return with_device_axis
+
+
+def _by_shard_map(step: Step, mesh: Mesh, donated: tuple[int, ...]) -> Step:
+    """One copy of the step a device, inside one compiled program."""
+    whole, part = PartitionSpec(), PartitionSpec(DATA_AXIS)
+    specs = _but_carry(whole, part)
+    sharded = jax.shard_map(step, mesh=mesh, in_specs=(specs, part), out_specs=(specs, whole), check_vma=False)
+    return jax.jit(sharded, donate_argnums=donated)
+
+
 def _but_carry(whole: Any, part: Any) -> Any:
-    """For a state's carry `part`, and `whole` for all else."""
+    """A state of specifications: `part` for the carry, and `whole` for all else."""
     return TrainState(whole, whole, whole, whole, whole, whole, carry=part)
 
 
 def on_mesh(step: Step, mesh: Mesh) -> Step:
     """The step with its batch cut over the mesh, to be called inside `jit`."""
 
-    def cut_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def over_mesh(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         with over_devices(mesh):
             return step(state, cut(batch, mesh))
 
-    return cut_step
+    return over_mesh
 
 
 def cut(batch: Batch, mesh: Mesh) -> Batch:
-    """The batch, each leaf's first axis cut over the mesh, inside `jit`; one that it does not divide stays whole."""
+    """The batch, each leaf cut over the mesh along its first axis; a leaf that the devices do not divide stays whole.
 
-    def one(x):
+    For use inside `jit`.
+    """
+
+    def one(x: jax.Array) -> jax.Array:
         divides = x.ndim > 0 and x.shape[0] % mesh.size == 0
         spec = PartitionSpec(DATA_AXIS) if divides else PartitionSpec()
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec))
@@ -150,12 +173,12 @@ def cut(batch: Batch, mesh: Mesh) -> Batch:
 
 
 def put(tree: Any, places: Any) -> Any:
-    """The tree in its places, also on devices of other hosts, each of which gives the same tree.
+    """The tree with its leaves where `places`, a tree of shardings, says; each of several hosts gives the same tree.
 
-    A leaf that is in its place already is returned as it is.
+    A leaf that is there already is returned as it is.
     """
 
-    def one(leaf, place):
+    def one(leaf: Any, place: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(place, leaf.ndim):
             return leaf
         if place.is_fully_addressable:
@@ -170,12 +193,12 @@ def put(tree: Any, places: Any) -> Any:
 
 
 def constrain(state: Any, places: Any) -> Any:
-    """The state in its places, inside `jit`."""
+    """The state with its leaves where `places`, a tree of shardings, says; for use inside `jit`."""
     return jax.tree.map(jax.lax.with_sharding_constraint, state, places)
 
 
 def own_part(mesh: Mesh, size: int) -> slice:
-    """Which examples of a batch of `size` belong to this process's devices, where the mesh cuts it.
+    """The examples of a batch of `size` that this process's devices get, where the mesh cuts it.
 
     Raises:
       ValueError: the devices do not divide the batch, or this process's devices do not stand together in the mesh.
@@ -191,19 +214,19 @@ def own_part(mesh: Mesh, size: int) -> slice:
 
 
 def of_all_hosts(rows: Any, mesh: Mesh, size: int) -> Any:
-    """Arrays [count, size, ...] over the mesh, cut along their second axis, of which each host gives its `own_part`."""
+    """Arrays [count, size, ...] cut over the mesh along their second axis, of which each host gives its `own_part`."""
     place = NamedSharding(mesh, PartitionSpec(None, DATA_AXIS))
 
-    def one(own):
+    def one(own: Any) -> jax.Array:
         return jax.make_array_from_process_local_data(place, own, (own.shape[0], size, *own.shape[2:]))
 
     return jax.tree.map(one, rows)
 
 
 def local(state: Any) -> Any:
-    """A whole state on this process's first device, for evaluation and sampling; no copy where it is there."""
+    """The state, whole, on this process's first device, for evaluation and sampling; not copied where it is there."""
 
-    def gather(leaf):
+    def gather(leaf: Any) -> jax.Array:
         if len(leaf.sharding.device_set) > 1 and not leaf.is_fully_replicated:
             leaf = jax.jit(lambda x: x, out_shardings=NamedSharding(leaf.sharding.mesh, PartitionSpec()))(leaf)
         return leaf.addressable_data(0)
@@ -222,7 +245,7 @@ def train_many(
     `vmap` on one, and on one device 0.85 of it (two rounds each, while other programs ran: rough).
 
     Args:
-      step: of one member, from `make_train_step`; or with more arguments, each of which is stacked as well.
+      step: the step of one member, from `make_train_step`; or one of more arguments, which are stacked as well.
       members: leading axis of every leaf of the state and the batch.
       how: "vmap" or "scan" (one after another) on each device; "auto": as above.
 
@@ -238,7 +261,7 @@ def train_many(
     spec = PartitionSpec("member")
     in_turn = how == "scan" or (how == "auto" and jax.default_backend() == "cpu")
 
-    def mine(arguments):
+    def mine(arguments: Any) -> Any:
         if in_turn:
             return jax.lax.map(lambda each: step(*each), arguments)
         return jax.vmap(step)(*arguments)

@@ -1,8 +1,8 @@
 """Many training steps as one compiled program, which stops by itself at the first step whose loss is not good.
 
-The step is traced once, to a jaxpr. What the program looks like follows from the step, the data and the platform alone,
-and how many of its steps a call takes is a number that it reads. So a resumed run goes through the same program, and
-ends in the same bits.
+The step is traced once, to a jaxpr: JAX's program of primitive operations. What the compiled program looks like follows
+from the step, the data and the platform alone, and how many steps a call takes is a number that the program reads. So a
+resumed run goes through the same program, and ends in the same bits.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend import core as jax_core
 from jax.sharding import Mesh
 
-from gen_models.core import Metrics, TrainState
+from gen_models.core import Key, Metrics, TrainState
 from gen_models.data import Batches
 from gen_models.machine import cores
 from gen_models.nn.devices import contexts, over_devices
@@ -28,14 +28,20 @@ LARGEST_LOSS = 1e8  # a loss of greater magnitude counts as diverged
 class Program(NamedTuple):
     """Up to `most` steps as one compiled function that donates its state.
 
-    `run(state, data, key, constants, rows, start, count) -> (state, metrics, taken, good)`: `rows` are those of `most`
-    steps from `start` on, of which the program takes `count`; metrics are [most, ...] a name, of which the first
-    `taken` are steps'; `good` is whether the last of them is.
+    `run(state, data, key, numbers, rows, start, count) -> (state, metrics, taken, good)`:
+
+    - data, key: of the batches, as in `Batches.data` and `fit`
+    - numbers: name -> float32 [], what the step takes as a third argument; empty where it takes none
+    - rows: `Batches.rows` of `most` steps from `start` on, [most, ...] on every leaf; only the first `count` are used
+    - start, count: int32 []
+    - metrics: name -> [most, ...], of which the first `taken` are those of steps that were taken
+    - taken: int32 [], `count`, or fewer where a step was not good; the state is that after the last step taken
+    - good: bool [], whether the last step taken was good
     """
 
     run: Callable[..., Any]
     most: int
-    mesh: Mesh | None  # over which it cuts batches; where it was not given, found by looking into the step
+    mesh: Mesh | None  # the mesh over which it cuts batches: the given one, or one that the step's layers gain by
 
 
 def compile_program(
@@ -43,8 +49,8 @@ def compile_program(
     state: TrainState,
     batches: Batches,
     rows: Any,
-    key: Any,
-    constants: dict[str, jax.Array],
+    key: Key,
+    numbers: dict[str, jax.Array],
     *,
     most: int | None,
     limit: float,
@@ -54,15 +60,15 @@ def compile_program(
     """The program for such a state, batches and numbers; the same object where one like it was made before.
 
     Args:
-      step: `(state, batch) -> (state, metrics)`, and with a third argument where there are `constants`.
-      state: for its shapes and devices.
-      batches: for their data and `make`.
-      rows: of one step, [1, ...] on every leaf, for their shapes.
-      key: of the data's transforms.
-      constants: numbers that the step gets.
-      most: steps that one call takes; None chooses.
+      step: `(state, batch) -> (state, metrics)`, or `(state, batch, numbers) -> ...` where there are numbers.
+      state: a state of the shapes and on the devices of the one to be trained.
+      batches: their `data` and `make` are used.
+      rows: `batches.rows` of one step, [1, ...] on every leaf, of which the shapes are used.
+      key: the key of the data's transforms.
+      numbers: name -> value that the step takes as a third argument.
+      most: steps that one call takes at most; None chooses.
       limit: a loss of greater magnitude is not good.
-      mesh: over which to cut batches; None chooses, where there is a choice.
+      mesh: the mesh over which batches are cut; None chooses, where there is a choice.
       shard_parameters: whether the mesh cuts the state as well.
 
     Raises:
@@ -71,29 +77,43 @@ def compile_program(
     if most is not None and most < 1:
         raise ValueError(f"steps_per_call must be 1 or more, got {most}")
     row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rows)
-    leaves, tree = jax.tree.flatten((state, batches.data, key, constants, row, np.int32(0)))
+    # Shapes and a tree structure can be hashed: they are what the cache of `_program` knows the arguments by.
+    leaves, tree = jax.tree.flatten((state, batches.data, key, numbers, row, np.int32(0)))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
     on_host = not jax.tree.leaves(batches.data)
     most = 1 if on_host and most is None else most
-    # One training on one device: a stacked state (several trainings) has its own way to use the others.
+    # The batch may be cut over host devices where one training is on one of them. A stacked state (several trainings,
+    # whose `step` has an axis) uses the other devices in its own way: `parallel.train_many`.
     automatic = mesh is None and jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
     automatic = automatic and all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(state))
     return _program(step, batches.make, tree, shapes, most, limit, mesh, automatic, shard_parameters, contexts())
 
 
 class _Traced(NamedTuple):
-    """A batch's making and a step as jaxprs, with the forms of what goes in and comes out."""
+    """What makes a batch, and a step, as jaxprs; and the shapes of what they give."""
 
-    make: Any  # (data, row, key, index) -> batch
-    step: Any  # (state, batch, constants) -> (state, metrics)
+    make: Any  # jaxpr: (data, row, key, index) -> batch
+    step: Any  # jaxpr: (state, batch, numbers) -> (state, metrics)
     batch: Any
     state: Any
     metrics: Any
-    mesh: Mesh | None  # that was given, or that the step's layers call for
+    mesh: Mesh | None  # the given one, or one that the step's layers gain by
 
 
 @lru_cache(maxsize=4)  # a second `fit` with the same step, as after a restore, traces and compiles nothing again
-def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_parameters, _contexts) -> Program:
+def _program(
+    step: Callable[..., Any],
+    make: Callable[..., Any],
+    tree: Any,
+    shapes: tuple[jax.ShapeDtypeStruct, ...],
+    most: int | None,
+    limit: float,
+    mesh: Mesh | None,
+    automatic: bool,
+    shard_parameters: bool,
+    _contexts: Any,
+) -> Program:
+    """The program for arguments of these shapes. Layers are traced in `_contexts`: in another one, another program."""
     arguments = jax.tree.unflatten(tree, shapes)
     traced = _trace(step, make, arguments, mesh, automatic)
     state, mesh = arguments[0], traced.mesh
@@ -105,16 +125,19 @@ def _program(step, make, tree, shapes, most, limit, mesh, automatic, shard_param
     return Program(jax.jit(_loop(_once(traced, places), traced.metrics, most, limit), donate_argnums=0), most, mesh)
 
 
-def _trace(step, make, arguments, mesh, automatic) -> _Traced:
+def _trace(
+    step: Callable[..., Any], make: Callable[..., Any], arguments: Any, mesh: Mesh | None, automatic: bool
+) -> _Traced:
     """Trace the step once, and see from it whether the batch is to be cut over host devices.
 
-    With `automatic`, layers are traced in the form that cuts its batch. Those that have it leave a `shard_map` in the
-    jaxpr, and then they are faster so; where there is none, the form makes no difference and nothing is cut.
+    With `automatic`, layers are traced in a context in which they cut their batch over devices, if they can. Those that
+    can leave a `shard_map` in the jaxpr, and are faster so. Where there is none, the context has changed nothing, and
+    the batch is not cut.
     """
-    state, data, key, constants, row, index = arguments
-    given = (constants,) if constants else ()
+    state, data, key, numbers, row, index = arguments
+    more = (numbers,) if numbers else ()
 
-    def made(data, row, key, index):
+    def made(data: Any, row: Any, key: Any, index: Any) -> Any:
         return make(data, row, jax.random.fold_in(key, index))
 
     make_jaxpr, batch = jax.make_jaxpr(made, return_shape=True)(data, row, key, index)
@@ -125,28 +148,30 @@ def _trace(step, make, arguments, mesh, automatic) -> _Traced:
     if automatic:
         wanted = parallel.data_mesh(parallel.largest_divisor(size, min(cores(), jax.device_count())))
     with over_devices(wanted if wanted is not None and wanted.size > 1 else contexts()[0]):
-        jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, *given)
-    if automatic and wanted.size > 1 and holds(jaxpr.jaxpr, lambda equation: equation.primitive.name == "shard_map"):
+        jaxpr, (new_state, metrics) = jax.make_jaxpr(step, return_shape=True)(state, batch, *more)
+    several = automatic and wanted is not None and wanted.size > 1
+    if several and holds(jaxpr.jaxpr, lambda equation: equation.primitive.name == "shard_map"):
         mesh = wanted
     return _Traced(make_jaxpr, jaxpr, batch, new_state, metrics, mesh)
 
 
 def _once(traced: _Traced, places: Any) -> Callable[..., Any]:
-    """`(state, data, key, constants, row, index) -> (state, metrics)`: one step, from the jaxprs.
+    """`(state, data, key, numbers, row, index) -> (state, metrics)`: one step, evaluated from the jaxprs.
 
-    Nothing of the user's is traced a second time, although a loop's body may be traced more than once.
+    So the user's functions are traced once, although JAX may trace a loop's body more than once. A jaxpr takes and
+    gives leaves in the order of `jax.tree.leaves`, which is why arguments are flattened and results put together.
     """
     make, step, mesh = jax_core.jaxpr_as_fun(traced.make), jax_core.jaxpr_as_fun(traced.step), traced.mesh
     batch_tree, out_tree = jax.tree.structure(traced.batch), jax.tree.structure((traced.state, traced.metrics))
 
-    def once(state, data, key, constants, row, index):
+    def once(state: Any, data: Any, key: Any, numbers: Any, row: Any, index: Any) -> tuple[Any, Any]:
         batch = jax.tree.unflatten(batch_tree, make(*jax.tree.leaves((data, row, key, index))))
         if mesh is not None:
             batch = parallel.cut(batch, mesh)
-        state, metrics = jax.tree.unflatten(out_tree, step(*jax.tree.leaves((state, batch, constants))))
-        if (
-            mesh is not None
-        ):  # XLA would else be free to leave the new state in other places, and compile again for them
+        state, metrics = jax.tree.unflatten(out_tree, step(*jax.tree.leaves((state, batch, numbers))))
+        if mesh is not None:
+            # Otherwise XLA might leave the new state on other devices than the old one, and the next call would have to
+            # be compiled again for those.
             state = parallel.constrain(state, places)
             metrics = parallel.constrain(metrics, parallel.shardings(metrics, mesh))
         return state, metrics
@@ -157,19 +182,20 @@ def _once(traced: _Traced, places: Any) -> Callable[..., Any]:
 def _loop(once: Callable[..., Any], metrics: Any, most: int, limit: float) -> Callable[..., Any]:
     """The program of `Program.run`, not yet compiled: a `while_loop` over steps, or one step where `most` is 1."""
 
-    def program(state, data, key, constants, rows, start, count):
-        def body(loop):
+    def program(state: Any, data: Any, key: Any, numbers: Any, rows: Any, start: Any, count: Any) -> Any:
+        def body(loop: Any) -> Any:
             index, state, buffers, _ = loop
             row = jax.tree.map(lambda r: jax.lax.dynamic_index_in_dim(r, index, keepdims=False), rows)
-            state, metrics = once(state, data, key, constants, row, start + index)
+            state, metrics = once(state, data, key, numbers, row, start + index)
             buffers = jax.tree.map(lambda b, m: b.at[index].set(m), buffers, metrics)
             return index + 1, state, buffers, is_good(metrics, limit)
 
-        def proceed(loop):
+        def proceed(loop: Any) -> Any:
             index, _, _, good = loop
             return good & (index < count)
 
-        # Metrics of each step go into their own place of a buffer, whose size does not depend on `count`.
+        # Metrics of step i go into entry i of a buffer. Its size is `most` and not `count`, as a program's shapes are
+        # fixed, and `count` is data. The order of the loop: step, then judge it, so that a bad step is the last one.
         buffers = jax.tree.map(lambda m: jnp.zeros((most, *m.shape), m.dtype), metrics)
         loop = (jnp.int32(0), state, buffers, jnp.array(True))
         index, state, buffers, good = jax.lax.while_loop(proceed, body, loop) if most > 1 else body(loop)
@@ -179,12 +205,16 @@ def _loop(once: Callable[..., Any], metrics: Any, most: int, limit: float) -> Ca
 
 
 def is_good(metrics: Metrics, limit: float) -> jax.Array:
-    """Whether every loss and gradient norm is finite and within the limit; of a vmapped step, of any member."""
+    """Whether every loss is within the limit and every gradient norm finite, bool [].
+
+    The metrics of a stacked state have a leading axis of members: one member for which it holds is enough, so that one
+    that diverges does not end the others.
+    """
     good = jnp.array(True)
     for name, value in metrics.items():
         last = name.rsplit("/", 1)[-1]
         if last == "loss":
-            good &= (jnp.abs(value) <= limit).any()  # false for NaN
+            good &= (jnp.abs(value) <= limit).any()  # a comparison with NaN is false
         elif last == "grad_norm":
             good &= jnp.isfinite(value).any()
     return good
@@ -197,20 +227,25 @@ def holds(jaxpr: Any, matches: Callable[[Any], bool]) -> bool:
     return any(holds(inner, matches) for inner in jax_core.subjaxprs(jaxpr))
 
 
-def _is_slow_convolution(equation) -> bool:
-    """XLA:CPU's fast form has images [B, ..., C] and kernels [..., C, C']; other forms are slow inside loops."""
+def _is_slow_convolution(equation: Any) -> bool:
+    """Whether it is a convolution that XLA:CPU makes slow inside a loop.
+
+    The fast form has images [B, ..., C], kernels [..., C, C'] and one group of the batch; gradients that JAX derives
+    have others.
+    """
     if equation.primitive.name != "conv_general_dilated":
         return False
     order = equation.params["dimension_numbers"]
     rank = len(order.lhs_spec)
-    # Each specification names the axes in one order: batch (or output features), features (or input features), space.
+    # `dimension_numbers` says, for images, kernels and outputs, which axis is which: first the axis of the batch (of a
+    # kernel: of the output features), then that of the features (of a kernel: of the input features), then space.
     images = (0, rank - 1, *range(1, rank - 1))
     fast = (images, (rank - 1, rank - 2, *range(rank - 2)), images)
     return tuple(map(tuple, order)) != fast or equation.params["batch_group_count"] > 1
 
 
 def _same_shape(state: TrainState, new: TrainState) -> None:
-    """A step that changes its state's form would be compiled again and again, and could not be resumed."""
+    """Refuse a step that changes its state's form: it would be compiled in every call, and could not be resumed."""
     old_leaves = jax.tree_util.tree_leaves_with_path(state)
     old_tree, new_tree = str(jax.tree.structure(state)), str(jax.tree.structure(new))
     if old_tree != new_tree:

@@ -1,4 +1,4 @@
-"""What a process settles before JAX first uses a device: host devices, other hosts, compiled programs kept on disk."""
+"""What a process sets before JAX first uses a device: host devices, other hosts, a cache of compiled programs."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from gen_models.machine import cores
 
 
 def start(*, coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
-    """Settle all of it; the command line of experiments does so before it builds anything.
+    """Set all of it; the command line of experiments does so before it builds anything.
 
     - Freed memory stays with the process (`keep_memory`).
     - On a CPU as many devices as cores, so that a batch can be cut over them (`JAX_NUM_CPU_DEVICES` overrides that).
@@ -42,7 +42,7 @@ def start(*, coordinator: str | None = None, processes: int | None = None, proce
 
 
 def host_devices(count: int) -> int:
-    """Ask for `count` CPU devices; returns how many devices there are.
+    """Ask JAX for `count` CPU devices; returns how many devices there are.
 
     What the user's environment asked for stays as it is, and so does everything once JAX has used a device.
     """
