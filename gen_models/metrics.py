@@ -1,7 +1,7 @@
 """Metrics of regression, classification and density models, for whole arrays of predictions.
 
 All are pure and may run under `jit` and `vmap`. `weight` is [B], 1 for an example and 0 for the padding of a last batch
-(any non-negative number will do); without it all examples count alike.
+(any non-negative numbers will do); without it all examples count alike. Shapes that do not fit raise ValueError.
 """
 
 import math
@@ -42,7 +42,8 @@ def r2(
     w = _normalised(weight, target.shape[0]).reshape(-1, *[1] * (target.ndim - 1))
     residual = (w * (target - prediction) ** 2).sum(0)
     total = (w * (target - (w * target).sum(0)) ** 2).sum(0)
-    # a constant's mean is not exact in floating point: what is left of it is not variance
+    # The mean of a constant is not exact in floating point, so that its total is not 0: constants are told by their
+    # largest and smallest target instead.
     constant = jnp.where(w > 0, target, -jnp.inf).max(0) == jnp.where(w > 0, target, jnp.inf).min(0)
     score = 1 - residual / jnp.where(constant, 1.0, total)
     return jnp.where(constant, (residual == 0).astype(score.dtype), score).mean()
@@ -71,7 +72,7 @@ def top_k_accuracy(
 def confusion_matrix(
     predicted: Int[Array, "b"], labels: Int[Array, "b"], classes: int, weight: Weight = None
 ) -> Float[Array, "k k"]:
-    """Counts (or sums of weights) of [true class, predicted class]."""
+    """Counts, or sums of weights, by [true class, predicted class]; labels beyond the classes count nowhere."""
     _same_shape(predicted, labels)
     counts = jnp.ones(labels.shape) if weight is None else jnp.asarray(weight, jnp.result_type(float))
     true, guess = jax.nn.one_hot(labels, classes), jax.nn.one_hot(predicted, classes)
@@ -121,7 +122,7 @@ def expected_calibration_error(
     confidence = jax.nn.softmax(logits).max(-1)
     correct = (logits.argmax(-1) == labels).astype(confidence.dtype)
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
-    # the bin's n cancels: n_m / n |acc_m - conf_m| = |sum over the bin of (correct - confidence) / n|
+    # Of n_m examples in bin m, n_m / n |acc_m - conf_m| = |sum over bin m of (correct - confidence)| / n: n_m cancels.
     gap = _normalised(weight, labels.shape[0]) * (correct - confidence)
     return jnp.abs(jax.ops.segment_sum(gap, index, bins)).sum()
 
@@ -149,7 +150,7 @@ def bits_per_dim(
 def nats_per_example(
     bits: Float[Array, "*any"] | float, shape: Sequence[int], levels: int | None = None, width: float = 1.0
 ) -> Float[Array, "*any"] | float:
-    """The inverse of `bits_per_dim`: minus log p(x) of one example, nats."""
+    """The inverse of `bits_per_dim`: minus log p(x) of one example, in nats, from bits per dimension."""
     return (bits - _bin_bits(levels, width)) * (_dimensions(shape) * math.log(2))
 
 
@@ -160,6 +161,7 @@ def _dimensions(shape: Sequence[int]) -> int:
 
 
 def _bin_bits(levels: int | None, width: float) -> float:
+    """Bits a dimension that a discrete value costs beyond its density, log2(levels / width); 0 for a probability."""
     if levels is None:
         return 0.0
     if levels < 1 or not width > 0:
@@ -168,6 +170,7 @@ def _bin_bits(levels: int | None, width: float) -> float:
 
 
 def _per_example(values: Array) -> Array:
+    """Mean over all axes but the first, [B]."""
     return values.mean(axis=tuple(range(1, values.ndim)))
 
 
@@ -182,14 +185,16 @@ def _normalised(weight: Weight, size: int) -> Array:
 
 
 def _mean(values: Array, weight: Weight) -> Array:
+    """Weighted mean over examples [B]."""
     if weight is None:
         return values.mean()
-    # what padding holds must not matter, even where it is not finite
+    # Where the weight is 0 the value is left out, and not multiplied by 0: padding may hold NaN or infinity.
     w = _normalised(weight, values.shape[0])
     return jnp.where(w > 0, w * values, 0.0).sum()
 
 
 def _ratio(part: Array, whole: Array) -> Array:
+    """part / whole, and 0 where the whole is 0; the inner `where` keeps the gradient there from being NaN."""
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), 0.0)
 
 

@@ -14,14 +14,14 @@ from PIL import Image
 def image_grid(
     images: Float[np.ndarray, "n h w c"], path: str | Path, *, columns: int | None = None, scale: int = 2, gap: int = 2
 ) -> Path:
-    """Images side by side, row by row, `scale` screen pixels a pixel; values beyond [0, 1] are clipped.
+    """Write images side by side, row by row; values beyond [0, 1] are clipped.
 
     Args:
       images: values in [0, 1]; 1 or 3 channels.
       path: the PNG file.
       columns: images in a row; by default the grid is about square.
-      scale: magnification, without smoothing.
-      gap: screen pixels between images.
+      scale: pixels of the file, along each axis, for a pixel of an image; without smoothing.
+      gap: pixels of the file between images.
 
     Raises:
       ValueError: the array is not four-dimensional, is empty, has neither 1 nor 3 channels, or is not finite.
@@ -35,44 +35,38 @@ def image_grid(
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     height, width = height * scale, width * scale
-    canvas = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 0.5, np.float32)
+    grid = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, channels), 0.5, np.float32)
     for index, image in enumerate(np.clip(images, 0, 1).repeat(scale, 1).repeat(scale, 2)):
         row, column = divmod(index, columns)
         top, left = gap + row * (height + gap), gap + column * (width + gap)
-        canvas[top : top + height, left : left + width] = image
-    pixels = np.round(canvas * 255).astype(np.uint8)
+        grid[top : top + height, left : left + width] = image
+    pixels = np.round(grid * 255).astype(np.uint8)
     Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
     return Path(path)
 
 
 def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str = "") -> Path | None:
-    """One panel a metric against the step, its splits (`train/loss`, `validation/loss`) in one panel.
+    """Draw a run's metrics against the step, one panel a metric with a curve for each split that has it.
 
     Args:
-      history: rows of a run's `metrics.jsonl`.
+      history: rows of a run's `metrics.jsonl`, such as {"step": 100, "seconds": 1.5, "train/loss": 0.3}.
       path: the PNG file.
       title: over the panels.
 
     Returns:
       The path, or None where the history holds no metric.
     """
-    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for row in history:
-        for name, value in row.items():
-            if name in ("step", "seconds"):
-                continue
-            split, _, metric = name.partition("/")
-            panels.setdefault(metric, {}).setdefault(split, []).append((row["step"], float(value)))
+    panels = _panels(history)
     if not panels:
         return None
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     wide, high = 4.2 * columns, 2.8 * rows + (0.4 if title else 0.0)
-    figure = Canvas(figsize=(wide, high))
+    canvas = Canvas(figsize=(wide, high))
     # Room in inches for ticks and titles: matplotlib's own layout draws everything once more to find it.
     room = {"left": 0.75 / wide, "right": 1 - 0.15 / wide, "bottom": 0.5 / high}
     room |= {"top": 1 - (0.7 if title else 0.3) / high, "wspace": 0.9 / 3.3, "hspace": 0.8 / 2.0}
-    axes = figure.subplots(rows, columns, squeeze=False, gridspec_kw=room).ravel()
+    axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=room).ravel()
     for axis, (metric, splits) in zip(axes, panels.items(), strict=False):
         for split, points in splits.items():
             steps, values = np.array(points).T
@@ -80,37 +74,61 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str
             axis.plot(steps, values, label=split, marker="o" if few else None, markersize=3, linewidth=1.2)
         axis.set(title=metric.replace("_", " "), xlabel="step")
         axis.grid(alpha=0.3)
-        # The first steps' values are often far from the rest: show where the curve spends its time.
-        late = np.concatenate([[v for _, v in points[len(points) // 20 :]] for points in splits.values()])
-        late = late[np.isfinite(late)]
-        if late.size > 20:
-            least, most = np.percentile(late, [0, 99])
-            margin = 0.05 * (most - least) or 0.05 * abs(most) or 1.0
-            axis.set_ylim(least - margin, most + margin)
+        if (limits := _late_limits(splits)) is not None:
+            axis.set_ylim(*limits)
         axis.legend(frameon=False, fontsize=8)
     for axis in axes[len(panels) :]:
         axis.remove()
     if title:
-        figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+        canvas.suptitle(title)
+    canvas.savefig(path, dpi=110)
     return Path(path)
+
+
+Points = list[tuple[int, float]]  # (step, value)
+
+
+def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Points]]:
+    """Metric -> split -> points: "train/loss" and "validation/loss" are two splits of one metric."""
+    panels: dict[str, dict[str, Points]] = {}
+    for row in history:
+        for name, value in row.items():
+            if name in ("step", "seconds"):
+                continue
+            split, _, metric = name.partition("/")
+            panels.setdefault(metric, {}).setdefault(split, []).append((row["step"], float(value)))
+    return panels
+
+
+def _late_limits(splits: Mapping[str, Points]) -> tuple[float, float] | None:
+    """Limits of the vertical axis that show where the curves spend their time, or None where points are few.
+
+    The first twentieth of the values, often far from the rest, does not count, nor does the largest hundredth.
+    """
+    late = np.concatenate([[value for _, value in points[len(points) // 20 :]] for points in splits.values()])
+    late = late[np.isfinite(late)]
+    if late.size <= 20:
+        return None
+    least, most = np.percentile(late, [0, 99])
+    margin = 0.05 * (most - least) or 0.05 * abs(most) or 1.0
+    return least - margin, most + margin
 
 
 def lines(
     series: Mapping[str, Sequence[Any]], path: str | Path, *, x: str, y: str, log: bool = False, title: str = ""
 ) -> Path:
-    """Values against their position 0, 1, ..., a line for each name; few of them are marked.
+    """Draw values against their position 0, 1, ..., a line for each name, with marks where there are few values.
 
     Args:
       series: name -> values; what is not finite is left out.
       path: the PNG file.
-      x: what the position is.
-      y: what the values are.
+      x: name of the position, under its axis.
+      y: name of the values, beside their axis.
       log: whether the axis of the values is logarithmic; what is not positive is then left out.
       title: over the picture.
     """
-    figure = Canvas(figsize=(6.0, 3.8), layout="constrained")
-    axis = figure.subplots()
+    canvas = Canvas(figsize=(6.0, 3.8), layout="constrained")
+    axis = canvas.subplots()
     for name, values in series.items():
         shown = np.array([float(value) for value in values])
         shown[~np.isfinite(shown) | ((shown <= 0) & log)] = np.nan
@@ -121,7 +139,7 @@ def lines(
         axis.set_yscale("log")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    canvas.savefig(path, dpi=110)
     return Path(path)
 
 
@@ -132,10 +150,10 @@ def paths(
     *,
     title: str = "",
 ) -> Path:
-    """Ways through the plane, over the contours of w' hessian w / 2, whose levels are evenly spread in their root.
+    """Draw paths through the plane over contours of w' hessian w / 2, at levels whose roots are evenly spread.
 
     Args:
-      series: name -> points in order.
+      series: name -> points [n, 2] in order.
       hessian: symmetric, positive definite.
       path: the PNG file.
       title: over the picture.
@@ -144,14 +162,14 @@ def paths(
     line = np.linspace(-limit, limit, 201)
     grid = np.stack(np.meshgrid(line, line), -1)
     height = np.sqrt(np.einsum("abi,ij,abj->ab", grid, hessian, grid) / 2)
-    figure = Canvas(figsize=(5.2, 5.0), layout="constrained")
-    axis = figure.subplots()
+    canvas = Canvas(figsize=(5.2, 5.0), layout="constrained")
+    axis = canvas.subplots()
     axis.contour(line, line, height, levels=14, cmap="Greys_r", linewidths=0.7, alpha=0.6)
     for name, points in series.items():
         axis.plot(*np.asarray(points).T, label=name, marker="o", markersize=2.5, linewidth=1.1)
     axis.set(aspect="equal", title=title, xlim=(-limit, limit), ylim=(-limit, limit))
     axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=110)
+    canvas.savefig(path, dpi=110)
     return Path(path)
 
 
@@ -162,12 +180,12 @@ def scatter(
     marks: Float[np.ndarray, "m 2"] | None = None,
     limit: float | None = None,
 ) -> Path:
-    """Clouds of points in the plane, one panel each, over the same axes.
+    """Draw clouds of points in the plane, a panel for each, over the same axes.
 
     Args:
-      panels: title -> points.
+      panels: title -> points [n, 2].
       path: the PNG file.
-      marks: places to mark with a cross in every panel, such as the modes of the data.
+      marks: points [m, 2] to mark with a cross in every panel, such as the modes of the data.
       limit: both axes run from -limit to limit; by default they show every mark and 99% of the points.
     """
     columns = min(5, len(panels))
@@ -178,8 +196,8 @@ def scatter(
             [float(np.percentile(cloud, 99)) for cloud in clouds]
             + ([] if marks is None else [float(np.abs(marks).max())])
         )
-    figure = Canvas(figsize=(2.8 * columns, 2.9 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    canvas = Canvas(figsize=(2.8 * columns, 2.9 * rows), layout="constrained")
+    axes = canvas.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axis, (title, points) in zip(axes, panels.items(), strict=False):
         if marks is not None:
             axis.plot(*np.asarray(marks).T, "x", color="tab:red", markersize=5, alpha=0.6, zorder=1)
@@ -187,16 +205,23 @@ def scatter(
         axis.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
     for axis in axes[len(panels) :]:
         axis.remove()
-    figure.savefig(path, dpi=110)
+    canvas.savefig(path, dpi=110)
     return Path(path)
 
 
 def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
-    """A confusion matrix: rows are true classes, columns predicted ones; each row's share as colour, counts as text."""
+    """Draw a confusion matrix, whose rows are true classes and columns predicted ones.
+
+    The colour is the share of the row, the text the count.
+
+    Args:
+      counts: [true class, predicted class].
+      path: the PNG file.
+    """
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(3.0, 0.45 * len(counts))
-    figure = Canvas(figsize=(size + 0.6, size), layout="constrained")
-    axis = figure.subplots()
+    canvas = Canvas(figsize=(size + 0.6, size), layout="constrained")
+    axis = canvas.subplots()
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts > 0):
         dark = share[row, column] > 0.5
@@ -205,21 +230,28 @@ def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
         )
     ticks = range(len(counts))
     axis.set(xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
-    figure.savefig(path, dpi=110)
+    canvas.savefig(path, dpi=110)
     return Path(path)
 
 
 def captioned(
     images: Float[np.ndarray, "n h w c"], captions: Sequence[str], path: str | Path, *, columns: int = 8
 ) -> Path:
-    """Images in [0, 1] with a line of text over each."""
+    """Draw images with a line of text over each.
+
+    Args:
+      images: values in [0, 1]; 1 or 3 channels.
+      captions: one for each image.
+      path: the PNG file.
+      columns: images in a row.
+    """
     rows = -(-len(images) // columns)
-    figure = Canvas(figsize=(1.25 * columns, 1.45 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    canvas = Canvas(figsize=(1.25 * columns, 1.45 * rows), layout="constrained")
+    axes = canvas.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.axis("off")
     for axis, image, caption in zip(axes, np.clip(images, 0, 1), captions, strict=False):
         axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
         axis.set_title(caption, fontsize=7)
-    figure.savefig(path, dpi=110)
+    canvas.savefig(path, dpi=110)
     return Path(path)

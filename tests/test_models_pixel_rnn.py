@@ -17,7 +17,7 @@ from gen_models.nn import diagonal_lstm
 from gen_models.nn.causal import At
 from gen_models.nn.devices import over_devices, plain
 from gen_models.nn.diagonal_lstm import DiagonalBiLSTM, skew, unskew
-from gen_models.nn.row_lstm import RowLSTM, Taps, Weights, lstm_over_rows
+from gen_models.nn.row_lstm import RowLSTM, RowWeights, Taps, lstm_over_rows
 
 # Each: arguments, an image of which all values can be listed.
 CASES = {
@@ -375,7 +375,7 @@ def test_wrong_arguments_are_named(arguments, message):
 
 
 def test_weights_that_do_not_fit_are_named():
-    weights = Weights(jnp.zeros((3, 8)), jnp.zeros((2, 8)), jnp.zeros(8))
+    weights = RowWeights(jnp.zeros((3, 8)), jnp.zeros((2, 8)), jnp.zeros(8))
     with pytest.raises(ValueError, match=r"weights must be \[\(3, 8\), \(4, 8\), \(8,\)\]"):
         lstm_over_rows(jnp.zeros((1, 1, 2, 3)), weights, Taps((0,), (-1, 0)))
     with pytest.raises(ValueError, match="got 4"):

@@ -11,10 +11,10 @@ from gen_models.core import Batch, Key, Loss, Params, Stats
 
 
 class Activity(NamedTuple):
-    """Of the units of a layer, which are its channels, over some images and the positions in them."""
+    """Shares of a layer's units, which are its channels, and activations, over images and the positions in them."""
 
-    dead: Float[Array, ""]  # share of units with output 0 and slope 0 everywhere: nothing can move them any more
-    flat: Float[Array, ""]  # share of all activations, of any unit, whose slope is below 1e-3 in absolute value
+    dead: Float[Array, ""]  # share of units with output 0 and slope 0 everywhere: no gradient reaches their weights
+    flat: Float[Array, ""]  # share of activations, of any unit, whose slope is below 1e-3 in absolute value
 
 
 def gradient_norms(
@@ -25,13 +25,13 @@ def gradient_norms(
     Args:
       loss: a model's only loss.
       params: name of layer -> {"kernel": ...}.
-      stats: such as batch norm's averages.
+      stats: the model's statistics, such as batch norm's averages.
       batch: the examples.
-      key: of the loss.
-      prefix: of the layers' names.
+      key: the key of the loss.
+      prefix: how the names of the layers begin that are measured.
 
     Raises:
-      ValueError: no layer's name begins so.
+      ValueError: no layer's name begins with the prefix.
     """
     names = sorted(name for name in params if name.startswith(prefix))
     if not names:
@@ -51,12 +51,12 @@ class Counts(NamedTuple):
 def count(
     outputs: Float[Array, "b *space c"], slopes: Float[Array, "b *space c"], weight: Float[Array, "b"] | None = None
 ) -> Counts:
-    """Of one layer and batch.
+    """The counts of one layer for one batch, to be summed over batches.
 
     Args:
-      outputs: y = f(z).
-      slopes: f'(z).
-      weight: 1 for an image and 0 for what fills up a last batch; None: all are images.
+      outputs: activations y = f(z), channels last.
+      slopes: their derivatives f'(z).
+      weight: [B], 1 for an image and 0 for what fills up a last batch; None: all are images.
     """
     axes = tuple(range(outputs.ndim - 1))
     real = jnp.ones(outputs.shape[:1]) if weight is None else weight
@@ -67,13 +67,14 @@ def count(
 
 
 def activity(counts: Counts) -> Activity:
-    """The shares that counts, summed over batches, come to."""
+    """The shares of dead units and flat activations, from counts that were summed over batches."""
     return Activity((counts.alive == 0).mean(), counts.flat / counts.total)
 
 
 def flops(function: Callable[..., Any], *arguments: Any) -> float:
-    """Floating-point operations of a call, as XLA counts those of the program that it is given: a product and a sum are
-    two; padding is not counted as such, nor are transcendental functions.
+    """Floating-point operations of `function(*arguments)`, as XLA counts them before it optimises the program.
+
+    A product and a sum count as two. Padding and transcendental functions are not counted. NaN where XLA does not say.
     """
     cost: Mapping[str, float] | None = jax.jit(function).lower(*arguments).cost_analysis()
     return float((cost or {}).get("flops", float("nan")))

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 
 class ModeStatistics(NamedTuple):
-    """What `mode_statistics` gives; scalars, or one entry a trial under `vmap`."""
+    """What `mode_statistics` gives: scalars; under `vmap`, one entry for each set of samples."""
 
     modes: Float[Array, ""]  # covered modes
     high_quality: Float[Array, ""]  # fraction of the samples
@@ -42,7 +42,8 @@ def mode_statistics(
     """
     if samples.ndim != 2 or centres.ndim != 2 or samples.shape[1] != centres.shape[1]:
         raise ValueError(f"samples must be [N, d] and centres [modes, d], got {samples.shape} and {centres.shape}")
-    # differences rather than |a|^2 - 2ab + |b|^2: float32 would lose what a threshold of 0.15 at 4 needs
+    # Differences rather than |a|^2 - 2 a b + |b|^2, in which float32 would lose the digits that a threshold of 0.15
+    # needs at coordinates of 4.
     squared = ((samples[:, None] - centres) ** 2).sum(-1)  # [N, modes]
     nearest = squared.argmin(-1)
     good = squared.min(-1) < (threshold * sigma) ** 2

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from gen_models.nn._cells import lstm_cell
 from gen_models.nn.causal import At, empty_row
 from gen_models.nn.devices import DATA_AXIS, is_plain, mesh_for
-from gen_models.nn.row_lstm import Taps, Weights, forget_bias, input_mask, lstm_over_rows
+from gen_models.nn.row_lstm import RowWeights, Taps, forget_bias, input_mask, lstm_over_rows
 
 _POSITIONS = 32  # in one step at least, where the batch has them: below it the loop costs more than its products
 
@@ -64,7 +64,7 @@ class DiagonalBiLSTM(nn.Module):
         recurrent = self.param("recurrent_kernel", self.kernel_init, (2, 2 * h, 4 * h))
         bias = self.param("bias", forget_bias, (2, 4 * h))
         x, *each = nn.dtypes.promote_dtype(x, kernel, recurrent, bias, dtype=self.dtype)
-        left, right = (Weights(*(w[direction] for w in each)) for direction in range(2))
+        left, right = (RowWeights(*(w[direction] for w in each)) for direction in range(2))
         if at is None:
             y = _along_diagonals(x, left)
             if x.shape[1] == 1:
@@ -96,7 +96,7 @@ class DiagonalBiLSTM(nn.Module):
         return (new[:, None] + lax.dynamic_slice_in_dim(from_right.value, j, 1, 1))[:, None]
 
 
-def _along_diagonals(x, weights: Weights):
+def _along_diagonals(x, weights: RowWeights):
     """h of the left-hand direction, [B, H, W, h]."""
     batch, height, width, _ = x.shape
     streams = _streams(batch, height)
@@ -119,7 +119,7 @@ def _streams(batch: int, height: int) -> int:
     return min(fit, default=batch)
 
 
-def _right_to_left(x, above, weights: Weights):
+def _right_to_left(x, above, weights: RowWeights):
     """h of the right-hand direction over one row [B, W, C], given that of the row above."""
     h = above.shape[-1]
     of_above, of_beside = weights.recurrent_kernel[:h], weights.recurrent_kernel[h:]

@@ -32,14 +32,14 @@ from gen_models.nn.causal import At, causal_mask, empty_row, kept_window
 from gen_models.nn.devices import DATA_AXIS, is_plain, mesh_for
 
 
-class Weights(NamedTuple):
+class RowWeights(NamedTuple):
     """Columns are the gates i, f, g, o; rows are those of each tap's inputs, one tap after another."""
 
     kernel: Float[Array, "taps*c 4*h"]
     recurrent_kernel: Float[Array, "taps*h 4*h"]
     bias: Float[Array, "4*h"]
 
-    def cast(self, dtype) -> "Weights":
+    def cast(self, dtype) -> "RowWeights":
         """The same in another dtype."""
         return jax.tree.map(lambda w: w.astype(dtype), self)
 
@@ -52,7 +52,7 @@ class Taps(NamedTuple):
 
 
 def lstm_over_rows(
-    x: Float[Array, "t b p c"], weights: Weights, taps: Taps, begins: np.ndarray | None = None
+    x: Float[Array, "t b p c"], weights: RowWeights, taps: Taps, begins: np.ndarray | None = None
 ) -> Float[Array, "t b p h"]:
     """States h of an LSTM over T rows of P positions; zeros stand before the first row and beyond a row's ends.
 
@@ -116,7 +116,7 @@ class RowLSTM(nn.Module):
         recurrent = self.param("recurrent_kernel", self.kernel_init, (k, h, 4 * h)).reshape(-1, 4 * h)
         bias = self.param("bias", forget_bias, (4 * h,))
         x, *each = nn.dtypes.promote_dtype(x, kernel, recurrent, bias, dtype=self.dtype)
-        weights = Weights(*each)
+        weights = RowWeights(*each)
         if at is None:
             taps = Taps(tuple(range(-middle, 1)), tuple(range(-middle, middle + 1)))
             return lstm_over_rows(x.swapaxes(0, 1), weights, taps).swapaxes(0, 1)
@@ -160,7 +160,7 @@ def _unread(gradient, offsets, keep=None):
     return sum(_shifted(p, -o) for p, o in zip(kept, offsets, strict=True))
 
 
-def _forward(taps: Taps, x, weights: Weights, keep):
+def _forward(taps: Taps, x, weights: RowWeights, keep):
     """All h [T, B, P, H], and what the backward pass reads of each step."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
 
@@ -179,7 +179,7 @@ def _forward(taps: Taps, x, weights: Weights, keep):
     return lax.scan(step, (zeros, zeros), (z, keep))[1]
 
 
-def _backward(taps: Taps, x, weights: Weights, keep, h, saved, dh):
+def _backward(taps: Taps, x, weights: RowWeights, keep, h, saved, dh):
     """Gradients with respect to x and the weights."""
     back = transposed(weights.recurrent_kernel)
 
@@ -199,12 +199,12 @@ def _backward(taps: Taps, x, weights: Weights, keep, h, saved, dh):
         return transposed(read.reshape(-1, read.shape[-1])) @ dz
 
     ones = jnp.ones(dz.shape[0], dz.dtype)  # a product is a faster sum over rows
-    dweights = Weights(gradient(read), gradient(_read(before, taps.states, keep)), ones @ dz)
+    dweights = RowWeights(gradient(read), gradient(_read(before, taps.states, keep)), ones @ dz)
     return _unread((dz @ transposed(weights.kernel)).reshape(read.shape), taps.inputs), dweights
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _loop(taps: Taps, mesh, x, weights: Weights, keep):
+def _loop(taps: Taps, mesh, x, weights: RowWeights, keep):
     """All h. What only a backward pass reads, XLA removes where there is none."""
     return _loop_forward(taps, mesh, x, weights, keep)[0]
 

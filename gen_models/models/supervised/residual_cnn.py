@@ -51,7 +51,7 @@ NORMS = ("none", "batch", "layer", "instance", "group")
 LEAKY_SLOPE, PRELU_START = 0.01, 0.25
 
 
-class Units(NamedTuple):
+class Activations(NamedTuple):
     """What a layer's units do with some images: y = f(z), and f's slope at z."""
 
     outputs: Float[Array, "b h w c"]
@@ -80,7 +80,7 @@ def residual_cnn(
     """A classifier for images [B, H, W, C].
 
     It has 1 + len(channels) * blocks * len(windows) convolutions, and with a bottleneck two more for each block. Its
-    `encode(params, stats, x)` gives each activation's `Units` by its layer's name, in order, in evaluation mode.
+    `encode(params, stats, x)` gives the `Activations` of each layer by its name, in order, in evaluation mode.
 
     Args:
       shape: (height, width, channels) of one image.
@@ -144,7 +144,7 @@ def residual_cnn(
     model = classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
 
     def encode(params, stats, x, key=None):
-        """`Units` of each activation by its layer's name, in order, for x [B, H, W, C]."""
+        """`Activations` of each layer by its name, in order, for x [B, H, W, C]."""
         variables = {"params": params, "batch_stats": stats}
         x = images({"x": x}, shape)
         _, found = network.apply(variables, x, 0.0, train=False, mutable=["intermediates"])
@@ -224,7 +224,7 @@ class _Network(nn.Module, kw_only=True):
             function = partial(_prelu, slope)
         if not self.is_initializing() and self.is_mutable_collection("intermediates"):
             outputs, slopes = jax.jvp(function, (z,), (jnp.ones_like(z),))
-            self.sow("intermediates", name, Units(outputs, slopes))
+            self.sow("intermediates", name, Activations(outputs, slopes))
             return outputs
         return function(z)
 
