@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -126,11 +126,11 @@ def normal_kl(
 
 
 def gaussian_kl(
-    mu: Float[Array, "b d"],
-    covariance: Float[Array, "b d d"],
-    mu_p: Float[Array, "b d"],
-    covariance_p: Float[Array, "b d d"],
-) -> Float[Array, "b"]:
+    mu: Float[Array, "*b d"],
+    covariance: Float[Array, "*b d d"],
+    mu_p: Float[Array, "*b d"],
+    covariance_p: Float[Array, "*b d d"],
+) -> Float[Array, "*b"]:
     """KL(N(mu, covariance) || N(mu_p, covariance_p)) with full covariances, [B] nats.
 
     Without a batch axis it gives a scalar. NaN where a covariance is not positive definite.
@@ -142,7 +142,7 @@ def gaussian_kl(
     return 0.5 * ((ratio**2).sum((-2, -1)) + (distance**2).sum(-1) - mu.shape[-1]) - log_det
 
 
-def mutual_information(joint: Float[Array, "x y"]) -> Float[Array, ""]:
+def mutual_information(joint: Real[Array, "x y"]) -> Float[Array, ""]:
     """Mutual information of two discrete variables, nats, from their table of probabilities or of counts.
 
     From counts it is the plug-in estimate, which is biased upwards by about (x - 1)(y - 1) / 2n.

@@ -187,7 +187,7 @@ def _normalised(weight: Weight, size: int) -> Array:
 def _mean(values: Array, weight: Weight) -> Array:
     """Weighted mean over examples [B]."""
     if weight is None:
-        return values.mean()
+        return jnp.asarray(values).mean()
     # Where the weight is 0 the value is left out, and not multiplied by 0: padding may hold NaN or infinity.
     w = _normalised(weight, values.shape[0])
     return jnp.where(w > 0, w * values, 0.0).sum()

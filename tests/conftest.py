@@ -10,6 +10,10 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jaxtyping
+import pytest
+
+import tests.checked  # noqa: F401 where jaxtyping looks for it, by the name that pyproject.toml gives
 
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_flags or ''}"
@@ -26,6 +30,14 @@ if _flags is None:
     del os.environ["XLA_FLAGS"]
 else:
     os.environ["XLA_FLAGS"] = _flags
+
+
+@pytest.fixture
+def unchecked():
+    """For tests of what functions refuse themselves: else `tests/checked.py` would refuse it before them."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def pytest_sessionfinish(session):

@@ -165,6 +165,7 @@ def test_mutual_information():
     np.testing.assert_allclose(d.mutual_information(np.eye(4) * np.array([1, 0, 1, 0])), np.log(2), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_shapes_that_would_broadcast_silently_are_refused():
     with pytest.raises(ValueError, match=r"x has the shape \(4, 1\), but logits \(4, 3\)"):
         d.bernoulli_log_prob(jnp.zeros((4, 1)), jnp.zeros((4, 3)))

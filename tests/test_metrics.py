@@ -125,6 +125,7 @@ def test_bits_per_dim_of_a_density():
         np.testing.assert_allclose(metrics.nats_per_example(bits, (2,), levels=16, width=width), density_nats)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -95,6 +95,7 @@ def test_trials_at_once_under_vmap():
         np.testing.assert_allclose([t[i] for t in together], alone, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input():
     with pytest.raises(ValueError, match=r"samples must be \[N, d\]"):
         mode_statistics(jnp.zeros((5, 3)), CENTRES)

@@ -215,6 +215,7 @@ def test_mask_makes_a_convolution_causal():
     assert (jnp.triu(jacobian) == 0).all() and (jacobian != 0).any()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

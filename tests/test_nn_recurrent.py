@@ -311,6 +311,7 @@ def test_initial_parameters():
     }
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_does_not_fit_is_named():
     x, carry, weights = _arguments("lstm")
     gru_x, gru_carry, gru_weights = _arguments("gru")

@@ -221,6 +221,7 @@ def test_names_and_functions_are_the_same():
         np.testing.assert_array_equal(run(optimizer(name, RATE), 3), run(function(RATE), 3))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("call", "message"),
     [

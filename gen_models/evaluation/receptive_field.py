@@ -206,7 +206,7 @@ def _two_blocks(rows: Pixels, pixels: Pixels) -> tuple[Pixels, Pixels, tuple[Pix
     return behind(of_rows, _ROWS), behind(of_pixels, _CORNER), (of_rows, of_pixels)
 
 
-def _halved(seen: Pixels) -> Pixels:
+def _halved(seen: Pixels) -> Bool[np.ndarray, "h//2 w//2"]:
     """[H / 2, W / 2]: the blocks of 2 x 2 pixels any of which is seen."""
     height, width = seen.shape
     if height % 2 or width % 2:
@@ -214,7 +214,7 @@ def _halved(seen: Pixels) -> Pixels:
     return seen[::2, ::2] | seen[::2, 1::2] | seen[1::2, ::2] | seen[1::2, 1::2]
 
 
-def _first_of_each(seen: Pixels) -> Pixels:
+def _first_of_each(seen: Pixels) -> Bool[np.ndarray, "2*h 2*w"]:
     """[2 H, 2 W]: the first pixel of each block: windows of strided convolutions end there."""
     return np.kron(seen, np.array([[True, False], [False, False]]))
 

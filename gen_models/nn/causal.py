@@ -75,7 +75,7 @@ class CausalConv(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h w features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The convolution of x, plus the bias."""
         rows, columns = self.window
         if columns % 2 == 0 or rows < 1:
@@ -123,7 +123,7 @@ class RowConv(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h w features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The convolution of x, plus the bias."""
         rows, columns = self.window
         if columns % 2 == 0 or rows < 1:

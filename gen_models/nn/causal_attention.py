@@ -195,7 +195,7 @@ class WithinPixel(nn.Module, kw_only=True):
     @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], image: Float[Array, "b height width colours"], at: At | None = None
-    ) -> Float[Array, "b h w outputs"]:
+    ) -> Float[Array, "b h w {self.outputs}"]:
         """The outputs, float32."""
         colours = image.shape[-1]
         if not self.by_channel or colours == 1:

@@ -43,7 +43,7 @@ class CornerConv(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h2 w2 features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The convolution of x, plus the bias."""
         rows, columns = self.window
         kernel = self.param("kernel", self.kernel_init, (rows, columns, x.shape[-1], self.features))
@@ -73,7 +73,7 @@ class RowDown(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h2 w2 features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The convolution of x, plus the bias."""
         rows, columns = self.window
         if columns % 2 == 0 or rows < 1:
@@ -102,7 +102,7 @@ class RowUp(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b 2*h 2*w features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The transposed convolution of x, plus the bias."""
         # An output sees one of the two rows, and one or two of the three columns.
         init = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal", batch_axis=0)
@@ -127,7 +127,7 @@ class PixelUp(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b 2*h 2*w features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The products, plus the bias."""
         init = nn.initializers.lecun_normal(batch_axis=(0, 1))  # an output sees one of the four
         kernel, bias, x = _weights(self, x, (2, 2), init)

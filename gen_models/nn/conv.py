@@ -118,7 +118,7 @@ class Conv(nn.Module):
     dtype: Any = None  # of the computation; None: that of x and the parameters
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out features"]:
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out {self.features}"]:
         """The convolution of x, plus the bias."""
         shape = (*self.window, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -144,7 +144,7 @@ class ConvTranspose(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out features"]:
+    def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out {self.features}"]:
         """The transposed convolution of x, plus the bias."""
         kernel = self.param("kernel", self.kernel_init, (*self.window, x.shape[-1], self.features))
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None

@@ -35,7 +35,7 @@ def skew(x: Float[Array, "b h w c"]) -> Float[Array, "b h w+h-1 c"]:
     return x[:, : h * (w + h - 1)].reshape(b, h, w + h - 1, c)
 
 
-def unskew(x: Float[Array, "b h w+h-1 c"]) -> Float[Array, "b h w c"]:
+def unskew(x: Float[Array, "b h columns c"]) -> Float[Array, "b h columns+1-h c"]:
     """The inverse of `skew`."""
     b, h, columns, c = x.shape
     x = jnp.pad(x.reshape(b, h * columns, c), ((0, 0), (0, h), (0, 0)))
@@ -55,7 +55,7 @@ class DiagonalBiLSTM(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h w features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """h for each pixel, in one of the three ways of `gen_models/nn/causal.py`."""
         inputs, h = x.shape[-1], self.features
         kernel = self.param("kernel", self.kernel_init, (2, inputs, 4 * h))

@@ -17,7 +17,7 @@ class Maxout(nn.Module, kw_only=True):
     dtype: DTypeLike | None = None  # of the computation; None: that of x and the parameters
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b width"]:
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b {self.width}"]:
         """h_i = max over j of x @ W[:, j, i] + b[j, i]."""
         pieces = nn.Dense(self.pieces * self.width, kernel_init=self.kernel_init, dtype=self.dtype)(x)
         return jnp.max(pieces.reshape(*x.shape[:-1], self.pieces, self.width), axis=-2)

@@ -30,15 +30,17 @@ from gen_models.nn._cells import ELMAN_CELLS, GRU_CELL, LSTM_CELL, Cell, Weights
 from gen_models.nn._recurrent_cpu import forward, loop, product
 from gen_models.nn.devices import is_plain, mesh_for
 
-Steps = Float[Array, "b t width"]
-State = Float[Array, "b width"]  # or one step's input
+Steps = Float[Array, "b t c"]
+Step = Float[Array, "b c"]  # one step's input
+Outputs = Float[Array, "b t h"]
+State = Float[Array, "b h"]  # or one step's output
 Pair = tuple[State, State]
 Lengths = Int[Array, "b"] | None
 
 
 def lstm(
     x: Steps, carry: Pair | None, weights: Weights, *, reverse: bool = False, lengths: Lengths = None
-) -> tuple[Steps, Pair]:
+) -> tuple[Outputs, Pair]:
     """Outputs h [B, T, H] and the last carry (h, c), each [B, H].
 
     Args:
@@ -57,7 +59,7 @@ def lstm(
 
 def gru(
     x: Steps, carry: State | None, weights: Weights, *, reverse: bool = False, lengths: Lengths = None
-) -> tuple[Steps, State]:
+) -> tuple[Outputs, State]:
     """As `lstm`, with a carry h, kernels [C, 3 H] and [H, 3 H], bias [3 H] and recurrent bias [H]."""
     return _sequence(GRU_CELL, x, carry, weights, reverse, lengths)
 
@@ -70,22 +72,22 @@ def elman(
     *,
     reverse: bool = False,
     lengths: Lengths = None,
-) -> tuple[Steps, State]:
+) -> tuple[Outputs, State]:
     """As `lstm`, with a carry h, kernels [C, H] and [H, H], bias [H]; `activation` is "tanh" or "relu"."""
     return _sequence(_elman(activation), x, carry, weights, reverse, lengths)
 
 
-def lstm_step(x: State, carry: Pair | None, weights: Weights) -> tuple[State, Pair]:
+def lstm_step(x: Step, carry: Pair | None, weights: Weights) -> tuple[State, Pair]:
     """One step of `lstm` for x [B, C]: the output [B, H] and the carry after it."""
     return _step(LSTM_CELL, x, carry, weights)
 
 
-def gru_step(x: State, carry: State | None, weights: Weights) -> tuple[State, State]:
+def gru_step(x: Step, carry: State | None, weights: Weights) -> tuple[State, State]:
     """One step of `gru` for x [B, C]: the output [B, H] and the carry after it."""
     return _step(GRU_CELL, x, carry, weights)
 
 
-def elman_step(x: State, carry: State | None, weights: Weights, activation="tanh") -> tuple[State, State]:
+def elman_step(x: Step, carry: State | None, weights: Weights, activation="tanh") -> tuple[State, State]:
     """One step of `elman` for x [B, C]: the output [B, H] and the carry after it."""
     return _step(_elman(activation), x, carry, weights)
 
@@ -123,12 +125,12 @@ class _Layer(nn.Module):
     def _bias_init(self, key, shape):
         return self.bias_init(key, shape)
 
-    def __call__(self, x: Steps, carry: Any = None, lengths: Lengths = None) -> tuple[Steps, Any]:
+    def __call__(self, x: Steps, carry: Any = None, lengths: Lengths = None) -> tuple[Outputs, Any]:
         """Outputs and the last carry; `carry` and `lengths` as in the function of the same name."""
         x, *weights = nn.dtypes.promote_dtype(x, *self.weights(x.shape[-1]), dtype=self.dtype)
         return _sequence(self._cell(), x, carry, Weights(*weights), self.reverse, lengths)
 
-    def step(self, x: State, carry: Any = None) -> tuple[State, Any]:
+    def step(self, x: Step, carry: Any = None) -> tuple[State, Any]:
         """One step with the same weights: the output and the carry after it."""
         x, *weights = nn.dtypes.promote_dtype(x, *self.weights(x.shape[-1]), dtype=self.dtype)
         return _step(self._cell(), x, carry, Weights(*weights))
@@ -176,7 +178,7 @@ class Bidirectional(nn.Module):
     forward: _Layer
     backward: _Layer
 
-    def __call__(self, x: Steps, carry: Any = None, lengths: Lengths = None) -> tuple[Steps, Any]:
+    def __call__(self, x: Steps, carry: Any = None, lengths: Lengths = None) -> tuple[Outputs, Any]:
         """Outputs and both last carries: `backward`'s has read the first step last."""
         if self.forward.reverse or not self.backward.reverse:
             got = (self.forward.reverse, self.backward.reverse)

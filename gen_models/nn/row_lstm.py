@@ -106,7 +106,7 @@ class RowLSTM(nn.Module):
     dtype: DTypeLike | None = None
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h w features"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """h for each pixel, in one of the three ways of `gen_models/nn/causal.py`."""
         if self.window < 1 or self.window % 2 == 0:
             raise ValueError(f"a Row LSTM's window is odd and positive, got {self.window}")

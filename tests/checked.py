@@ -1,0 +1,44 @@
+"""How the suite checks types and shapes wherever a function of `gen_models` is called: see pyproject.toml.
+
+It is beartype, which jaxtyping runs on arguments and results, but for three things:
+
+- an `int` is a `float`, as in PEP 484;
+- NumPy's arrays and numbers are taken for JAX's, as by the functions of `jax.numpy`: their shapes and dtypes are
+  checked alike;
+- of a `Literal` only the type is checked: a function that is given an unknown name refuses it itself, with the nearest.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import jax
+import numpy as np
+from beartype import BeartypeConf, beartype
+from jaxtyping import AbstractArray
+
+_check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+
+
+def checked(function):
+    """The function, which raises where an argument or the result is not what its annotation says."""
+    if not isinstance(function, type):
+        function.__annotations__ = {name: _widened(hint) for name, hint in function.__annotations__.items()}
+    return _check(function)
+
+
+def _widened(hint: Any) -> Any:
+    """The annotation with NumPy's arrays beside JAX's, and with types in the place of literals."""
+    if hint is jax.Array:
+        return jax.Array | np.ndarray | np.number
+    if isinstance(hint, type) and issubclass(hint, AbstractArray) and hint.array_type is jax.Array:
+        numbers = (np.number,) if hint.dim_str == "" else ()
+        return Union[hint, hint.dtype[np.ndarray, hint.dim_str], *numbers]
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return Union[tuple(type(value) for value in arguments)]  # noqa: UP007
+    if origin in (Union, UnionType):
+        return Union[tuple(map(_widened, arguments))]  # noqa: UP007
+    if origin in (tuple, list, dict, Mapping, Sequence):
+        return origin[tuple(argument if argument is ... else _widened(argument) for argument in arguments)]
+    return hint
