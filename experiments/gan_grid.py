@@ -55,7 +55,7 @@ def data(config: Config) -> "gm.Splits":
         if getattr(config, name) < 1:
             raise ValueError(f"--{name} must be 1 or more, got {getattr(config, name)}")
     points = gm.gaussian_grid(config.points)
-    return gm.Splits.of_arrays(points, name="gaussian_grid", examples="points", examples_per_row=config.packing)
+    return gm.Splits.of_arrays(points, name="gaussian_grid", examples="points", packing=config.packing)
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":

@@ -381,7 +381,7 @@ def _check_alone(counts: Mapping[str, int]) -> None:
 
 
 def _own(params: Params, name: str) -> Params:
-    """The player's sub-tree."""
+    """The sub-tree of the parameters that the player owns."""
     return params if name == _ALL else params[name]
 
 

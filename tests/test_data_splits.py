@@ -83,7 +83,7 @@ def test_arrays_of_any_kind():
 
 def test_a_row_may_be_a_pack_of_examples():
     points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
-    packed = Splits.of_arrays({"x": points}, examples_per_row=3).batches(4, seed=1)
+    packed = Splits.of_arrays({"x": points}, packing=3).batches(4, seed=1)
     flat = Splits.of_arrays({"x": points}).batches(12, seed=1)
     np.testing.assert_array_equal(packed.rows(0, 9), flat.rows(0, 9))
     assert packed.steps_per_epoch == 8 and packed.batch_size == 12
@@ -91,9 +91,9 @@ def test_a_row_may_be_a_pack_of_examples():
 
 def test_refused():
     points = {"x": np.zeros((9, 2), np.float32)}
-    with pytest.raises(ValueError, match="examples_per_row must be 1 or more, got 0"):
-        Splits.of_arrays(points, examples_per_row=0)
+    with pytest.raises(ValueError, match="packing must be 1 or more, got 0"):
+        Splits.of_arrays(points, packing=0)
     with pytest.raises(ValueError, match="all parts must agree"):
         Splits.of_arrays(points, {"x": np.zeros((9, 3), np.float32)})
     with pytest.raises(ValueError, match="batch_size=12 is larger than the data, which have 9"):
-        Splits.of_arrays(points, examples_per_row=3).batches(4, seed=0)
+        Splits.of_arrays(points, packing=3).batches(4, seed=0)

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 from gen_models.core import Model, init_state
-from gen_models.data.batching import epoch_order
+from gen_models.data import epoch_order
 from gen_models.data.splits import Splits
 from gen_models.measures.base import Measures, headline_of
 from gen_models.run.config import TRACED, Experiment, Optimisation, RunConfig

@@ -9,22 +9,22 @@ Arrays = Mapping[str, np.ndarray]
 Example = dict[str, Any]  # field -> array, or a scalar of NumPy
 
 
-class Rows:
-    """Some rows of a random-access source, in the given order."""
+class Subset:
+    """The examples of a random-access source that `indices` names, in their order."""
 
-    def __init__(self, source: Any, rows: Sequence[int] | range | np.ndarray):
-        self.source, self.rows = source, rows
+    def __init__(self, source: Any, indices: Sequence[int] | range | np.ndarray):
+        self.source, self.indices = source, indices
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.indices)
 
     def __getitem__(self, index: int) -> Example:
-        return self.source[int(self.rows[index])]
+        return self.source[int(self.indices[index])]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Example]:
-        rows = [int(self.rows[i]) for i in indices]
-        many = getattr(self.source, "__getitems__", None)  # TFDS reads many rows in a third of the time
-        return list(many(rows)) if many else [self.source[i] for i in rows]
+        own = [int(self.indices[i]) for i in indices]
+        many = getattr(self.source, "__getitems__", None)  # TFDS reads many examples at once in a third of the time
+        return list(many(own)) if many else [self.source[i] for i in own]
 
 
 class Joined:
@@ -41,7 +41,7 @@ class Joined:
 
 
 class ArraySource:
-    """Arrays behind the interface of a random-access source."""
+    """Arrays [N, ...] as a random-access source."""
 
     def __init__(self, arrays: Arrays):
         self.arrays = arrays
@@ -68,14 +68,14 @@ def within(limit: int, source: Any) -> Any:
 
 
 def mixed(total: int) -> np.ndarray:
-    """A fixed permutation of `total` positions, the same on every machine, for data that no author has split."""
+    """A fixed permutation of 0 to total - 1, the same on every machine, for data that their authors have not split."""
     return np.random.Generator(np.random.Philox(0)).permutation(total)
 
 
 def tenth(total: int, split: str) -> np.ndarray:
-    """The positions of `train` or `test` where we split: a tenth drawn by `mixed` is `test`; both stay mixed.
+    """Indices of the examples of `train` or `test`, where we split: a tenth of `total`, drawn by `mixed`, is `test`.
 
-    Mixed, as the last of `train` are held out as `validation`, and files are often sorted by class.
+    Both are in mixed order, as the last of `train` are held out as `validation`, and files are often sorted by class.
     """
     order = mixed(total)
     test = max(1, round(0.1 * total)) if total > 1 else 0

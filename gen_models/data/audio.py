@@ -15,20 +15,20 @@ import wave
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
 from gen_models.data.access import Example, mixed, tenth, within
 from gen_models.data.dataset import Arrays, Origin
-from gen_models.data.listing import Found, classes_of, find_splits, labels_of
+from gen_models.data.listing import Found, class_numbers, classes_of, find_splits
 
 TEST_TAKES = 5  # of each speaker and digit: the customary test set of the Free Spoken Digit Dataset
 
 
 class Sound(NamedTuple):
-    """What the samples mean."""
+    """What the samples of sounds mean."""
 
     rate: int | None  # samples a second; None where the file does not say
     classes: tuple[str, ...] | None  # their names, where they have some
@@ -49,7 +49,7 @@ class Clips:
 
 
 class Waves:
-    """Files, as a random-access source."""
+    """WAV files, as a random-access source."""
 
     def __init__(self, paths: Sequence[Path], labels: np.ndarray, length: int):
         self.paths, self.labels, self.length = paths, labels, length
@@ -86,22 +86,22 @@ def audio_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     if len(rates) > 1:
         (one, first), (other, second), *_ = rates.items()
         raise ValueError(f"{first} has {one} samples a second and {second} has {other}: resample them to one rate")
-    groups = classes_of(found)
+    classes = classes_of(found)
     (rate,) = rates
 
-    def read(files: Sequence[Found]):
-        return within(limit, Waves([f.path for f in files], labels_of(files, groups), int(length or longest)))
+    def read(files: Sequence[Found]) -> Any:
+        return within(limit, Waves([f.path for f in files], class_numbers(files, classes), int(length or longest)))
 
     splits = {split: partial(read, files) for split, files in found.items()}
-    meaning = Sound(rate, tuple(groups) or None)
-    return Origin(splits, len(groups) or None, f"sounds in {path}", kind="audio", meaning=meaning, check=_check)
+    meaning = Sound(rate, tuple(classes) or None)
+    return Origin(splits, len(classes) or None, f"sounds in {path}", kind="audio", meaning=meaning, check=_check)
 
 
 def read_wave(path: Path) -> tuple[np.ndarray, int]:
-    """The samples int16 [T] of a file, and the rate.
+    """The samples int16 [T] of a WAV file, and their rate in samples a second.
 
     Raises:
-      ValueError: it is no such file, or has other than 16 bits or several channels.
+      ValueError: the file is no WAV file, is empty, or has other than 16 bits or several channels.
     """
     _header(path)
     with wave.open(str(path)) as file:
@@ -109,7 +109,7 @@ def read_wave(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _header(path: Path) -> tuple[int, int]:
-    """Rate and number of samples."""
+    """The rate and the number of samples of a WAV file, without reading the samples."""
     try:
         with wave.open(str(path)) as file:
             bits, channels = 8 * file.getsampwidth(), file.getnchannels()
@@ -124,6 +124,7 @@ def _header(path: Path) -> tuple[int, int]:
 
 
 def _archive(path: Path, label: str | None, length: str | None, limit: int) -> Origin:
+    """The splits of an `.npz` of sound; see the top of this file."""
     if not path.is_file():
         raise ValueError(f"audio:{path}: there is no such file")
     try:
@@ -145,19 +146,20 @@ def _archive(path: Path, label: str | None, length: str | None, limit: int) -> O
     if "take" in arrays:
         test = arrays["take"] < TEST_TAKES
         order = mixed(total)  # such archives are sorted by class
-        rows = {"train": order[~test[order]], "test": order[test[order]]}
+        chosen = {"train": order[~test[order]], "test": order[test[order]]}
     else:
-        rows = {split: tenth(total, split) for split in ("train", "test")}
+        chosen = {split: tenth(total, split) for split in ("train", "test")}
     spans = np.stack([offset[:-1], offset[1:]], 1).astype(np.int64)
     size = int(length or np.diff(offset).max())
     labels = labels.astype(np.int32)
-    splits = {s: partial(within, limit, Clips(audio, spans[where], labels[where], size)) for s, where in rows.items()}
+    splits = {s: partial(within, limit, Clips(audio, spans[where], labels[where], size)) for s, where in chosen.items()}
     classes = None if name is None else int(labels.max()) + 1
     note = f"sounds in {path}, labelled by {name}" if name else f"sounds in {path}"
     return Origin(splits, classes, note, kind="audio", meaning=Sound(None, None), check=_check)
 
 
 def _example(samples: np.ndarray, label: np.ndarray, length: int) -> Example:
+    """One clip, cut or filled up with zeros to `length` samples."""
     x = np.zeros(length, np.int16)
     count = min(length, len(samples))
     x[:count] = samples[:count]

@@ -1,12 +1,13 @@
 """Batches whose content is a pure function of (seed, step).
 
-The host picks rows, the compiled program gathers and transforms them:
+The host says which examples a step takes, and the compiled program gathers and transforms them:
 
     data, rows, make, *_ = batches(load("fashion_mnist_bundled"), 128, transform=binarise_dynamic)
     batch = make(data, jax.tree.map(lambda x: x[0], rows(step, 1)), key)
 
-so that a chunk of steps is one `lax.scan` over `rows(step, count)`, the data on the device in their own dtype. Epoch e
-visits the rows in the permutation that `epoch_order(seed, e, n)` gives; what does not fill a batch at an epoch's end is
+`rows(step, count)` is what the host says of some steps: indices, or the examples themselves where they are read from
+disk. So many steps are one loop over it in a compiled program, with the data on the device in their own dtype. Epoch
+e visits the examples in the permutation that `epoch_order(seed, e, n)` gives; what does not fill a batch at its end is
 dropped. So a run that starts at step k sees what an unbroken run sees from there on, in memory and streamed alike.
 """
 
@@ -17,10 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
-from gen_models.data.access import ArraySource, Rows
+from gen_models.data.access import ArraySource, Subset
 from gen_models.data.dataset import Dataset, of_arrays
+from gen_models.data.order import Order, Reader, Tracks, read_examples
 from gen_models.data.transforms import Transform, compose, on, to_unit, to_waveform
 
 Batch = dict[str, jax.Array]
@@ -33,22 +34,20 @@ class Batches(NamedTuple):
     # (step, count, part=None) -> pytree of NumPy arrays [count, B, ...]: steps step to step + count - 1. With `part`, a
     # slice of 0 to B - 1, only those examples of each batch: what one of several hosts needs.
     rows: Callable[..., Any]
-    make: Callable[[Any, Any, Any], Batch]  # pure: (data, one row, key) -> {"x" [B, ...], "y", "index" [B], ...}
+    make: Callable[[Any, Any, Any], Batch]  # pure: (data, a step's rows, key) -> {"x" [B, ...], "y", "index" [B], ...}
     steps_per_epoch: int
     batch_size: int  # B, in examples
-    streamed: bool = (
-        False  # whether the rows are the examples themselves, read from disk, not their positions in `data`
-    )
+    streamed: bool = False  # whether `rows` gives examples, read from disk, and not indices into `data`
 
 
 class Placed(NamedTuple):
     """A data set made ready for batches of any size and seed, which share the arrays on the device and `make`."""
 
     data: Any  # as in `Batches`
-    make: Callable[[Any, Any, Any], Batch]
-    total: int  # examples
+    make: Callable[[Any, Any, Any], Batch]  # as in `Batches`
+    total: int  # number of examples
     source: Any | None  # a random-access source where batches are read from disk, else None
-    starts: bool  # whether examples say that they begin a document
+    starts: bool  # whether examples have a field "start", which says that they begin a document
 
 
 def batches(
@@ -81,12 +80,12 @@ def in_memory(
     transform: Transform | None = None,
     shuffle: bool = True,
 ) -> Batches:
-    """Batches of arrays that live on the device in the dtype they came with; rows are int32 indices [count, B].
+    """Batches of arrays that live on the device in the dtype they came with; `rows` are int32 indices [count, B].
 
     Args:
       dataset: a data set in memory, or a mapping of arrays with one leading axis, such as `{"x": [N, ...]}`.
       batch_size: B.
-      seed: of the order.
+      seed: the seed of the order.
       transform: `(batch, key) -> batch`; None makes uint8 images float32 in [0, 1] and leaves all else alone.
       shuffle: False keeps the order of the data in every epoch.
 
@@ -94,7 +93,7 @@ def in_memory(
       ValueError: the batch is larger than the data, the data are on disk, lengths disagree, floats are not finite.
     """
     arrays, _, _ = _arrays(dataset)
-    order = _Order(seed, len(next(iter(arrays.values()))), batch_size, shuffle)  # a bad size or seed is told at once
+    order = Order(seed, len(next(iter(arrays.values()))), batch_size, shuffle)  # a bad size or seed is told at once
     return _of_order(_loose(place(dataset, transform)), order)
 
 
@@ -117,14 +116,14 @@ def streamed(
     Raises:
       ValueError: the batch is larger than the data, or a size is not positive.
     """
-    order = _Order(seed, len(dataset), batch_size, shuffle)
+    order = Order(seed, len(dataset), batch_size, shuffle)
     return _of_order(_loose(place(dataset, transform, on_device=False)), order, workers, prefetch)
 
 
 def place(
     dataset: Dataset | Mapping[str, np.ndarray], transform: Transform | None = None, *, on_device: bool | None = None
 ) -> Placed:
-    """The part of `batches` that does not depend on their size or seed: `batches_of` makes batches of it.
+    """What batches of all sizes and seeds share, of which `batches_of` makes batches: above all arrays on the device.
 
     `on_device=False` streams a data set though it is in memory; None streams what is on disk, and nothing else.
 
@@ -134,7 +133,7 @@ def place(
     if isinstance(dataset, Dataset) and (on_device is False or (on_device is None and dataset.arrays is None)):
         return Placed(
             (),
-            _make_of_row(transform, dataset.levels, dataset.kind),
+            _make_of_examples(transform, dataset.levels, dataset.kind),
             len(dataset),
             _source(dataset),
             dataset.kind == "tokens",
@@ -155,38 +154,42 @@ def batches_of(
       ValueError: the batch is larger than the data, or the seed is negative.
     """
     if not contiguous:
-        return _of_order(_loose(placed), _Order(seed, placed.total, batch_size, shuffle))
-    order = _Tracks(seed, placed.total, batch_size, False)
-    plain = _of_order(placed, order)
+        return _of_order(_loose(placed), Order(seed, placed.total, batch_size, shuffle))
+    order = Tracks(seed, placed.total, batch_size, False)
+    tracks = _of_order(placed, order)
 
     def rows(step: int, count: int, part: slice | None = None) -> dict[str, Any]:
         first = np.array([k % order.steps_per_epoch == 0 for k in range(step, step + count)])
-        own = plain.rows(step, count, part)
+        own = tracks.rows(step, count, part)
         size = len(range(batch_size)[part or slice(None)])
         return {"own": own, "start": np.repeat(first[:, None], size, 1)}
 
-    return plain._replace(rows=rows, make=_carrying(placed.make))
+    return tracks._replace(rows=rows, make=_carrying(placed.make))
 
 
-def _of_order(placed: Placed, order: "_Order", workers: int = 4, prefetch: int = 8) -> Batches:
+def _of_order(placed: Placed, order: Order, workers: int = 4, prefetch: int = 8) -> Batches:
+    """Batches of what was placed, in this order."""
     if placed.source is None:
         return Batches(placed.data, order.rows, placed.make, order.steps_per_epoch, order.batch_size, False)
     if min(workers, prefetch) < 1:
         raise ValueError(f"workers and prefetch must be 1 or more, got {workers=}, {prefetch=}")
-    reader = _Reader(placed.source, order, workers, prefetch)
+    reader = Reader(placed.source, order, workers, prefetch)
     return Batches((), reader.rows, placed.make, order.steps_per_epoch, order.batch_size, True)
 
 
 def _loose(placed: Placed) -> Placed:
-    """What was placed, for batches whose examples are drawn one by one."""
+    """What was placed, for batches in which an example does not go on where the one before it ended."""
     return placed._replace(make=_forgetting(placed.make)) if placed.starts else placed
 
 
 @lru_cache(maxsize=16)
 def _carrying(make: Callable[..., Any]) -> Callable[..., Batch]:
-    """`make` for rows that also say which examples begin an epoch; one for each `make`, as programs are kept by it."""
+    """`make` for rows that also say which examples begin an epoch.
 
-    def carrying(data, row, key) -> Batch:
+    It is the same function for the same `make`, as compiled programs are kept by it.
+    """
+
+    def carrying(data: Any, row: Any, key: Any) -> Batch:
         batch = make(data, row["own"], key)
         return batch | {"start": row["start"] | batch.get("start", False)}
 
@@ -195,9 +198,9 @@ def _carrying(make: Callable[..., Any]) -> Callable[..., Batch]:
 
 @lru_cache(maxsize=16)
 def _forgetting(make: Callable[..., Any]) -> Callable[..., Batch]:
-    """`make` without `start`, which is of no meaning where the example before is another document's."""
+    """`make` without "start", which has no meaning where the example before may be another document's."""
 
-    def forgetting(data, row, key) -> Batch:
+    def forgetting(data: Any, row: Any, key: Any) -> Batch:
         batch = make(data, row, key)
         del batch["start"]
         return batch
@@ -205,16 +208,20 @@ def _forgetting(make: Callable[..., Any]) -> Callable[..., Batch]:
     return forgetting
 
 
-def _make_of_index(transform: Transform | None, levels: int, kind: str):
-    def make(data, row, key) -> Batch:
+def _make_of_index(transform: Transform | None, levels: int, kind: str) -> Callable[[Any, Any, Any], Batch]:
+    """`make` for data on the device: a step's row is the indices [B] of its examples."""
+
+    def make(data: Any, row: Any, key: Any) -> Batch:
         batch = {name: value[row] for name, value in data.items()}
         return _finish(batch | {"index": row}, transform, key, levels, kind)
 
     return make
 
 
-def _make_of_row(transform: Transform | None, levels: int, kind: str):
-    def make(data, row, key) -> Batch:
+def _make_of_examples(transform: Transform | None, levels: int, kind: str) -> Callable[[Any, Any, Any], Batch]:
+    """`make` for streamed data: a step's row is its examples."""
+
+    def make(data: Any, row: Any, key: Any) -> Batch:
         return _finish(row, transform, key, levels, kind)
 
     return make
@@ -225,9 +232,9 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Every example once, in order, in batches of one static shape, for figures over a split.
 
-    Each batch has `weight` float32 [B]: 1, and 0 for the rows that fill up the last batch (copies of the last example).
-    A mean over the split is sum(weight * value) / sum(weight) over all batches. Batch i's transform gets
-    `fold_in(key(seed), i)`: the same randomness every time.
+    Each batch has `weight` float32 [B]: 1, and 0 for what fills up the last batch (copies of the last example). A mean
+    over the split is sum(weight * value) / sum(weight) over all batches. Batch i's transform gets `fold_in(key(seed),
+    i)`: the same randomness every time.
 
     Raises:
       ValueError: as `in_memory`, but a batch may be larger than the data.
@@ -236,7 +243,7 @@ def evaluation_batches(
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     if isinstance(dataset, Dataset) and dataset.arrays is None:
         total, levels, kind = len(dataset), dataset.levels, dataset.kind
-        read: Callable[[Any], dict[str, np.ndarray]] = partial(_read, dataset.source)
+        read: Callable[[Any], dict[str, np.ndarray]] = partial(read_examples, dataset.source)
     else:
         arrays, levels, kind = _arrays(dataset)
         total = len(next(iter(arrays.values())))
@@ -244,7 +251,7 @@ def evaluation_batches(
     finish = _compiled_finish(transform, levels, kind)
     root = jax.random.key(seed)
 
-    def generate():
+    def generate() -> Iterator[Batch]:
         for number, start in enumerate(range(0, total, batch_size)):
             index = np.arange(start, start + batch_size, dtype=np.int32)
             weight = (index < total).astype(np.float32)
@@ -264,105 +271,32 @@ def _compiled_finish(transform: Transform | None, levels: int, kind: str) -> Cal
     return jax.jit(lambda batch, key: _finish(batch, transform, key, levels, kind))
 
 
-@lru_cache(maxsize=4)
-def epoch_order(seed: int, epoch: int, total: int) -> Int[np.ndarray, "total"]:
-    """The permutation of epoch `epoch`: a pure function of its arguments (Philox keyed by a SeedSequence)."""
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy=seed, spawn_key=(epoch,))))
-    order = generator.permutation(total).astype(np.int32)
-    order.flags.writeable = False  # the cache hands out one array to all
-    return order
+def _gather(arrays: Mapping[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:
+    """The examples of arrays [N, ...] at these indices [B]: [B, ...] a field."""
+    return {key: value[indices] for key, value in arrays.items()}
 
 
-class _Order:
-    """Which rows step k takes."""
-
-    def __init__(self, seed: int, total: int, batch_size: int, shuffle: bool):
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
-        if batch_size > total:
-            raise ValueError(f"batch_size={batch_size} is larger than the data, which have {total} examples: lower it")
-        if seed < 0:
-            raise ValueError(f"seed must be 0 or more, got {seed}")
-        self.seed, self.total, self.batch_size, self.shuffle = seed, total, batch_size, shuffle
-        self.steps_per_epoch = total // batch_size
-
-    def step(self, step: int) -> Int[np.ndarray, "batch"]:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        start = position * self.batch_size
-        if not self.shuffle:
-            return np.arange(start, start + self.batch_size, dtype=np.int32)
-        return epoch_order(self.seed, epoch, self.total)[start : start + self.batch_size]
-
-    def rows(self, step: int, count: int, part: slice | None = None) -> Int[np.ndarray, "count batch"]:
-        _check_rows(step, count, part, self.batch_size)
-        return np.stack([self.step(k)[part or slice(None)] for k in range(step, step + count)])
-
-
-class _Tracks(_Order):
-    """The order of contiguous batches: track b is the rows from b * steps_per_epoch on."""
-
-    def step(self, step: int) -> Int[np.ndarray, "batch"]:
-        return (np.arange(self.batch_size) * self.steps_per_epoch + step % self.steps_per_epoch).astype(np.int32)
-
-
-class _Reader:
-    """Batches of a source by step: sequential calls for the same part are served from a prefetching iterator."""
-
-    def __init__(self, source, order: _Order, workers: int, prefetch: int):
-        self.source, self.order, self.workers, self.prefetch = source, order, workers, prefetch
-        self.iterator: Any = None
-        self.next: tuple[int, slice | None] = (-1, None)  # the step and the part that the iterator gives next
-
-    def rows(self, step: int, count: int, part: slice | None = None) -> dict[str, np.ndarray]:
-        _check_rows(step, count, part, self.order.batch_size)
-        if (step, part) != self.next:
-            self.iterator = self._iterate(step, part)
-        self.next = (-1, None)  # an error while reading leaves the iterator anywhere: seek next time
-        read = [next(self.iterator) for _ in range(count)]
-        self.next = (step + count, part)
-        return {key: np.stack([batch[key] for batch in read]) for key in read[0]}
-
-    def _iterate(self, step: int, part: slice | None):
-        import grain
-
-        def read(step: int) -> dict[str, np.ndarray]:
-            index = self.order.step(step)[part or slice(None)]
-            return _read(self.source, index) | {"index": index}
-
-        steps = grain.MapDataset.range(step, 2**31 - 1).map(read)
-        return iter(steps.to_iter_dataset(grain.ReadOptions(self.workers, self.prefetch)))
-
-
-def _gather(arrays, index) -> dict[str, np.ndarray]:
-    return {key: value[index] for key, value in arrays.items()}
-
-
-def _read(source, index) -> dict[str, np.ndarray]:
-    """The rows `index` of a source as arrays with a leading axis, each field in the dtype of the source."""
-    many = getattr(source, "__getitems__", None)
-    examples = many(index) if many else [source[int(i)] for i in index]
-    return {field: np.stack([np.asarray(example[field]) for example in examples]) for field in examples[0]}
-
-
-def _source(dataset: Dataset):
+def _source(dataset: Dataset) -> Any:
+    """The data set as a random-access source, also where it is in memory."""
     if dataset.source is not None:
         return dataset.source
     assert dataset.arrays is not None
-    return Rows(ArraySource(dataset.arrays), range(len(dataset)))
+    return Subset(ArraySource(dataset.arrays), range(len(dataset)))
 
 
-def _arrays(dataset) -> tuple[Mapping[str, np.ndarray], int, str]:
-    """The arrays, the number of levels and the kind."""
+def _arrays(dataset: Dataset | Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], int, str]:
+    """Arrays [N, ...] by field, the number of levels of a pixel, and the kind of the data."""
     if isinstance(dataset, Dataset):
         if dataset.arrays is None:
             raise ValueError(f"{dataset.name!r} is too large for the memory: use streamed() or batches()")
         return dataset.arrays, dataset.levels, dataset.kind
-    dataset = of_arrays(dataset)
-    return dataset.arrays, dataset.levels, dataset.kind
+    own = of_arrays(dataset)
+    assert own.arrays is not None
+    return own.arrays, own.levels, own.kind
 
 
-def _finish(batch, transform: Transform | None, key, levels: int, kind: str) -> Batch:
-    """The transform, told the number of levels; without one, what is stored as integers for its size becomes float."""
+def _finish(batch: Mapping[str, Any], transform: Transform | None, key: Any, levels: int, kind: str) -> Batch:
+    """The batch as the transform makes it, which is told the number of levels; None is the default of the kind."""
     if transform is None:
         transform = _default(batch, kind)
     out = dict(transform({**batch, "levels": levels}, key))
@@ -370,8 +304,11 @@ def _finish(batch, transform: Transform | None, key, levels: int, kind: str) -> 
     return out
 
 
-def _default(batch, kind: str) -> Transform:
-    """Images to [0, 1], sound to [-1, 1): by the kind, as integers of other kinds are no intensities."""
+def _default(batch: Mapping[str, Any], kind: str) -> Transform:
+    """The transform where none is given: images to [0, 1], sound to [-1, 1), nothing else changed.
+
+    It goes by the kind, as integers of other kinds are no intensities.
+    """
     dtype = batch["x"].dtype if "x" in batch else None
     if kind == "pairs":
         return compose(to_unit, on("y", to_unit))
@@ -380,12 +317,5 @@ def _default(batch, kind: str) -> Transform:
     return to_waveform if kind == "audio" else _unchanged
 
 
-def _unchanged(batch, key):
+def _unchanged(batch: Any, key: Any) -> Any:
     return batch
-
-
-def _check_rows(step: int, count: int, part: slice | None, batch_size: int) -> None:
-    if step < 0 or count < 1:
-        raise ValueError(f"rows(step, count) needs step >= 0 and count >= 1, got {step=}, {count=}")
-    if part is not None and not len(range(batch_size)[part]):
-        raise ValueError(f"{part} takes nothing of a batch of {batch_size} examples")

@@ -31,12 +31,14 @@ FIELDS = ("x", "boxes", "classes", "count", "mask")
 
 
 class Objects(NamedTuple):
-    """What the classes are called; None where the file does not say."""
+    """What the classes of objects mean."""
 
-    classes: tuple[str, ...] | None
+    classes: tuple[str, ...] | None  # their names; None where the file does not say
 
 
 class _Image(NamedTuple):
+    """One image's file and the m objects in it."""
+
     path: Path
     boxes: np.ndarray  # [m, 4], left, top, right, bottom in the file's pixels
     classes: np.ndarray  # [m]
@@ -119,6 +121,7 @@ def _load(path: Path) -> Any:
 
 
 def _images(content: Any, file: Path, number: Mapping[Any, int], masks: bool) -> list[_Image]:
+    """The images of a JSON file's content; `number` is the class of each category's id."""
     of_image: dict[Any, list[Any]] = {}
     for annotation in content["annotations"]:
         if annotation["category_id"] not in number:
@@ -127,15 +130,15 @@ def _images(content: Any, file: Path, number: Mapping[Any, int], masks: bool) ->
             of_image.setdefault(annotation["image_id"], []).append(annotation)
     found = []
     for image in content["images"]:
-        places = [folder / image["file_name"] for folder in (file.parent, file.parent / "images")]
-        path = next((place for place in places if place.is_file()), None)
+        paths = [folder / image["file_name"] for folder in (file.parent, file.parent / "images")]
+        path = next((path for path in paths if path.is_file()), None)
         if path is None:
             raise ValueError(f"{file} names {image['file_name']}, which is not in {file.parent} or its images: add it")
         own = of_image.get(image["id"], [])
         boxes = np.array([annotation["bbox"] for annotation in own], np.float64).reshape(-1, 4)
         if not np.isfinite(boxes).all() or (boxes < 0).any():
             raise ValueError(f"{file}: a box of {image['file_name']} has a negative or no number: repair it")
-        boxes[:, 2:] += boxes[:, :2]
+        boxes[:, 2:] += boxes[:, :2]  # left, top, width, height -> left, top, right, bottom
         polygons = tuple(_polygons(annotation, file) for annotation in own) if masks else ()
         classes = np.array([number[annotation["category_id"]] for annotation in own], np.int32)
         found.append(_Image(path, boxes, classes, polygons))
@@ -170,7 +173,7 @@ def _mode(found: Mapping[str, Sequence[_Image]], size: tuple[int, int] | None) -
 
 
 def _mask(image: _Image, shape: tuple[int, ...], scale: tuple[float, float]) -> np.ndarray:
-    """uint8 [H, W]; larger objects first, so that the smaller stay to be seen."""
+    """The mask uint8 [H, W]; larger objects are drawn first, so that smaller ones in front of them can be seen."""
     from PIL import Image, ImageDraw
 
     canvas = Image.new("L", (shape[1], shape[0]))
@@ -179,12 +182,14 @@ def _mask(image: _Image, shape: tuple[int, ...], scale: tuple[float, float]) -> 
     for index in np.argsort(-area, kind="stable"):
         for polygon in image.polygons[index]:
             corners = np.asarray(polygon, np.float64).reshape(-1, 2) * np.array(scale)
-            # PIL fills up to and with its corners, which are pixels' middles: half a pixel less is COCO's edge.
+            # COCO's corners lie on the edges between pixels. PIL's lie in the middle of pixels, and it fills up to and
+            # with them: half a pixel less is the same point.
             draw.polygon([tuple(corner) for corner in corners - 0.5], fill=int(image.classes[index]) + 1)
     return np.asarray(canvas)
 
 
 def _archive(path: Path, limit: int) -> Origin:
+    """The splits of an `.npz` of images with boxes; see the top of this file."""
     if not path.is_file():
         raise ValueError(f"boxes:{path}: there is no such file")
     try:
@@ -206,6 +211,7 @@ def _archive(path: Path, limit: int) -> Origin:
 
 
 def _checked(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
+    """The fields of N examples, in their dtypes, with 0 and -1 behind the first `count` objects."""
     x, boxes, classes, count = (np.asarray(arrays[field]) for field in FIELDS[:4])
     total, most = len(x), boxes.shape[1] if boxes.ndim == 3 else 0
     if boxes.shape != (total, most, 4) or classes.shape != (total, most) or count.shape != (total,):
@@ -215,11 +221,11 @@ def _checked(arrays: Arrays, name: str) -> dict[str, np.ndarray]:
         raise ValueError(f"{name}: boxes must be finite, and classes and count integers")
     if count.min() < 0 or count.max() > most:
         raise ValueError(f"{name}: count must be 0 to {most}, got {count.min()} to {count.max()}")
-    counts = np.arange(most) < count[:, None]
+    real = np.arange(most) < count[:, None]  # [N, M]: whether there is an object, or it fills up
     found = {
         "x": check_arrays({"x": x}, name, None, 256)["x"],
-        "boxes": np.where(counts[..., None], boxes, 0).astype(np.float32),
-        "classes": np.where(counts, classes, -1).astype(np.int32),
+        "boxes": np.where(real[..., None], boxes, 0).astype(np.float32),
+        "classes": np.where(real, classes, -1).astype(np.int32),
         "count": count.astype(np.int32),
     }
     if "mask" in arrays:

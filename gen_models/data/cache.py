@@ -16,7 +16,7 @@ _KEYS = ("x", "y")
 def cached(
     root: Path, name: str, stamp: Iterable[object], make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """`make()`'s image and label, from the cache in `root` where it has them, else made and put there.
+    """The arrays x and y that `make` gives, from the cache in `root` where it has them, else made and put there.
 
     `stamp` is all that the arrays depend on, such as the files' sizes and times: another stamp is another entry. Each
     file appears whole or not at all (written aside, then renamed), so two processes may do this at once; a folder that
@@ -38,6 +38,6 @@ def cached(
 
 
 def file_stamp(path: Path) -> tuple[str, int, int]:
-    """What tells two states of a file apart without reading it."""
+    """A file's name, size and time of change: what tells two states of it apart without reading it."""
     status = path.stat()
     return str(path.name), status.st_size, status.st_mtime_ns

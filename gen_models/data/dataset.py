@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gen_models.data.access import Arrays, ArraySource, Joined, Rows
+from gen_models.data.access import Arrays, ArraySource, Joined, Subset
 from gen_models.errors import unknown
 
 SPLITS = ("train", "validation", "test", "train+validation")
@@ -49,7 +49,7 @@ class Dataset:
     levels: int  # of uint8 images, whose pixels are 0 to levels - 1: 256 for 8 bits
     note: str  # licence and caveats in one line
     kind: str = "images"
-    meaning: Any = None  # of the numbers: a `tokens.Vocabulary`, `tables.Columns`, ...; see the readers
+    meaning: Any = None  # what the values mean: a `tokens.Vocabulary`, `tables.Columns`, ...; see the readers
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
@@ -81,21 +81,21 @@ def of_arrays(
 
 
 class Origin(NamedTuple):
-    """What a reader found: the official splits, each read only when it is asked for."""
+    """What a reader found: the official splits, each of which is read when it is asked for."""
 
     splits: Mapping[str, Callable[[], Any]]  # split -> arrays (a mapping) or a random-access source
-    num_classes: int | None
+    num_classes: int | None  # this and the others as in `Dataset`
     note: str
     levels: int = 256
     hold_out: int | float = 0.1  # the default size of `validation`, where none is official
-    balanced: bool = False  # hold out the last images of each class instead of the last images
+    balanced: bool = False  # whether the last images of each class are held out, and not the last images
     kind: str = "images"
     meaning: Any = None
     check: Callable[[Arrays, str, "Origin"], dict[str, np.ndarray]] | None = None  # None: `check_arrays`, of images
 
 
 def check_kind(dataset: Dataset, kinds: Sequence[str], who: str = "this model") -> None:
-    """Refuse data that a model cannot take; one's own arrays are whatever their owner says.
+    """Refuse data of a kind that a model cannot take; one's own arrays pass, as their kind is not known.
 
     Raises:
       ValueError: the data set is of none of the kinds.
@@ -108,24 +108,24 @@ def check_kind(dataset: Dataset, kinds: Sequence[str], who: str = "this model") 
 
 
 def take_split(origin: Origin, name: str, split: str, validation: int | float | None = None) -> Dataset:
-    """The part of `origin` that `split` names; see the top of this file for the words.
+    """The data set that `split` names of `origin`; see the top of this file for the words.
 
     Raises:
       ValueError: an unknown word, an empty or malformed slice, a hold-out that is impossible, or bad data.
     """
     word, cut = _parse(split)
-    parts, rows = _official(origin, name, word, validation)
-    start, stop = cut(len(rows))
+    official, indices = _official(origin, name, word, validation)
+    start, stop = cut(len(indices))
     if start >= stop:
-        raise ValueError(f"split {split!r} of {name!r} is empty: {word!r} has {len(rows)} examples")
-    rows = rows[start:stop]
+        raise ValueError(f"split {split!r} of {name!r} is empty: {word!r} has {len(indices)} examples")
+    indices = indices[start:stop]
     check = origin.check or _check_images
     arrays, source = None, None
-    if isinstance(parts, Mapping):
-        arrays = check({key: take_rows(value, rows) for key, value in parts.items()}, name, origin)
+    if isinstance(official, Mapping):
+        arrays = check({key: take_examples(value, indices) for key, value in official.items()}, name, origin)
         shape = arrays["x"].shape[1:]
     else:
-        source = Rows(parts, rows)
+        source = Subset(official, indices)
         first = check({key: np.asarray(value)[None] for key, value in source[0].items()}, name, origin)
         shape = first["x"].shape[1:]
     return Dataset(
@@ -146,17 +146,20 @@ def _check_images(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.nda
     return check_arrays(arrays, name, origin.num_classes, origin.levels)
 
 
-def take_rows(values: np.ndarray, rows: range | np.ndarray) -> np.ndarray:
-    """A view where the rows are contiguous, else a copy."""
-    if isinstance(rows, range) and rows.step == 1:
-        return values[rows.start : rows.stop]
-    return values[np.asarray(rows)]
+def take_examples(values: np.ndarray, indices: range | np.ndarray) -> np.ndarray:
+    """The examples of values [N, ...] at these indices: a view where they are contiguous, else a copy."""
+    if isinstance(indices, range) and indices.step == 1:
+        return values[indices.start : indices.stop]
+    return values[np.asarray(indices)]
 
 
 def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int) -> dict[str, np.ndarray]:
-    """`{"x": uint8 [N, H, W, C], "y": int32 [N]}`, or a ValueError that says what is wrong and what to do.
+    """Images and labels as `{"x": uint8 [N, H, W, C], "y": int32 [N]}`.
 
     [N, H, W] becomes [N, H, W, 1]; missing labels become zeros.
+
+    Raises:
+      ValueError: a dtype, a shape, a pixel or a label is wrong; the message says what to do.
     """
     image = np.asarray(arrays["x"])
     if image.dtype != np.uint8:
@@ -180,7 +183,11 @@ def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int
 
 
 def hold_out_count(validation: int | float, total: int, name: str) -> int:
-    """The number of examples to hold out, from a number or a fraction."""
+    """The number of examples to hold out of `total`, from a number (int) or a fraction (float).
+
+    Raises:
+      ValueError: `validation` is negative, is no number, or leaves nothing to train on.
+    """
     bad = isinstance(validation, bool) or not isinstance(validation, int | float)
     if bad or not validation >= 0 or (isinstance(validation, float) and validation >= 1):  # not >=: NaN is refused too
         raise ValueError(f"validation must be a count (int) or a fraction in [0, 1) (float), got {validation!r}")
@@ -190,8 +197,8 @@ def hold_out_count(validation: int | float, total: int, name: str) -> int:
     return count
 
 
-def _official(origin, name, word, validation):
-    """The arrays or source that hold the split `word`, and which of their rows are in it."""
+def _official(origin: Origin, name: str, word: str, validation: int | float | None) -> tuple[Any, range | np.ndarray]:
+    """The arrays or source that hold the split `word`, and the indices of the examples that are in it."""
     if word == "test":
         if "test" not in origin.splits:
             raise ValueError(f"{name!r} has no test split: it has {', '.join(origin.splits)}")
@@ -219,7 +226,9 @@ def _official(origin, name, word, validation):
 
 
 def last_of_each_class(label: np.ndarray, count: int) -> np.ndarray:
-    """A mask [N] of `count` examples: the last ones of each class, as many of each as it can be."""
+    """A mask bool [N] of `count` examples: the last ones of each class, as evenly over the classes as can be."""
+    # from_end is 0 for the last example of each class, 1 for the one before it, and so on. Sorted by it first, and by
+    # the label second, examples come from all classes in turn, the last ones first.
     from_end = np.empty(len(label), np.int64)
     for value in np.unique(label):
         (where,) = np.nonzero(label == value)
@@ -229,17 +238,18 @@ def last_of_each_class(label: np.ndarray, count: int) -> np.ndarray:
     return mask
 
 
-def _length(data):
+def _length(data: Any) -> int:
     return len(data["x"]) if isinstance(data, Mapping) else len(data)
 
 
-def _join(first, second):
+def _join(first: Any, second: Any) -> Any:
+    """Two splits, one behind the other: arrays where both are in memory, else a source."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         return {key: np.concatenate([first[key], second[key]]) for key in first}
     return Joined(_as_source(first), _as_source(second))
 
 
-def _as_source(data):
+def _as_source(data: Any) -> Any:
     return ArraySource(data) if isinstance(data, Mapping) else data
 
 
@@ -259,8 +269,8 @@ def _parse(split: str) -> tuple[str, Callable[[int], tuple[int, int]]]:
         if bound and bound.endswith("%") and abs(int(bound[:-1])) > 100:
             raise ValueError(f"split {split!r} has a percentage above 100: {bound}")
 
-    def cut(length):
-        def position(bound):
+    def cut(length: int) -> tuple[int, int]:
+        def position(bound: str | None) -> int | None:
             if bound is None:
                 return None
             return round(int(bound[:-1]) * length / 100) if bound.endswith("%") else int(bound)

@@ -6,13 +6,14 @@ All images are grey if every one is, else all are RGB (transparency is dropped).
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gen_models.data.cache import cached, file_stamp
 from gen_models.data.dataset import Origin
 from gen_models.data.images import decode, header
-from gen_models.data.listing import Found, classes_of, find_splits, labels_of
+from gen_models.data.listing import Found, class_numbers, classes_of, find_splits
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 
@@ -37,22 +38,22 @@ def folder_origin(root: Path, size: tuple[int, int] | None, limit: int) -> Origi
       ValueError: no such folder, no images, sizes that differ where `size` is None, or files that are not images.
     """
     found = find_splits(root, SUFFIXES, "folder", "images")
-    groups = classes_of(found)
+    classes = classes_of(found)
     mode, shape = common_form(found, size)
 
-    def read(files):
+    def read(files: Sequence[Found]) -> Any:
         paths = [file.path for file in files]
-        labels = labels_of(files, groups)
+        labels = class_numbers(files, classes)
         source = Files(paths, labels, mode, size)
         if len(paths) * int(np.prod(shape)) > limit:
             return source
-        stamp = (mode, size, groups, [(file.group, file.place, file_stamp(file.path)) for file in files])
+        stamp = (mode, size, classes, [(file.class_name, file.fraction, file_stamp(file.path)) for file in files])
         image = partial(_decode_all, source, shape)
         return cached(root, "folder", stamp, lambda: {"x": image(), "y": labels})
 
     return Origin(
         {split: partial(read, files) for split, files in found.items()},
-        len(groups) or None,
+        len(classes) or None,
         f"images in {root}" + (f", cropped and resized to {size[0]}x{size[1]}" if size else ""),
     )
 
@@ -63,7 +64,7 @@ def common_form(found: Mapping[str, Sequence[Found]], size: tuple[int, int] | No
     Raises:
       ValueError: sizes differ where `size` is None, or a file is no image.
     """
-    first, mode = (header(found["train"][0].path)[0], found["train"][0].path), "L"
+    first, mode = (header(found["train"][0].path)[0], found["train"][0].path), "L"  # first: its size, its path
     for files in found.values():
         for file in files:
             own_size, own_mode = header(file.path)
@@ -76,6 +77,7 @@ def common_form(found: Mapping[str, Sequence[Found]], size: tuple[int, int] | No
 
 
 def _decode_all(source: Files, shape: tuple[int, int, int]) -> np.ndarray:
+    """All images, uint8 [N, H, W, C]."""
     image = np.empty((len(source), *shape), np.uint8)
     for index in range(len(source)):
         image[index] = source[index]["x"]

@@ -61,7 +61,8 @@ def read_idx_split(folder: str | Path, split: str) -> dict[str, np.ndarray]:
     return {"x": image, "y": label}
 
 
-def _find(folder, stem):
+def _find(folder: Path, stem: str) -> Path | None:
+    """The file of this name, gzipped or not, with "-idx" or ".idx" in it; None without one."""
     for name in (stem, stem.replace("-idx", ".idx")):
         for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():

@@ -26,7 +26,10 @@ def decode(file: str | Path | bytes, mode: str, size: tuple[int, int] | None = N
 
 
 def fit(image: Any, size: tuple[int, int] | None) -> np.ndarray:
-    """Crops a PIL image at its centre to the aspect ratio of `size` (height, width), then resizes it (bicubic)."""
+    """A PIL image as uint8 [H, W] or [H, W, C], cropped at its centre to the aspect ratio of `size`, then resized.
+
+    `size` is (height, width), and the filter is bicubic; None leaves the image as it is.
+    """
     if size is None or (image.height, image.width) == size:
         return np.asarray(image)
     height, width = size
@@ -38,7 +41,7 @@ def fit(image: Any, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def stretch(file: Path, mode: str, size: tuple[int, int] | None) -> tuple[np.ndarray, tuple[float, float]]:
-    """An image file as uint8 [H, W, C], stretched to `size` where given, and by how much along x and y.
+    """An image file as uint8 [H, W, C], stretched to `size` where given, and its new over its old (width, height).
 
     Raises:
       ValueError: it cannot be decoded.
@@ -53,7 +56,7 @@ def stretch(file: Path, mode: str, size: tuple[int, int] | None) -> tuple[np.nda
 
 
 def fit_array(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """`fit` for uint8 [H, W, C]."""
+    """An image uint8 [H, W, C], cropped and resized as by `fit`."""
     if size is None or pixels.shape[:2] == size:
         return pixels
     out = fit(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), size)

@@ -23,11 +23,11 @@ SPLIT_FOLDERS = {"train": ("train",), "validation": ("validation", "val"), "test
 
 
 class Found(NamedTuple):
-    """A file."""
+    """A file that a data set is made of."""
 
     path: Path
-    group: str | None  # the name of its class
-    place: float  # in [0, 1), from the hash of its path
+    class_name: str | None  # the name of its class, where it lies in a class's folder
+    fraction: float  # in [0, 1), from the hash of its path: it says the file's split and order
 
 
 def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> dict[str, list[Found]]:
@@ -43,8 +43,8 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> di
         splits = {split: _scan(folder, suffixes, what) for split, folder in official.items()}
     else:
         files = _scan(root, suffixes, what)
-        splits = {"train": [f for f in files if f.place >= TEST_FRACTION]}
-        splits["test"] = [f for f in files if f.place < TEST_FRACTION]
+        splits = {"train": [f for f in files if f.fraction >= TEST_FRACTION]}
+        splits["test"] = [f for f in files if f.fraction < TEST_FRACTION]
     if not splits["train"]:
         raise ValueError(f"{kind}:{root} has no {what} for training (looked for {', '.join(suffixes)})")
     if not splits.get("test", True):
@@ -54,38 +54,39 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> di
 
 def classes_of(splits: Mapping[str, Sequence[Found]]) -> list[str]:
     """The names of the classes of the training files; empty where there are none."""
-    return sorted({file.group for file in splits["train"] if file.group is not None})
+    return sorted({file.class_name for file in splits["train"] if file.class_name is not None})
 
 
-def labels_of(files: Sequence[Found], groups: Sequence[str]) -> np.ndarray:
-    """int32 [N]: the class of each file, 0 where there are no classes.
+def class_numbers(files: Sequence[Found], classes: Sequence[str]) -> np.ndarray:
+    """The class of each file as a number of its position in `classes`, int32 [N]; 0 where there are no classes.
 
     Raises:
-      ValueError: a class that the training files do not have.
+      ValueError: a file is of a class that is not among them.
     """
     for file in files:
-        if groups and file.group not in groups:
-            raise unknown("class", file.group, groups)
-    return np.asarray([groups.index(file.group or "") if groups else 0 for file in files], np.int32)
+        if classes and file.class_name not in classes:
+            raise unknown("class", file.class_name, classes)
+    return np.asarray([classes.index(file.class_name or "") if classes else 0 for file in files], np.int32)
 
 
 def _scan(root: Path, suffixes: Sequence[str], what: str) -> list[Found]:
+    """All files below a folder with one of the suffixes, in the order of their fractions; hidden ones are left out."""
     found = []
     for path in root.rglob("*"):
         inside = path.relative_to(root)
         if path.suffix.lower() not in suffixes or any(part.startswith(".") for part in inside.parts):
             continue
-        group = inside.parts[0] if len(inside.parts) > 1 else None
-        found.append(Found(path, group, place_of(inside)))
-    with_group = sum(file.group is not None for file in found)
-    if 0 < with_group < len(found):
-        loose = next(file.path for file in found if file.group is None)
+        class_name = inside.parts[0] if len(inside.parts) > 1 else None
+        found.append(Found(path, class_name, fraction_of(inside)))
+    of_classes = sum(file.class_name is not None for file in found)
+    if 0 < of_classes < len(found):
+        loose = next(file.path for file in found if file.class_name is None)
         raise ValueError(
             f"{root} has {what} both in sub-folders (classes) and outside of them ({loose.name}): move them"
         )
-    return sorted(found, key=lambda file: (file.place, file.path))
+    return sorted(found, key=lambda file: (file.fraction, file.path))
 
 
-def place_of(inside: Path) -> float:
-    """A number in [0, 1) from the hash of a relative path."""
+def fraction_of(inside: Path) -> float:
+    """A number in [0, 1) from the hash of a relative path: the same on every machine, and evenly spread."""
     return int.from_bytes(hashlib.sha256(inside.as_posix().encode()).digest()[:6], "big") / 2**48

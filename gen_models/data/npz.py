@@ -9,12 +9,14 @@
 Images are uint8 [N, H, W] or [N, H, W, C], labels integers [N] from 0; labels may be absent.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 
+from gen_models.data.access import tenth
 from gen_models.data.cache import cached, file_stamp
 from gen_models.data.dataset import Origin
 
@@ -43,11 +45,12 @@ def npz_origin(path: Path) -> Origin:
         return Origin(splits, _classes(label), note)
     if "image" not in names:
         raise ValueError(f"{path} has the arrays {', '.join(names)}: name them image and label, or train_image, ...")
-    splits = {split: partial(_part, path, names, split) for split in ("train", "test")}
+    splits = {split: partial(_drawn, path, names, split) for split in ("train", "test")}
     return Origin(splits, _classes(_read(path, "label") if "label" in names else None), f"{note}; test split by us")
 
 
-def _names(path):
+def _names(path: Path) -> tuple[str, ...]:
+    """The names of the arrays in an archive."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return tuple(archive.files)
@@ -55,7 +58,8 @@ def _names(path):
         raise ValueError(f"{path} is not an .npz archive ({error}): make it with np.savez") from None
 
 
-def _read(path, name) -> np.ndarray:
+def _read(path: Path, name: str) -> np.ndarray:
+    """One array of an archive."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return archive[name]
@@ -63,24 +67,24 @@ def _read(path, name) -> np.ndarray:
         raise ValueError(f"{name!r} in {path} cannot be read ({error}): save plain arrays with np.savez") from None
 
 
-def _take(path, prefix, names):
+def _take(path: Path, prefix: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Images and labels of a split, whose arrays' names begin with the prefix; no "y" where there are no labels."""
     fields = {"x": f"{prefix}image", "y": f"{prefix}label"}
     return {field: _read(path, array) for field, array in fields.items() if array in names}
 
 
-def _part(path, names, split):
+def _drawn(path: Path, names: Sequence[str], split: str) -> dict[str, np.ndarray]:
+    """The images of a split that we draw, in the archive's order."""
     arrays = _take(path, "", names)
-    total = len(arrays["x"])
-    order = np.random.Generator(np.random.Philox(0)).permutation(total)
-    test = max(1, round(0.1 * total)) if total > 1 else 0
-    rows = np.sort(order[:test] if split == "test" else order[test:])
-    return {key: value[rows] for key, value in arrays.items()}
+    chosen = np.sort(tenth(len(arrays["x"]), split))
+    return {key: value[chosen] for key, value in arrays.items()}
 
 
-def _decode(path, split):
+def _decode(path: Path, split: str) -> dict[str, np.ndarray]:
+    """The images of a split that is kept as JPEGs with one header, and their labels."""
     from gen_models.data.images import decode
 
-    def make():
+    def make() -> dict[str, np.ndarray]:
         head, scan, offset = (_read(path, name) for name in ("header", f"{split}_scan", f"{split}_offset"))
         count = len(offset) - 1
         if head.dtype != np.uint8 or scan.dtype != np.uint8 or count < 1 or offset[0] or offset[-1] != len(scan):
@@ -94,5 +98,6 @@ def _decode(path, split):
     return cached(path.parent, f"{path.stem}-{split}", file_stamp(path), make)
 
 
-def _classes(label) -> int | None:
+def _classes(label: np.ndarray | None) -> int | None:
+    """The number of classes of labels that count from 0; None without labels."""
     return None if label is None or not label.size else int(label.max()) + 1

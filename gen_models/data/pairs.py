@@ -18,7 +18,7 @@ from gen_models.data.access import Example, within
 from gen_models.data.dataset import Arrays, Origin, check_arrays
 from gen_models.data.folder import SUFFIXES, common_form
 from gen_models.data.images import decode
-from gen_models.data.listing import SPLIT_FOLDERS, TEST_FRACTION, Found, place_of
+from gen_models.data.listing import SPLIT_FOLDERS, TEST_FRACTION, Found, fraction_of
 
 
 class PairFiles:
@@ -50,8 +50,8 @@ def pairs_origin(path: Path, options: Mapping[str, str], size: tuple[int, int] |
     else:
         every = _pairs(path, sides)
         found = {
-            "train": [pair for pair in every if pair[0].place >= TEST_FRACTION],
-            "test": [pair for pair in every if pair[0].place < TEST_FRACTION],
+            "train": [pair for pair in every if pair[0].fraction >= TEST_FRACTION],
+            "test": [pair for pair in every if pair[0].fraction < TEST_FRACTION],
         }
         if not found["test"]:
             del found["test"]  # too few pairs for one of them to fall there
@@ -66,6 +66,7 @@ def pairs_origin(path: Path, options: Mapping[str, str], size: tuple[int, int] |
 
 
 def _pairs(root: Path, sides: tuple[str, str]) -> list[tuple[Found, Found]]:
+    """The pairs of files below the folders of both sides, in the order of their fractions."""
     found: list[dict[Path, Found]] = []
     for side in sides:
         folder = root / side
@@ -79,13 +80,13 @@ def _pairs(root: Path, sides: tuple[str, str]) -> list[tuple[Found, Found]]:
             name = inside.with_suffix("")
             if name in files:
                 raise ValueError(f"{file} and {files[name].path} have one name: remove one of them")
-            files[name] = Found(file, None, place_of(name))
+            files[name] = Found(file, None, fraction_of(name))
         found.append(files)
-    first, second = found
+    first, second = found  # of each side: path below its folder, without suffix -> file
     for name in sorted(set(first) ^ set(second)):
         has, lacks = sides if name in first else sides[::-1]
         raise ValueError(f"{root / has / name} has no other half in {root / lacks}: add it, or remove the first")
-    names = sorted(first, key=lambda name: (first[name].place, name))
+    names = sorted(first, key=lambda name: (first[name].fraction, name))
     return [(first[name], second[name]) for name in names]
 
 

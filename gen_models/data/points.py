@@ -41,8 +41,8 @@ def points_origin(path: Path, limit: int) -> Origin:
         checked = {split: _checked(own, path, f"{split}_") for split, own in found.items()}
     elif "x" in arrays:
         own = _checked({field: arrays[field] for field in ("x", "y") if field in arrays}, path, "")
-        rows = {split: tenth(len(own["x"]), split) for split in ("train", "test")}
-        checked = {split: {field: value[where] for field, value in own.items()} for split, where in rows.items()}
+        chosen = {split: tenth(len(own["x"]), split) for split in ("train", "test")}
+        checked = {split: {field: value[where] for field, value in own.items()} for split, where in chosen.items()}
     else:
         raise ValueError(f"{path} has the arrays {', '.join(arrays)}: name the points x, or train_x and test_x")
     label = checked["train"].get("y")
@@ -53,6 +53,7 @@ def points_origin(path: Path, limit: int) -> Origin:
 
 
 def _read(path: Path) -> Mapping[str, np.ndarray]:
+    """The arrays of a file by name; one array alone is called x."""
     if path.suffix.lower() == ".csv":
         return {"x": _read_csv(path)}
     try:
@@ -67,6 +68,7 @@ def _read(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def _read_csv(path: Path) -> np.ndarray:
+    """The points float64 [N, D] of a CSV file of numbers alone."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -87,7 +89,7 @@ def _read_csv(path: Path) -> np.ndarray:
 
 
 def _checked(arrays: Mapping[str, np.ndarray], path: Path, prefix: str) -> dict[str, np.ndarray]:
-    """`x` float32 [N, D], and `y` int32 or float32 [N]."""
+    """The points x float32 [N, D], and y int32 or float32 [N] where they have it."""
     x = arrays["x"]
     if x.ndim != 2 or 0 in x.shape or x.dtype.kind not in "fiu":
         raise ValueError(f"{path}: {prefix}x must be numbers [N, D], got {x.dtype} {list(x.shape)}")
@@ -107,7 +109,7 @@ def _checked(arrays: Mapping[str, np.ndarray], path: Path, prefix: str) -> dict[
 
 
 def _check(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
-    """Labels of all splits are of the training part's classes."""
+    """Refuse labels beyond the classes of the training split."""
     y = arrays.get("y")
     if y is not None and origin.num_classes is not None and y.max() >= origin.num_classes:
         raise ValueError(f"{name}: labels must be 0 to {origin.num_classes - 1}, got {y.max()}")

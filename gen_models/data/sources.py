@@ -1,4 +1,4 @@
-"""`load`: a data set by name, the same shape of answer for all of them.
+"""`load`: a data set by name, as a `Dataset` whatever it is read from.
 
 | name | what | needs |
 |---|---|---|
@@ -47,7 +47,8 @@ PATHS: Mapping[str, Sequence[str]] = {
     "pairs": ("x", "y"),
     "boxes": ("masks",),
 }
-SIZED = ("folder", "pairs", "boxes")  # whose images may be given another size
+SIZED = ("folder", "pairs", "boxes")  # kinds of paths whose images may be given another size
+Size = tuple[int, int] | None  # (height, width); None: as the images are
 BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
 
 
@@ -77,7 +78,8 @@ def load(
     return take_split(origin, name, split, validation)
 
 
-def _origin(name: str, data_dir, size) -> Origin:
+def _origin(name: str, data_dir: str | Path | None, size: Size) -> Origin:
+    """What the reader of this data set finds."""
     kind, colon, path = name.partition(":")
     if colon:
         if kind not in PATHS:
@@ -103,7 +105,11 @@ def _origin(name: str, data_dir, size) -> Origin:
 
 
 def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_classes: int | None = None) -> Origin:
-    """The splits of a folder of IDX files; without `num_classes`, the labels of the training split tell."""
+    """The splits of a folder of IDX files; without `num_classes`, it is the training split's largest label plus 1.
+
+    Raises:
+      ValueError: files of the training split are missing, or bad.
+    """
     splits = {split: partial(read_idx_split, folder, split) for split in ("train", "test") if find_idx(folder, split)}
     if "train" not in splits:
         read_idx_split(folder, "train")  # says what is missing
@@ -128,61 +134,61 @@ def _options(kind: str, text: str) -> tuple[str, dict[str, str]]:
     return path, options
 
 
-def _idx(folder: Path, options, size) -> Origin:
+def _idx(folder: Path, options: Mapping[str, str], size: Size) -> Origin:
     if not folder.is_dir():
         raise ValueError(f"idx:{folder}: there is no such folder")
     return idx_origin(folder, f"IDX files in {folder}")
 
 
-def _npz(path: Path, options, size) -> Origin:
+def _npz(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.npz import npz_origin
 
     return npz_origin(path)
 
 
-def _folder(path: Path, options, size) -> Origin:
+def _folder(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.folder import folder_origin
 
     return folder_origin(path, size, IN_MEMORY_BYTES)
 
 
-def _tokens(path: Path, options, size) -> Origin:
+def _tokens(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.tokens import tokens_origin
 
     return tokens_origin(path, options, IN_MEMORY_BYTES)
 
 
-def _audio(path: Path, options, size) -> Origin:
+def _audio(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.audio import audio_origin
 
     return audio_origin(path, options, IN_MEMORY_BYTES)
 
 
-def _table(path: Path, options, size) -> Origin:
+def _table(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.tables import table_origin
 
     return table_origin(path, options, IN_MEMORY_BYTES)
 
 
-def _points(path: Path, options, size) -> Origin:
+def _points(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.points import points_origin
 
     return points_origin(path, IN_MEMORY_BYTES)
 
 
-def _pairs(path: Path, options, size) -> Origin:
+def _pairs(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.pairs import pairs_origin
 
     return pairs_origin(path, options, size, IN_MEMORY_BYTES)
 
 
-def _boxes(path: Path, options, size) -> Origin:
+def _boxes(path: Path, options: Mapping[str, str], size: Size) -> Origin:
     from gen_models.data.boxes import boxes_origin
 
     return boxes_origin(path, options, size, IN_MEMORY_BYTES)
 
 
-_READERS: dict[str, Callable[[Path, Mapping[str, str], tuple[int, int] | None], Origin]] = {
+_READERS: dict[str, Callable[[Path, Mapping[str, str], Size], Origin]] = {
     "folder": _folder,
     "idx": _idx,
     "npz": _npz,
@@ -197,7 +203,7 @@ _NOTES = {"mnist": "MNIST, CC BY-SA 3.0", "fashion_mnist": "Fashion-MNIST, MIT, 
 
 
 def _bundled() -> Origin:
-    def read(split):
+    def read(split: str) -> dict[str, np.ndarray]:
         with np.load(BUNDLED, allow_pickle=False) as archive:
             return {"x": archive[f"{split}_image"], "y": archive[f"{split}_label"]}
 
@@ -214,14 +220,15 @@ def _digits() -> Origin:
     digits = load_digits()
     image, label = digits.images.astype(np.uint8), digits.target.astype(np.int32)
 
-    def read(rows):
-        return {"x": image[rows], "y": label[rows]}
+    def read(span: slice) -> dict[str, np.ndarray]:
+        return {"x": image[span], "y": label[span]}
 
     splits = {"train": partial(read, slice(0, 1500)), "test": partial(read, slice(1500, None))}
     return Origin(splits, 10, "scikit-learn's copy of the UCI digits test set, CC BY 4.0; split by us", levels=17)
 
 
-def _size(size) -> tuple[int, int] | None:
+def _size(size: int | tuple[int, int] | None) -> Size:
+    """(height, width) of a size, which one number gives for both."""
     if size is None:
         return None
     height, width = (size, size) if isinstance(size, int) else size
@@ -230,6 +237,7 @@ def _size(size) -> tuple[int, int] | None:
     return height, width
 
 
-def _refuse(size, name):
+def _refuse(size: Size, name: str) -> None:
+    """Refuse a size for data that have none, or one alone."""
     if size is not None:
         raise ValueError(f"{name!r} has images of one size: leave out size={size}")

@@ -27,22 +27,22 @@ Arrays = Mapping[str, Any]
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """Training, held-out and test parts of one data set. A part that there is not is None."""
+    """Training, held-out and test parts of one data set; None for a part that the data do not have."""
 
     train: Dataset
-    held_out: Dataset | None  # measured on the way, and what a search goes by
+    held_out: Dataset | None  # measured during training; a search goes by it
     test: Dataset | None  # measured at the end
     transform: Transform | None = None  # of training batches, (batch, key) -> batch
     evaluation: Transform | None = None  # of what is measured; None: as `transform`
-    examples_per_row: int = 1  # a batch of `size` rows takes size * examples_per_row examples
-    examples: str = "examples"  # what tables call them: "images", "sequences"
-    how: str = ""  # what `evaluation` makes of them, in words: "binarised (dynamic)"
-    redraws: bool = False  # whether the run's seed draws the noise of `evaluation` at the end, or it is always the same
+    packing: int = 1  # examples that a model judges at once: a batch of `size` packs takes size * packing examples
+    examples: str = "examples"  # what tables call the examples: "images", "sequences"
+    how: str = ""  # what `evaluation` makes of the examples, in words: "binarised (dynamic)"
+    redraws: bool = False  # whether the run's seed draws the noise of the final evaluation; else all runs' is the same
     contiguous: bool = False  # whether example b of a batch goes on where that of the batch before ended: `batches`
 
     def __post_init__(self) -> None:
-        if self.examples_per_row < 1:
-            raise ValueError(f"examples_per_row must be 1 or more, got {self.examples_per_row}")
+        if self.packing < 1:
+            raise ValueError(f"packing must be 1 or more, got {self.packing}")
         for part in (self.held_out, self.test):
             if part is not None and part.shape != self.train.shape:
                 raise ValueError(
@@ -63,7 +63,7 @@ class Splits:
         num_classes: int | None = None,
         transform: Transform | None = None,
         evaluation: Transform | None = None,
-        examples_per_row: int = 1,
+        packing: int = 1,
         examples: str = "examples",
         how: str = "",
     ) -> "Splits":
@@ -74,18 +74,18 @@ class Splits:
 
         Args:
           train: field -> [N, ...].
-          test: the same fields.
-          held_out: likewise.
-          name: of the data, in tables.
-          num_classes: of "y"; None: it has no classes.
-          transform: of training batches.
-          evaluation: of what is measured; None: as `transform`.
-          examples_per_row: examples in one row of a batch: a packed GAN judges several at once.
-          examples: what tables call them: "points", say.
-          how: what `evaluation` makes of them, in words.
+          test: the same fields as `train`, of the test part.
+          held_out: the same fields, of the held-out part.
+          name: the name of the data in tables.
+          num_classes: the number of classes that "y" counts from 0; None: "y" is no class.
+          transform: the transform of training batches.
+          evaluation: the transform of what is measured; None: as `transform`.
+          packing: examples that a model judges at once, as a packed GAN does: a batch of `size` takes size * packing.
+          examples: what tables call the examples: "points", say.
+          how: what `evaluation` makes of the examples, in words.
 
         Raises:
-          ValueError: lengths or shapes disagree, floats are not finite, or `examples_per_row` is below 1.
+          ValueError: lengths or shapes disagree, floats are not finite, or `packing` is below 1.
         """
         own = of_arrays(train, name, "train", num_classes)
 
@@ -96,31 +96,31 @@ class Splits:
 
         tested = part(test, "test")
         held = tested if held_out is None else part(held_out, "validation")
-        return cls(own, held, tested, transform, evaluation, examples_per_row, examples, how)
+        return cls(own, held, tested, transform, evaluation, packing, examples, how)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one example's x."""
+        """The shape of one example's x."""
         return self.train.shape
 
     @property
     def num_classes(self) -> int | None:
-        """Of the labels y; None where there are none."""
+        """The number of classes of the labels y; None where there are none."""
         return self.train.num_classes
 
     @property
     def levels(self) -> int:
-        """Of a pixel: they are 0 to levels - 1."""
+        """The number of levels of a pixel of uint8 images, which is 0 to levels - 1."""
         return self.train.levels
 
     @property
     def name(self) -> str:
-        """Of the data set."""
+        """The name of the data set."""
         return self.train.name
 
     @property
     def held_out_word(self) -> str:
-        """What the held-out part is: "validation", "test", "train" where nothing else is there, or "none"."""
+        """What the held-out part is: "validation", "test", "train" where it is the training part, or "none"."""
         if self.held_out is None:
             return "none"
         if self.held_out is self.train:
@@ -135,12 +135,14 @@ class Splits:
         return "train" if self.test is self.train else "test"
 
     def batches(self, batch_size: int, *, seed: int) -> Batches:
-        """Training batches of `batch_size` rows; those of all sizes and seeds share data on the device and `make`.
+        """Training batches of `batch_size` packs; those of all sizes and seeds share data on the device and `make`.
+
+        A pack is one example, unless `packing` is above 1.
 
         Raises:
           ValueError: the batch is larger than the training part, or the seed is negative.
         """
-        size = batch_size * self.examples_per_row
+        size = batch_size * self.packing
         return batches_of(self._placed, size, seed=seed, contiguous=self.contiguous)
 
     def first_batch(self, batch_size: int, key: Any) -> Batch:
@@ -155,7 +157,7 @@ class Splits:
 
     @cached_property
     def _placed(self) -> Placed:
-        """The training part on its device, once for all seeds."""
+        """The training part, put on the device once for all batch sizes and seeds."""
         return place(self.train, self.transform)
 
 
@@ -176,21 +178,21 @@ def load_splits(
 ) -> Splits:
     """`load` for the three parts: `train_split`, `test`, and `validation` unless `train_split` begins with "train+".
 
+    Without a transform, tables are standardised by the mean and deviation of the part that is trained on.
+
     Args:
       name: as in `load`.
       train_split: what is trained on: `train`, `train+validation`, or a slice of them.
       data_dir: as in `load`.
-      transform: of training batches.
-      evaluation: of what is measured; None: as `transform`.
+      transform: as in `Splits`.
+      evaluation: as in `Splits`.
       validation: as in `load`.
       size: as in `load`.
-      examples: what tables call them, as in `Splits`.
-      how: what `evaluation` makes of them in words, as in `Splits`.
+      examples: as in `Splits`.
+      how: as in `Splits`.
       redraws: as in `Splits`.
       contiguous: as in `Splits`.
-      kinds: of data that are wanted, such as ("images",); none: any.
-
-    Without a transform, tables are standardised by the mean and deviation of the part that is trained on.
+      kinds: the kinds of data that are wanted, such as ("images",); none: any.
 
     Raises:
       ValueError: `train_split` names the test split, the data are of another kind, or as `load`.

@@ -42,8 +42,8 @@ def associative_recall(
 ) -> dict[str, Int[np.ndarray, "n ..."]]:
     """Sequences of pairs and a question: key, value, key, value, ..., and one of the keys; the label is its value.
 
-    {"x": int32 [n, 2 pairs + 1], "y": int32 [n]}. Keys are the tokens 0 to keys - 1, all different in a
-    sequence; values, drawn evenly and independently, the tokens from `keys` on, and the labels from 0 on. The task is
+    They are {"x": int32 [n, 2 pairs + 1], "y": int32 [n]}. Keys are the tokens 0 to keys - 1, all different in a
+    sequence. Values are drawn evenly and independently: value v is the token keys + v, and as a label v. The task is
     that of Ba et al., Using Fast Weights to Attend to the Recent Past (2016), section 4.1.
 
     Raises:
@@ -57,18 +57,20 @@ def associative_recall(
     key = draw.random((count, keys)).argsort(1)[:, :pairs]
     value = draw.integers(values, size=(count, pairs))
     asked = draw.integers(pairs, size=count)
-    rows = np.arange(count)
-    tokens = np.concatenate([np.stack([key, keys + value], -1).reshape(count, -1), key[rows, asked][:, None]], 1)
-    return {"x": tokens.astype(np.int32), "y": value[rows, asked].astype(np.int32)}
+    every = np.arange(count)
+    # Stacked on a last axis and flattened, keys and values alternate; the key that is asked for comes last.
+    tokens = np.concatenate([np.stack([key, keys + value], -1).reshape(count, -1), key[every, asked][:, None]], 1)
+    return {"x": tokens.astype(np.int32), "y": value[every, asked].astype(np.int32)}
 
 
 def recall_chance(pairs: int, values: int) -> float:
-    """Best accuracy at `associative_recall` for who knows which values came, how often, and not with which key.
+    """Best accuracy at `associative_recall` without knowing which key a value came with: to name the commonest value.
 
-    It is the mean count of the commonest value over the number of pairs. The probability that no value comes more than
-    m times in n draws is n! / values^n times the coefficient of x^n in (sum_{j <= m} x^j / j!)^values.
+    It is the mean count of the commonest value, divided by the number of pairs. The probability that no value comes
+    more than m times in n draws is n! / values^n times the coefficient of x^n in (sum_{j <= m} x^j / j!)^values; the
+    mean of the largest count is the sum over m from 0 to n - 1 of the probability that it is above m.
     """
-    at_most = []
+    at_most = []  # probability that the largest count is at most 0, 1, ..., pairs
     for most in range(pairs + 1):
         series = np.polynomial.Polynomial([1 / math.factorial(j) for j in range(most + 1)]) ** values
         coefficient = series.coef[pairs] if len(series.coef) > pairs else 0.0

@@ -7,12 +7,12 @@ ones, and then all splits keep the file's order, as time series need it.
 An example is `{"x": float32 [F], "mask": bool [F], "categories": int32 [K], "y"}`:
 
 - x has the columns of numbers in the file's order, NaN where a value is missing, and mask is False there;
-- categories has the other columns, if there are any, as numbers of their sorted words from 1 on; 0 is a missing word,
-  or one that the training file does not have;
-- y is the target: float32 [], or int32 [] from 0 on where its column is not of numbers. Without a target there is none.
+- categories has the other columns, if there are any: each word as its position, from 1 on, among the column's sorted
+  words; 0 is a missing word, or one that the training file does not have;
+- y is the target: float32 [], or int32 [] from 0 on where its column is not numeric. Without a target there is none.
 
-A column is of numbers where all its values are, unless `categorical` names it. Missing is what is empty, NA, NaN, null
-or ?. `scale_of` measures mean and deviation on the training part, for `transforms.standardise`, which makes NaN 0.
+A column is numeric where all its values are numbers, unless `categorical` names it. Missing is what is empty, NA, NaN,
+null or ?. `scale_of` measures mean and deviation on the training part, for `transforms.standardise`, which makes NaN 0.
 """
 
 import csv
@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gen_models.data.access import ArraySource, tenth, within
-from gen_models.data.dataset import Arrays, Dataset, Origin, take_rows
+from gen_models.data.dataset import Arrays, Dataset, Origin, take_examples
 from gen_models.data.listing import SPLIT_FOLDERS
 from gen_models.errors import unknown
 
@@ -33,11 +33,11 @@ MISSING = ("", "na", "nan", "null", "?")
 
 
 class Columns(NamedTuple):
-    """What the numbers of a table mean."""
+    """What the fields of a table's examples mean."""
 
     numeric: tuple[str, ...]  # the columns of x
     categorical: tuple[tuple[str, tuple[str, ...]], ...]  # column and its words: word i has the number i + 1
-    target: str | None
+    target: str | None  # the column of y
     classes: tuple[str, ...] | None  # of the target, from 0 on; None where it is a number
 
 
@@ -58,11 +58,11 @@ def table_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
         (arrays,) = found.values()
         total = len(arrays["mask"])
         cut = total - max(1, round(0.1 * total))
-        rows = {s: range(cut) if s == "train" else range(cut, total) for s in ("train", "test")}
-        drawn = {s: tenth(total, s) for s in ("train", "test")}
+        in_order = {"train": range(cut), "test": range(cut, total)}
+        drawn = {split: tenth(total, split) for split in ("train", "test")}
         found = {
-            split: {key: take_rows(value, where) for key, value in arrays.items()}
-            for split, where in (rows if last else drawn).items()
+            split: {key: take_examples(value, where) for key, value in arrays.items()}
+            for split, where in (in_order if last else drawn).items()
         }
     note = f"rows of {path}" + ("" if len(files) > 1 else "; test split by us")
     splits = {split: partial(within, limit, ArraySource(arrays)) for split, arrays in found.items()}
@@ -71,7 +71,7 @@ def table_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
 
 
 def scale_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation, float32 [F] each, of a table's columns over the values that are there; a deviation of 0 is 1.
+    """Mean and deviation of a table's columns over the values that are there, float32 [F] each; a deviation of 0 is 1.
 
     Raises:
       ValueError: a column has no value in this split.
@@ -125,6 +125,7 @@ def _read(path: Path) -> dict[str, list[str]]:
 
 
 def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[str, str]) -> Columns:
+    """Which columns of the training table are numeric, which categorical, and which is the target."""
     target = options.get("target")
     chosen = {what: [name for name in options.get(what, "").split(",") if name] for what in ("categorical", "drop")}
     for name in ([target] if target else []) + chosen["categorical"] + chosen["drop"]:
@@ -134,11 +135,11 @@ def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[st
     for name, words in table.items():
         if name in chosen["drop"]:
             continue
-        of_numbers = name not in chosen["categorical"] and all(_is_number(word) or _is_missing(word) for word in words)
+        is_numeric = name not in chosen["categorical"] and all(_is_number(word) or _is_missing(word) for word in words)
         own = tuple(sorted({word for word in words if not _is_missing(word)}))
         if name == target:
-            classes = None if of_numbers else own
-        elif of_numbers:
+            classes = None if is_numeric else own
+        elif is_numeric:
             numeric.append(name)
         elif name not in chosen["categorical"] and len(own) > max(20, len(words) // 2):
             raise ValueError(
@@ -153,6 +154,7 @@ def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[st
 
 
 def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) -> dict[str, np.ndarray]:
+    """The fields of a table's N rows: x [N, F], mask [N, F], categories [N, K] and y [N]."""
     total = len(next(iter(table.values())))
     for name in (*columns.numeric, *(name for name, _ in columns.categorical), columns.target):
         if name is not None and name not in table:
@@ -162,17 +164,18 @@ def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) ->
         x[:, index] = [_number(word, path, name, row) for row, word in enumerate(table[name])]
     found = {"x": x, "mask": ~np.isnan(x)}
     if columns.categorical:
-        numbers = [{word: i + 1 for i, word in enumerate(words)} for _, words in columns.categorical]
-        found["categories"] = np.array(
-            [[own.get(w, 0) for w in table[n]] for own, (n, _) in zip(numbers, columns.categorical, strict=True)],
-            np.int32,
-        ).T.copy()
+        by_column = []
+        for name, words in columns.categorical:
+            number = {word: i + 1 for i, word in enumerate(words)}
+            by_column.append([number.get(word, 0) for word in table[name]])
+        found["categories"] = np.array(by_column, np.int32).T.copy()
     if columns.target is not None:
         found["y"] = _target(table[columns.target], path, columns)
     return found
 
 
 def _target(words: Sequence[str], path: Path, columns: Columns) -> np.ndarray:
+    """The target column as y [N]: int32 of classes, else float32."""
     for row, word in enumerate(words):
         if _is_missing(word):
             raise ValueError(f"{path}: row {row + 1} has no {columns.target!r}, the target: remove the row")
@@ -189,7 +192,7 @@ def _number(word: str, path: Path, name: str, row: int) -> float:
     if _is_missing(word):
         return math.nan
     if not _is_number(word):
-        raise ValueError(f"{path}: row {row + 1} has {word!r} in the column {name!r} of numbers: repair or remove it")
+        raise ValueError(f"{path}: row {row + 1} has {word!r} in the numeric column {name!r}: repair or remove it")
     return float(word)
 
 

@@ -29,7 +29,7 @@ from gen_models.data.tfds_sources import ENTRIES
 
 
 def prepare(name: str, data_dir: str | Path, raw_dir: str | Path | None = None) -> Path:
-    """Writes data set `name` as array_record into `data_dir` and returns its folder; one that is there is left alone.
+    """Write the data set `name` as array_record into `data_dir`, unless it is there; returns its folder.
 
     Args:
       name: a key of `ENTRIES`.
@@ -59,11 +59,11 @@ def prepare(name: str, data_dir: str | Path, raw_dir: str | Path | None = None) 
 
 
 def _remove_abandoned(data_dir: Path) -> None:
-    """Unpacked archives of processes of this machine that were killed."""
+    """Remove unpacked archives that processes of this machine left when they were killed."""
     for folder in data_dir.glob(f".extracted-{platform.node()}-*"):
         owner = folder.name.rsplit("-", 2)[1]
         try:
-            os.kill(int(owner), 0)
+            os.kill(int(owner), 0)  # signal 0 only asks whether the process is there
         except ProcessLookupError:
             shutil.rmtree(folder, ignore_errors=True)
         except (ValueError, OSError):  # not ours to judge, or somebody else's process
@@ -90,9 +90,8 @@ def twin(name: str, raw_dir: Path | None, scratch: Path) -> Any:
 
             def _generate_examples(self, *args, **kwargs):
                 examples = generate(self, super()._generate_examples, *args, **kwargs)
-                for index, record in enumerate(
-                    examples
-                ):  # in order, hence numbered: keys of unshuffled data are integers
+                # TFDS writes unshuffled data in the order of their keys, which are therefore numbers.
+                for index, record in enumerate(examples):
                     if isinstance(record["image"], np.ndarray):
                         pixels = record["image"]
                         record["image"] = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -121,9 +120,9 @@ class _Files:
 
     def iter_archive(self, path: Any) -> Iterator[tuple[str, io.BytesIO]]:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                if not member.is_dir():
-                    yield member.filename, io.BytesIO(archive.read(member))
+            for entry in archive.infolist():
+                if not entry.is_dir():
+                    yield entry.filename, io.BytesIO(archive.read(entry))
 
     def _extract(self, path: Any) -> Path:
         target = self.scratch / Path(path).name.replace(".", "_")
@@ -138,12 +137,14 @@ class _Files:
         return Path(path)  # a gzipped IDX file: its reader unpacks it
 
 
-def _stock_examples(builder, stock: Callable, *args, **kwargs) -> Iterator[dict]:
+def _stock_examples(builder: Any, stock: Callable, *args: Any, **kwargs: Any) -> Iterator[dict]:
+    """The examples of TFDS's own builder."""
     for _, record in stock(*args, **kwargs):
         yield record
 
 
-def _idx_examples(builder, stock, num_examples, data_path, label_path) -> Iterator[dict]:
+def _idx_examples(builder: Any, stock: Callable, num_examples: int, data_path: Any, label_path: Any) -> Iterator[dict]:
+    """The examples of two IDX files, in their order."""
     images, labels = read_idx(data_path), read_idx(label_path)
     if len(images) != num_examples or len(labels) != num_examples:
         raise ValueError(f"{data_path} has {len(images)} images and {len(labels)} labels, expected {num_examples}")
@@ -151,17 +152,18 @@ def _idx_examples(builder, stock, num_examples, data_path, label_path) -> Iterat
         yield {"image": image, "label": label}
 
 
-def _cifar_examples(builder, stock, split_prefix, filepaths) -> Iterator[dict]:
-    """The binary version: a row is its labels, then 32x32 red, green and blue bytes."""
+def _cifar_examples(builder: Any, stock: Callable, split_prefix: str, filepaths: Any) -> Iterator[dict]:
+    """The examples of CIFAR's binary version: a record is its labels, then 32x32 red, green and blue bytes."""
     keys, index = builder._cifar_info.label_keys, 0
     for path in filepaths:
-        for row in np.fromfile(path, np.uint8).reshape(-1, len(keys) + 3 * 32 * 32):
-            image = np.ascontiguousarray(row[len(keys) :].reshape(3, 32, 32).transpose(1, 2, 0))
-            yield {"id": f"{split_prefix}{index:05d}", "image": image, **dict(zip(keys, row, strict=False))}
+        for record in np.fromfile(path, np.uint8).reshape(-1, len(keys) + 3 * 32 * 32):
+            image = np.ascontiguousarray(record[len(keys) :].reshape(3, 32, 32).transpose(1, 2, 0))
+            yield {"id": f"{split_prefix}{index:05d}", "image": image, **dict(zip(keys, record, strict=False))}
             index += 1
 
 
-def _lmdb_examples(builder, stock, extracted_dir, file_path) -> Iterator[dict]:
+def _lmdb_examples(builder: Any, stock: Callable, extracted_dir: Any, file_path: Any) -> Iterator[dict]:
+    """The JPEGs of an LMDB database, in the order of their keys."""
     try:
         lmdb = importlib.import_module("lmdb")
     except ImportError:

@@ -6,13 +6,14 @@ and `validation` is held out from the training split.
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from gen_models.data.access import Example
 from gen_models.data.cache import cached, file_stamp
 from gen_models.data.dataset import IN_MEMORY_BYTES, Origin, missing
 
@@ -24,7 +25,7 @@ class Entry(NamedTuple):
 
     path: str  # its name and configuration in TFDS
     splits: dict[str, str]  # our split -> TFDS's
-    num_classes: int | None
+    num_classes: int | None  # this and the others as in `Origin`
     note: str
     hold_out: int | float = 0.1
 
@@ -61,15 +62,15 @@ class Examples:
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> Example:
         with _readable(self.folder):
             return self._example(self.source[index])
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
         with _readable(self.folder):
             return [self._example(example) for example in self.source.__getitems__(list(indices))]
 
-    def _example(self, example):
+    def _example(self, example: Mapping[str, Any]) -> Example:
         from gen_models.data.images import fit_array
 
         return {"x": fit_array(example["image"], self.size), "y": np.int32(example.get("label", 0))}
@@ -94,7 +95,7 @@ def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:
         raise ValueError(f"{info} is damaged ({error}): delete its folder and prepare it again") from None
     builder = f"{entry.path}:{info.parent.name}"
 
-    def read(split):
+    def read(split: str) -> Any:
         with _readable(info.parent):
             source = Examples(_data_source(builder, root, entry.splits[split], name), name, info.parent, size)
         shape = source[0]["x"].shape
@@ -107,7 +108,8 @@ def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:
     return Origin({split: partial(read, split) for split in entry.splits}, entry.num_classes, note, 256, entry.hold_out)
 
 
-def _data_source(builder: str, root: Path, split: str, name: str):
+def _data_source(builder: str, root: Path, split: str, name: str) -> Any:
+    """TFDS's random-access source of a split."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -123,24 +125,26 @@ def _data_source(builder: str, root: Path, split: str, name: str):
 
 @contextlib.contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """array_record raises RuntimeError where a file is damaged or missing."""
+    """Make what array_record raises where a file is damaged or missing a ValueError that names the folder."""
     try:
         yield
     except (RuntimeError, OSError) as error:
         raise ValueError(f"{folder} cannot be read ({error}): delete it and prepare it again") from error
 
 
-def _read_all(source: Examples, shape) -> dict[str, np.ndarray]:
+def _read_all(source: Examples, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """All examples as arrays; ValueError where an image has another shape."""
     image, label = np.empty((len(source), *shape), np.uint8), np.empty(len(source), np.int32)
     for start in range(0, len(source), CHUNK):
-        rows = range(start, min(start + CHUNK, len(source)))
-        for row, example in zip(rows, source.__getitems__(rows), strict=True):
+        indices = range(start, min(start + CHUNK, len(source)))
+        for index, example in zip(indices, source.__getitems__(indices), strict=True):
             if example["x"].shape != shape:
                 sizes = f"{shape} and {example['x'].shape}"
                 raise ValueError(f"the images of {source.name!r} vary in size ({sizes}): give size=, as in size=64")
-            image[row], label[row] = example["x"], example["y"]
+            image[index], label[index] = example["x"], example["y"]
     return {"x": image, "y": label}
 
 
 def _version(info: Path) -> tuple[int, ...]:
+    """The version that a folder is named by, as numbers that sort: "3.0.1" is (3, 0, 1)."""
     return tuple(int(part) if part.isdigit() else 0 for part in info.parent.name.split("."))

@@ -70,19 +70,22 @@ class Windows:
 
     def __getitem__(self, index: int) -> Example:
         start = index * self.length
-        part = self.tokens[start : start + self.length + 1].astype(np.int32)
-        return {"x": part[:-1], "y": part[1:], "start": np.bool_(index == 0)}
+        window = self.tokens[start : start + self.length + 1].astype(np.int32)
+        return {"x": window[:-1], "y": window[1:], "start": np.bool_(index == 0)}
 
 
 class Lines:
     """Windows of many short documents, each of which begins after, and ends with, the token `end`."""
 
     def __init__(self, tokens: np.ndarray, ends: np.ndarray, documents: np.ndarray, length: int):
-        # Position p of `ends` is that of a document's last token; its first is behind the last of the one before.
+        # `ends` has the position in `tokens` of each document's last token; the first lies behind the last token of the
+        # document before. `documents` says which documents this split has, and in which order.
         begins = np.concatenate([[0], ends[:-1] + 1])[documents]
         counts = ends[documents] + 1 - begins
         self.tokens, self.length, self.end = tokens, length, int(tokens[ends[0]])
         each = -(-counts // length)  # windows of each document, rounded up
+        # For each window: which document it is of, and where in that document it begins. cumsum(each) - each is the
+        # number of windows before a document's first one.
         self.document = np.repeat(np.arange(len(documents)), each)
         self.offset = length * (np.arange(len(self.document)) - np.repeat(np.cumsum(each) - each, each))
         self.begins, self.counts = begins, counts
@@ -93,12 +96,12 @@ class Lines:
     def __getitem__(self, index: int) -> Example:
         document, offset = self.document[index], int(self.offset[index])
         begin, count = self.begins[document], min(self.length, int(self.counts[document]) - offset)
-        part = np.full(self.length + 1, self.end, np.int32)
-        first = begin + offset - 1  # of x: the token before the first that is predicted
-        if offset:
-            part[0] = self.tokens[first]
-        part[1 : count + 1] = self.tokens[first + 1 : first + 1 + count]
-        return {"x": part[:-1], "y": part[1:], "length": np.int32(count), "start": np.bool_(offset == 0)}
+        window = np.full(self.length + 1, self.end, np.int32)
+        first = begin + offset - 1  # the position of x[0], the token before the first that is predicted
+        if offset:  # else x[0] is `end`, as a document begins after one
+            window[0] = self.tokens[first]
+        window[1 : count + 1] = self.tokens[first + 1 : first + 1 + count]
+        return {"x": window[:-1], "y": window[1:], "length": np.int32(count), "start": np.bool_(offset == 0)}
 
 
 def tokens_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
@@ -135,7 +138,8 @@ def tokens_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     return Origin(splits, size, note, kind="tokens", meaning=vocabulary, check=_check)
 
 
-def _windows(texts, length) -> dict[str, Any]:
+def _windows(texts: Mapping[str, np.ndarray], length: int) -> dict[str, Any]:
+    """Split -> windows of its text; the last tenth of a lone text is `test`."""
     if len(texts) > 1:
         return {split: Windows(text, length) for split, text in texts.items()}
     (text,) = texts.values()
@@ -143,23 +147,24 @@ def _windows(texts, length) -> dict[str, Any]:
     return {"train": Windows(text[:cut], length), "test": Windows(text[cut:], length)}
 
 
-def _lines(texts, newline, length) -> dict[str, Any]:
+def _lines(texts: Mapping[str, np.ndarray], newline: int, length: int | None) -> dict[str, Any]:
+    """Split -> windows of its lines; a tenth of the lines of a lone text is `test`."""
     ends, tokens = {}, {}
     for split, text in texts.items():
         text = text if text[-1] == newline else np.append(text, text.dtype.type(newline))
         before = np.concatenate([[newline], text[:-1]])
-        text = text[(text != newline) | (before != newline)]  # without empty lines
+        text = text[(text != newline) | (before != newline)]  # a newline behind a newline ends an empty line: left out
         tokens[split], ends[split] = text, np.flatnonzero(text == newline)
     longest = max(int(np.diff(end, prepend=-1).max()) for end in ends.values())
-    make = {}
+    found = {}
     for split in texts:
         total = len(ends[split])
         if len(texts) > 1:
-            make[split] = Lines(tokens[split], ends[split], np.arange(total), length or longest)
+            found[split] = Lines(tokens[split], ends[split], np.arange(total), length or longest)
         else:
-            for part in ("train", "test"):
-                make[part] = Lines(tokens[split], ends[split], tenth(total, part), length or longest)
-    return make
+            for drawn in ("train", "test"):
+                found[drawn] = Lines(tokens[split], ends[split], tenth(total, drawn), length or longest)
+    return found
 
 
 def _files(path: Path) -> dict[str, Path]:
@@ -204,6 +209,7 @@ def _read(path: Path, unit: str) -> np.ndarray:
 
 
 def _characters(texts: Mapping[str, np.ndarray]) -> Vocabulary:
+    """The vocabulary of all characters of all splits, sorted."""
     points = np.unique(np.concatenate([np.unique(text) for text in texts.values()]))
     return Vocabulary(tuple(chr(point) for point in points), "characters")
 
@@ -217,7 +223,7 @@ def _length(text: str | None) -> int | None:
 
 
 def _check(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
-    """The tokens, which are those of the vocabulary."""
+    """The arrays, whose tokens must be in the vocabulary."""
     size = origin.num_classes or 0
     for field in ("x", "y"):
         ids = arrays[field]

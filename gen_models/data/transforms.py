@@ -1,8 +1,9 @@
-"""Random and fixed changes of a batch, inside the compiled step.
+"""Random and fixed changes of a batch, made inside the compiled step.
 
 A transform is a pure function `(batch, key) -> batch` on `{"x": [B, ...], ...}`; it may run under `jit`, `vmap` and
 `scan`. All act on `batch["x"]`; `on("y", transform)` lets one act on another field. `compose(*transforms)` makes one of
-several, each with its own randomness. A dtype or a shape that a transform is not meant for raises when it is traced.
+several, each with its own randomness. A dtype or a shape that a transform is not meant for raises ValueError when it is
+traced.
 
 Pixels are uint8, 0 to levels - 1, until `to_unit`, `to_symmetric`, `binarise_*` or `dequantise` makes them float32. The
 number of levels is `batch["levels"]` (256 where it is absent): `gen_models.data.batching` puts the data set's there, so
@@ -28,7 +29,7 @@ Pixels = UInt8[Array, "b h w c"] | Float[Array, "b h w c"]
 def compose(*transforms: Transform) -> Transform:
     """One transform that applies all of them in order; transform i gets `fold_in(key, i)`."""
 
-    def composed(batch: Batch, key) -> Batch:
+    def composed(batch: Batch, key: Any) -> Batch:
         for index, transform in enumerate(transforms):
             batch = transform(batch, jax.random.fold_in(key, index))
         return batch
@@ -37,13 +38,13 @@ def compose(*transforms: Transform) -> Transform:
 
 
 def on(field: str, transform: Transform) -> Transform:
-    """`transform` for `batch[field]` instead of `batch["x"]`, as for both images of a pair: `on("y", to_unit)`.
+    """`transform` of `batch[field]` instead of `batch["x"]`: `on("y", to_unit)` for the second image of a pair.
 
     Raises:
       ValueError: when called, the batch has no such field.
     """
 
-    def transformed(batch: Batch, key) -> Batch:
+    def transformed(batch: Batch, key: Any) -> Batch:
         if field not in batch:
             raise ValueError(f"the batch has no {field!r} to transform, only {', '.join(sorted(batch))}")
         own = transform({**batch, "x": batch[field]}, key)
@@ -52,34 +53,34 @@ def on(field: str, transform: Transform) -> Transform:
     return transformed
 
 
-def to_unit(batch: Batch, key=None) -> Batch:
+def to_unit(batch: Batch, key: Any = None) -> Batch:
     """Pixels to float32 in [0, 1]: x / (levels - 1)."""
     return {**batch, "x": _unit(batch, "to_unit")}
 
 
-def to_symmetric(batch: Batch, key=None) -> Batch:
+def to_symmetric(batch: Batch, key: Any = None) -> Batch:
     """Pixels to float32 in [-1, 1]: 2 x / (levels - 1) - 1."""
     return {**batch, "x": 2.0 * _unit(batch, "to_symmetric") - 1.0}
 
 
-def binarise_dynamic(batch: Batch, key) -> Batch:
-    """Each pixel 1 with the probability of its intensity, drawn afresh each time (Salakhutdinov & Murray 2008)."""
+def binarise_dynamic(batch: Batch, key: Any) -> Batch:
+    """Pixels to 0.0 or 1.0: 1 with the probability of the intensity, drawn afresh (Salakhutdinov & Murray 2008)."""
     probability = _unit(batch, "binarise_dynamic")
     return {**batch, "x": jax.random.bernoulli(key, probability).astype(jnp.float32)}
 
 
 def binarise_fixed(seed: int = 0) -> Transform:
-    """Bernoulli pixels that are the same in every epoch: a pure function of `seed` and `batch["index"]`.
+    """Pixels to 0.0 or 1.0, the same in every epoch: drawn as a pure function of `seed` and `batch["index"]`.
 
-    The index is the row in the loaded split: row i of `train` and row i of `test` are thresholded at the same numbers,
-    and `train[100:]` has other binary images than `train` has behind its row 100. Not the draw of Larochelle's file of
-    binarised MNIST, only one like it.
+    The index counts the examples of the loaded split. So example i of `train` and example i of `test` are compared with
+    the same random numbers, and `train[100:]` has other binary images than `train` has from its example 100 on. It is
+    not the draw of Larochelle's file of binarised MNIST, only one like it.
     """
 
-    def transform(batch: Batch, key=None) -> Batch:
+    def transform(batch: Batch, key: Any = None) -> Batch:
         probability = _unit(batch, "binarise_fixed")
         if "index" not in batch:
-            raise ValueError("binarise_fixed needs batch['index'], the rows' positions in the data set")
+            raise ValueError("binarise_fixed needs batch['index'], the examples' positions in the data set")
         # The implementation is named, so that a change of jax's default does not change the data.
         root = jax.random.key(seed, impl="threefry2x32")
         draw = jax.vmap(lambda index, p: jax.random.bernoulli(jax.random.fold_in(root, index), p))
@@ -89,7 +90,7 @@ def binarise_fixed(seed: int = 0) -> Transform:
 
 
 def quantise(levels: int) -> Transform:
-    """Pixels of fewer levels: integers 0 to levels - 1, int32, each of (nearly) as many of the pixel's own levels.
+    """Pixels to fewer levels: int32, 0 to levels - 1, each of which stands for (nearly) as many of the old levels.
 
     Raises:
       ValueError: fewer than two levels; when called, more levels than the pixels have, or pixels that are not uint8.
@@ -97,7 +98,7 @@ def quantise(levels: int) -> Transform:
     if levels < 2:
         raise ValueError(f"a pixel needs two levels or more, got levels={levels}")
 
-    def transform(batch: Batch, key=None) -> Batch:
+    def transform(batch: Batch, key: Any = None) -> Batch:
         image, most = batch["x"], batch.get("levels", 256)
         if image.dtype != jnp.uint8:
             raise ValueError(
@@ -110,8 +111,8 @@ def quantise(levels: int) -> Transform:
     return transform
 
 
-def dequantise(batch: Batch, key) -> Batch:
-    """Uniform noise within each level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, section 3.1)."""
+def dequantise(batch: Batch, key: Any) -> Batch:
+    """Pixels with uniform noise within their level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, 3.1)."""
     image = batch["x"]
     if image.dtype != jnp.uint8:
         raise ValueError(
@@ -119,11 +120,11 @@ def dequantise(batch: Batch, key) -> Batch:
         )
     noise = jax.random.uniform(key, image.shape)
     value = (image.astype(jnp.float32) + noise) / batch.get("levels", 256)
-    return {**batch, "x": jnp.minimum(value, 1.0 - 2.0**-24)}  # 255 + u rounds to 256 for the largest u
+    return {**batch, "x": jnp.minimum(value, 1.0 - 2.0**-24)}  # in float32, 255 + u is 256 for the largest u
 
 
-def to_waveform(batch: Batch, key=None) -> Batch:
-    """Samples of sound, int16, to float32 in [-1, 1): x / 32768."""
+def to_waveform(batch: Batch, key: Any = None) -> Batch:
+    """Samples of sound from int16 to float32 in [-1, 1): x / 32768."""
     sound = batch["x"]
     if sound.dtype != jnp.int16:
         raise ValueError(f"to_waveform needs int16 samples of sound, got {_said(sound)}: leave it out for other data")
@@ -131,20 +132,20 @@ def to_waveform(batch: Batch, key=None) -> Batch:
 
 
 def standardise(mean: Any, deviation: Any) -> Transform:
-    """Columns of a table to mean 0 and deviation 1, and what is missing (NaN) to 0: (x - mean) / deviation.
+    """Columns of a table to mean 0 and deviation 1, (x - mean) / deviation; what is missing (NaN) to 0.
 
     `gen_models.data.tables.scale_of` measures both, on the training part alone.
 
     Args:
-      mean: [F], of each of the columns.
-      deviation: likewise, above 0.
+      mean: [F], the mean of each column.
+      deviation: [F], the standard deviation of each column, above 0.
 
     Raises:
       ValueError: when called, x is not float, or does not have F columns.
     """
     mean, deviation = jnp.asarray(mean, jnp.float32), jnp.asarray(deviation, jnp.float32)
 
-    def transform(batch: Batch, key=None) -> Batch:
+    def transform(batch: Batch, key: Any = None) -> Batch:
         x = batch["x"]
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.shape[-1:] != mean.shape:
             raise ValueError(f"standardise needs {mean.shape[0]} columns of floats, got {_said(x)}")
@@ -153,41 +154,52 @@ def standardise(mean: Any, deviation: Any) -> Transform:
     return transform
 
 
-def random_flip(batch: Batch, key) -> Batch:
-    """Mirrors each image left to right with probability 1/2."""
+def random_flip(batch: Batch, key: Any) -> Batch:
+    """Images [B, H, W, C], each mirrored left to right with probability 1/2."""
     image = _image(batch, "random_flip")
     flip = jax.random.bernoulli(key, shape=(image.shape[0], 1, 1, 1))
     return {**batch, "x": jnp.where(flip, image[:, :, ::-1], image)}
 
 
 def random_shift(pixels: int) -> Transform:
-    """Moves each image by up to `pixels` along each axis, uniformly; what enters is 0."""
+    """Images [B, H, W, C], each moved by up to `pixels` along each axis, uniformly; what enters is 0.
+
+    Raises:
+      ValueError: `pixels` is below 1.
+    """
     return _random_window(pixels, "random_shift(pixels)")
 
 
 def random_crop(padding: int = 4) -> Transform:
-    """A random crop of the original size out of the image with `padding` zeros on each side.
+    """Random crops of the original size out of images [B, H, W, C] with `padding` zeros on each side.
 
-    The customary augmentation for CIFAR-10 (He et al. 2016, section 4.2, with 4). The same draw as `random_shift`: the
-    name says which convention a recipe follows.
+    It is the customary augmentation for CIFAR-10 (He et al. 2016, section 4.2, with 4), and the same draw as
+    `random_shift`: the name says which convention a recipe follows.
+
+    Raises:
+      ValueError: `padding` is below 1.
     """
     return _random_window(padding, "random_crop(padding)")
 
 
 def cutout(size: int) -> Transform:
-    """Sets a square of `size` pixels to 0, its centre uniform over the image (DeVries & Taylor 2017, section 3.2).
+    """Images with a square of `size` x `size` pixels set to 0, its centre uniform (DeVries & Taylor 2017, section 3.2).
 
     As in the paper, the square may lie partly outside of the image.
+
+    Raises:
+      ValueError: `size` is below 1.
     """
     if size < 1:
         raise ValueError(f"cutout's size must be 1 or more, got {size}")
 
-    def transform(batch: Batch, key) -> Batch:
+    def transform(batch: Batch, key: Any) -> Batch:
         image = _image(batch, "cutout")
         b, h, w, _ = image.shape
         row_key, column_key = jax.random.split(key)
 
-        def covered(key, length):  # [B, length]
+        def covered(key: Any, length: int) -> Array:
+            """Whether the square covers each of `length` positions along one axis, bool [B, length]."""
             start = jax.random.randint(key, (b, 1), 0, length) - size // 2
             position = jnp.arange(length)
             return (position >= start) & (position < start + size)
@@ -198,32 +210,34 @@ def cutout(size: int) -> Transform:
     return transform
 
 
-def _random_window(margin, what):
+def _random_window(margin: int, what: str) -> Transform:
+    """Windows of the images' size, at random corners, out of images with `margin` zeros on each side."""
     if margin < 1:
         raise ValueError(f"{what} must be 1 or more, got {margin}")
 
-    def transform(batch: Batch, key) -> Batch:
+    def transform(batch: Batch, key: Any) -> Batch:
         image = _image(batch, what)
         padded = jnp.pad(image, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-        corner = jax.random.randint(key, (image.shape[0], 2), 0, 2 * margin + 1)
+        corner = jax.random.randint(key, (image.shape[0], 2), 0, 2 * margin + 1)  # top and left, [B, 2]
         window = jax.vmap(lambda x, at: jax.lax.dynamic_slice(x, (at[0], at[1], 0), image.shape[1:]))
         return {**batch, "x": window(padded, corner)}
 
     return transform
 
 
-def _image(batch, what) -> Pixels:
-    """The images of a transform that moves pixels: nothing else of the batch may lie in the same places."""
+def _image(batch: Batch, what: str) -> Pixels:
+    """The images for a transform that moves pixels; ValueError where boxes or masks would stay where they are."""
     image = _pixels(batch, what)
     if image.ndim != 4:
         raise ValueError(f"{what} needs images [B, H, W, C], got {_said(image)}: leave it out for other data")
-    placed = [name for name in batch if name in ("boxes", "mask") or (name == "y" and batch["y"].ndim == 4)]
-    if placed:
-        raise ValueError(f"{what} moves x alone, but {' and '.join(placed)} would stay where they are: leave it out")
+    bound = [name for name in batch if name in ("boxes", "mask") or (name == "y" and batch["y"].ndim == 4)]
+    if bound:
+        raise ValueError(f"{what} moves x alone, but {' and '.join(bound)} would stay where they are: leave it out")
     return image
 
 
-def _pixels(batch, what) -> Array:
+def _pixels(batch: Batch, what: str) -> Array:
+    """The pixels of a batch, of any shape; ValueError where they are neither uint8 nor float."""
     if "x" not in batch:
         raise ValueError(f"{what} needs images as batch['x'], but the batch has only {', '.join(sorted(batch))}")
     image = batch["x"]
@@ -234,11 +248,13 @@ def _pixels(batch, what) -> Array:
     return image
 
 
-def _said(x) -> str:
+def _said(x: Any) -> str:
+    """An array's dtype and shape, for errors."""
     return f"{x.dtype} {list(x.shape)}"
 
 
-def _unit(batch, what) -> Array:
+def _unit(batch: Batch, what: str) -> Array:
+    """The pixels as float32 in [0, 1]; float ones count as in [0, 1] already."""
     image = _pixels(batch, what)
     if image.dtype == jnp.uint8:
         return image.astype(jnp.float32) / (batch.get("levels", 256) - 1)

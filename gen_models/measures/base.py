@@ -26,7 +26,7 @@ import numpy as np
 
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data import Dataset, evaluation_batches
-from gen_models.data.access import Rows
+from gen_models.data.access import Subset
 from gen_models.data.splits import Splits
 from gen_models.data.transforms import Transform
 from gen_models.run.directory import Figure
@@ -125,7 +125,7 @@ class Split:
             return self
         arrays, source = self.dataset.arrays, self.dataset.source
         some = {name: values[:count] for name, values in arrays.items()} if arrays is not None else None
-        dataset = replace(self.dataset, arrays=some, source=None if source is None else Rows(source, range(count)))
+        dataset = replace(self.dataset, arrays=some, source=None if source is None else Subset(source, range(count)))
         return replace(self, dataset=dataset)
 
     def each(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> np.ndarray:
