@@ -167,7 +167,13 @@ EXPERIMENT = gm.Experiment(
     model,
     measures,
     swept=("cnn", "mlp", "logistic"),
-    tiny={"dataset": "digits", "batch_size": 16, "network.channels": (4, 4), "network.strides": (2, 2)},
+    tiny={
+        "dataset": "digits",
+        "batch_size": 16,
+        "network.channels": (4, 8),
+        "network.strides": (2, 2),
+        "network.groups": 2,
+    },
 )
 
 if __name__ == "__main__":

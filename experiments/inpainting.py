@@ -11,6 +11,7 @@ the upper one. (A VAE has no such order and is left out.)
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import gen_models as gm
 
@@ -27,15 +28,13 @@ def measures(config: ladder.Config) -> "Sequence[gm.Measure]":
     return ladder.measures(config, lower_half=True)
 
 
-EXPERIMENT = gm.Experiment(
-    __file__,
-    __doc__,
-    variants,
-    ladder.data,
-    ladder.model,
-    measures,
+EXPERIMENT = replace(
+    ladder.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    measures=measures,
     swept=tuple(name for name in ladder.EXPERIMENT.swept or () if name in variants),
-    tiny=ladder.TINY,
 )
 
 if __name__ == "__main__":

@@ -67,16 +67,7 @@ variants: Mapping[str, classifier.Config] = {
     "leaky_relu_fast": replace(_fast, network=replace(_network, activation="leaky_relu")),
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__,
-    __doc__,
-    variants,
-    classifier.data,
-    classifier.model,
-    classifier.measures,
-    table=True,
-    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
-)
+EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -52,9 +52,7 @@ variants: Mapping[str, ladder.Config] = {
     "binary_without": replace(_without, levels=2, binarisation="fixed"),
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, table=True, tiny=ladder.TINY
-)
+EXPERIMENT = replace(ladder.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -61,16 +61,7 @@ variants: Mapping[str, classifier.Config] = {
     "bottleneck4_deep": replace(base, network=replace(_bottleneck, blocks=8, channels=(12, 24, 48))),
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__,
-    __doc__,
-    variants,
-    classifier.data,
-    classifier.model,
-    classifier.measures,
-    table=True,
-    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
-)
+EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -53,9 +53,7 @@ variants: Mapping[str, ladder.Config] = {
     "six3x3": replace(base, network=replace(_network, window=3, blocks=6)),
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__, __doc__, variants, ladder.data, ladder.model, ladder.measures, table=True, tiny=ladder.TINY
-)
+EXPERIMENT = replace(ladder.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

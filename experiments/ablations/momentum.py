@@ -60,16 +60,7 @@ variants: Mapping[str, classifier.Config] = {
     "adam": replace(base, optimizer="adam", learning_rate=0.01),
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__,
-    __doc__,
-    variants,
-    classifier.data,
-    classifier.model,
-    classifier.measures,
-    table=True,
-    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
-)
+EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -76,16 +76,7 @@ variants: Mapping[str, classifier.Config] = {
     f"{norm}{size}": _of_batch(norm, size) for size in (16, 4, 128) for norm in _norms
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__,
-    __doc__,
-    variants,
-    classifier.data,
-    classifier.model,
-    classifier.measures,
-    table=True,
-    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
-)
+EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -70,16 +70,7 @@ variants: Mapping[str, classifier.Config] = {
     "residual20_no_norm": replace(_residual, network=replace(_network, blocks=3, norm="none")),
 }
 
-EXPERIMENT = gm.Experiment(
-    __file__,
-    __doc__,
-    variants,
-    classifier.data,
-    classifier.model,
-    classifier.measures,
-    table=True,
-    tiny={**classifier.EXPERIMENT.tiny, "network.channels": (4, 8), "network.groups": 2},
-)
+EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)
