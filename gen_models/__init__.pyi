@@ -41,6 +41,7 @@ from .export import export_sampler as export_sampler
 from .measures.base import Measure as Measure
 from .measures.base import Split as Split
 from .measures.base import Trained as Trained
+from .measures.figure import Figure as Figure
 from .models.adversarial.gan import gan as gan
 from .models.autoregressive.fvsbn import fvsbn as fvsbn
 from .models.autoregressive.gated_pixel_cnn import gated_pixel_cnn as gated_pixel_cnn
@@ -80,7 +81,6 @@ from .run.config import Images as Images
 from .run.config import Optimisation as Optimisation
 from .run.config import Range as Range
 from .run.config import RunConfig as RunConfig
-from .run.directory import Figure as Figure
 from .run.restore import load_run as load_run
 from .schedules import schedule as schedule
 from .training.loop import fit as fit

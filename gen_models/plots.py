@@ -85,12 +85,12 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str
     return Path(path)
 
 
-Points = list[tuple[int, float]]  # (step, value)
+_Points = list[tuple[int, float]]  # (step, value)
 
 
-def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Points]]:
+def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, _Points]]:
     """Metric -> split -> points: "train/loss" and "validation/loss" are two splits of one metric."""
-    panels: dict[str, dict[str, Points]] = {}
+    panels: dict[str, dict[str, _Points]] = {}
     for row in history:
         for name, value in row.items():
             if name in ("step", "seconds"):
@@ -100,7 +100,7 @@ def _panels(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Points]
     return panels
 
 
-def _late_limits(splits: Mapping[str, Points]) -> tuple[float, float] | None:
+def _late_limits(splits: Mapping[str, _Points]) -> tuple[float, float] | None:
     """Limits of the vertical axis that show where the curves spend their time, or None where points are few.
 
     The first twentieth of the values, often far from the rest, does not count, nor does the largest hundredth.

@@ -286,13 +286,13 @@ def test_folder_with_official_splits_greys_and_resizing(tmp_path):
 
 
 def test_resizing_crops_at_the_centre():
-    from gen_models.data.images import fit_array
+    from gen_models.data.images import cropped_array
 
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 255
-    np.testing.assert_array_equal(fit_array(wide, (10, 10)), np.full((10, 10, 3), 255))
+    np.testing.assert_array_equal(cropped_array(wide, (10, 10)), np.full((10, 10, 3), 255))
     smooth = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None] * 4, (64, 64, 1))
-    small = fit_array(smooth, (16, 16))[..., 0].astype(float)
+    small = cropped_array(smooth, (16, 16))[..., 0].astype(float)
     np.testing.assert_allclose(small[2:-2], smooth[..., 0].reshape(16, 4, 16, 4).mean((1, 3))[2:-2], atol=1)
 
 

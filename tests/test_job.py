@@ -17,8 +17,8 @@ from gen_models.core import Model, init_state
 from gen_models.data import epoch_order
 from gen_models.data.splits import Splits
 from gen_models.measures.base import Measures, headline_of
+from gen_models.measures.figure import Figure
 from gen_models.run.config import TRACED, Experiment, Optimisation, RunConfig
-from gen_models.run.directory import Figure
 from gen_models.run.experiments import find, names
 from gen_models.run.fields import names_marked, ranges, traced_fields, with_values
 from gen_models.run.job import keys, make_job, optimizer_of

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gen_models.run.directory import Figure, Run
+from gen_models.measures.figure import Figure
+from gen_models.run.directory import Run
 from tools import kill_check as tool
 
 TINY = "--dataset digits --batch-size 16 --network.channels 4 --network.strides 2 --ema-decay 0.9"

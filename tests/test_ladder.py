@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from gen_models.run.directory import Figure, Request, open_run
+from gen_models.measures.figure import Figure
+from gen_models.run.directory import Request, open_run
 from gen_models.run.experiments import find
 from tools.ladder import finished, table
 

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from gen_models import plots
+from gen_models.measures.figure import Figure
 from gen_models.run import directory as runs
 from gen_models.run.config import INCIDENTAL, Experiment, RunConfig
-from gen_models.run.directory import FORM, Figure, Request, Run, check_run, existing_run
+from gen_models.run.directory import FORM, Request, Run, check_run, existing_run
 from gen_models.run.fields import names_marked
 from gen_models.run.restore import load_run
 

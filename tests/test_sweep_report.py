@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
-from gen_models.run.directory import Figure
+from gen_models.measures.figure import Figure
 from gen_models.sweep.report import curves, pictures
 from gen_models.sweep.report.report import write_report
 from gen_models.sweep.report.results import findings

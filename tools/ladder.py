@@ -20,9 +20,10 @@ from matplotlib.figure import Figure as Canvas
 from PIL import Image
 from rich.table import Table
 
+from gen_models.measures.figure import Figure
 from gen_models.run import cli
 from gen_models.run.console import console, rounded_text
-from gen_models.run.directory import Figure, Run, read_json, refuse_earlier_form
+from gen_models.run.directory import Run, read_json, refuse_earlier_form
 from gen_models.run.experiments import find
 from gen_models.run.fields import from_json, settings
 

@@ -18,14 +18,14 @@ def decode(file: str | Path | bytes, mode: str, size: tuple[int, int] | None = N
     """
     try:
         with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
-            pixels = fit(image.convert(mode), size)
+            pixels = cropped(image.convert(mode), size)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:  # PIL raises SyntaxError for some broken PNGs
         where = "an image" if isinstance(file, bytes) else file
         raise ValueError(f"{where} cannot be decoded ({error}): remove it or get it again") from None
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def fit(image: Any, size: tuple[int, int] | None) -> np.ndarray:
+def cropped(image: Any, size: tuple[int, int] | None) -> np.ndarray:
     """A PIL image as uint8 [H, W] or [H, W, C], cropped at its centre to the aspect ratio of `size`, then resized.
 
     `size` is (height, width), and the filter is bicubic; None leaves the image as it is.
@@ -55,11 +55,11 @@ def stretch(file: Path, mode: str, size: tuple[int, int] | None) -> tuple[np.nda
     return out[..., None] if out.ndim == 2 else out, scale
 
 
-def fit_array(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """An image uint8 [H, W, C], cropped and resized as by `fit`."""
+def cropped_array(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """An image uint8 [H, W, C], cropped and resized as by `cropped`."""
     if size is None or pixels.shape[:2] == size:
         return pixels
-    out = fit(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), size)
+    out = cropped(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), size)
     return out[..., None] if out.ndim == 2 else out
 
 

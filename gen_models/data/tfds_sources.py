@@ -71,9 +71,9 @@ class Examples:
             return [self._example(example) for example in self.source.__getitems__(list(indices))]
 
     def _example(self, example: Mapping[str, Any]) -> Example:
-        from gen_models.data.images import fit_array
+        from gen_models.data.images import cropped_array
 
-        return {"x": fit_array(example["image"], self.size), "y": np.int32(example.get("label", 0))}
+        return {"x": cropped_array(example["image"], self.size), "y": np.int32(example.get("label", 0))}
 
 
 def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:

@@ -12,7 +12,7 @@ and, where they apply, two class attributes:
 - `reads_traced = True`: what it measures depends on config fields marked TRACED, such as the dropout of the loss. Then
   runs that differ in such fields cannot share its model.
 
-A measure that draws samples of the model also has `sample` and `show` (`measures/samples.py`).
+A measure that draws samples of the model also has `count`, `sample` and `show` (`DrawsSamples`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -29,7 +29,7 @@ from gen_models.data import Dataset, evaluation_batches
 from gen_models.data.access import Subset
 from gen_models.data.splits import Splits
 from gen_models.data.transforms import Transform
-from gen_models.run.directory import Figure
+from gen_models.measures.figure import Figure
 
 Headline = tuple[str, Literal["maximize", "minimize"]]
 
@@ -57,6 +57,19 @@ class Draws(Protocol):
 
     def draw(self, trained: Trained, split: "Split", key: Key, folder: Path) -> None:
         """Write pictures of the split into the folder; `key` is the randomness of what is drawn."""
+
+
+@runtime_checkable
+class DrawsSamples(Protocol):
+    """A measure that draws samples of the model, such as `Samples`; `tools.sample` and `--draw-every` use it."""
+
+    count: int  # samples in a picture
+
+    def sample(self, trained: Trained, key: Key, n: int, **condition: Any) -> np.ndarray:
+        """Draw n samples [n, ...]; `condition` is what the model's `sample` takes besides."""
+
+    def show(self, samples: np.ndarray, path: Path) -> None:
+        """Write a picture of samples [n, ...]."""
 
 
 Measure = Measures | Draws

@@ -12,8 +12,8 @@ import numpy as np
 from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Headline, Split, Trained
+from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
-from gen_models.run.directory import Figure
 
 
 def _logits(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

@@ -9,8 +9,8 @@ import jax
 from gen_models.core import Key
 from gen_models.evaluation import layers
 from gen_models.measures.base import Split, Trained
+from gen_models.measures.figure import Figure
 from gen_models.measures.samples import classes_in_turn, drawn
-from gen_models.run.directory import Figure
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from gen_models.core import Key, Model, Params, Stats
 from gen_models.data.transforms import to_unit
 from gen_models.distributions import bernoulli_log_prob, normal_kl
 from gen_models.measures.base import Headline, Split, Trained, compiled_for
+from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
-from gen_models.run.directory import Figure
 
 
 @dataclass(frozen=True)

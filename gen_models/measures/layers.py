@@ -12,7 +12,7 @@ from gen_models import plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.evaluation import layers
 from gen_models.measures.base import Split, Trained, compiled_for
-from gen_models.run.directory import Figure
+from gen_models.measures.figure import Figure
 
 Norms = dict[str, jax.Array]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Headline, Mean, Split, Trained
-from gen_models.run.directory import Figure
+from gen_models.measures.figure import Figure
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from gen_models.core import Key
 from gen_models.data.synthetic import grid_centres
 from gen_models.evaluation.modes import ModeStatistics, mode_statistics
 from gen_models.measures.base import Headline, Split, Trained
+from gen_models.measures.figure import Figure
 from gen_models.measures.samples import drawn
-from gen_models.run.directory import Figure
 
 _statistics = jax.jit(mode_statistics)
 

@@ -12,7 +12,7 @@ from gen_models import plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Headline, Split, Trained, mean_of
 from gen_models.measures.classification import labels_of
-from gen_models.run.directory import Figure
+from gen_models.measures.figure import Figure
 
 
 def _prediction(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

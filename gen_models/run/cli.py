@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gen_models.measures.figure import Figure
 from gen_models.run.arguments import parse, validate
 from gen_models.run.config import BAD_INPUT, FINISHED, INTERRUPTED, Experiment, InputError
 from gen_models.run.console import show_result
-from gen_models.run.directory import Figure, Request, check_run
+from gen_models.run.directory import Request, check_run
 
 
 def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:

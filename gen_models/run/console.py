@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gen_models.run.directory import Figure, Run
+from gen_models.measures.figure import Figure
+from gen_models.run.directory import Run
 
 console = Console()
 

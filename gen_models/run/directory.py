@@ -26,9 +26,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from gen_models.files import write_text
+from gen_models.measures.figure import Figure
 from gen_models.run.config import INCIDENTAL, Experiment
 from gen_models.run.fields import flat, names_marked, to_json
 
@@ -39,18 +40,6 @@ except ImportError:  # Windows
 
 FORM = 2  # of config.json; runs of another form are refused
 PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-class Figure(NamedTuple):
-    """One measured number: its value, unit, what it was measured on, and which way is better."""
-
-    name: str
-    value: float
-    unit: str
-    measured_on: str  # data set, split, number of examples or draws
-    spread: float | None = None  # standard error over examples
-    note: str = ""  # what it is a bound on, how many samples, what it may not be compared with
-    better: Literal["maximize", "minimize"] | None = None  # which way is better, where one is
 
 
 class Request(NamedTuple):

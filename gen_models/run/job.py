@@ -16,10 +16,10 @@ import numpy as np
 from gen_models.core import Key, Metrics, Model, Optimizer, TrainState, init_state, make_train_step
 from gen_models.data import Batches
 from gen_models.data.splits import Splits
-from gen_models.measures.base import Draws, Measure, Measures, Split, Trained, headline_of, metric_name
+from gen_models.measures.base import Draws, DrawsSamples, Measure, Measures, Split, Trained, headline_of, metric_name
+from gen_models.measures.figure import Figure
 from gen_models.optimizers import optimizer
 from gen_models.run.config import Experiment, Optimisation
-from gen_models.run.directory import Figure
 from gen_models.run.fields import traced_fields, value_of, with_values
 from gen_models.schedules import schedule
 
@@ -167,9 +167,9 @@ class Job:
             if isinstance(measure, Draws):
                 measure.draw(self.trained(state), split, key, folder)
 
-    def sampler(self) -> Any:
-        """The measure that draws samples (`measures/samples.py`), or None."""
-        return next((measure for measure in self.measures if hasattr(measure, "sample")), None)
+    def sampler(self) -> DrawsSamples | None:
+        """The first measure that draws samples, or None."""
+        return next((measure for measure in self.measures if isinstance(measure, DrawsSamples)), None)
 
 
 def make_job(experiment: Experiment, config: Any) -> Job:

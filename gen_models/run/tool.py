@@ -4,9 +4,10 @@ import argparse
 import importlib
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gen_models.measures.base import DrawsSamples
     from gen_models.run.restore import Loaded
 
 
@@ -31,7 +32,7 @@ def loaded(arguments: argparse.Namespace) -> "Loaded":
     return load_run(arguments.run, data_dir=arguments.data_dir, experiment=arguments.experiment)
 
 
-def sampler_of(found: "Loaded") -> Any:
+def sampler_of(found: "Loaded") -> "DrawsSamples":
     """The measure that draws the run's samples, such as `gm.measures.Samples`.
 
     Raises:

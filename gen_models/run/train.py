@@ -19,9 +19,10 @@ from jax.sharding import Mesh
 from gen_models import plots
 from gen_models.core import TrainState
 from gen_models.measures.base import headline_of
+from gen_models.measures.figure import Figure
 from gen_models.run import config as configs
 from gen_models.run import console, directory
-from gen_models.run.directory import Figure, Request, Run
+from gen_models.run.directory import Request, Run
 from gen_models.run.job import Job, Keys, keys, make_job
 from gen_models.run.restore import initial_or_saved
 from gen_models.training import parallel

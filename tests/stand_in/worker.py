@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 
+from gen_models.measures.figure import Figure
 from gen_models.run import directory
-from gen_models.run.directory import Figure, Request, open_run
+from gen_models.run.directory import Request, open_run
 from gen_models.run.experiments import find
 from gen_models.run.fields import from_json
 

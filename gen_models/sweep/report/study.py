@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from gen_models.run.directory import Figure
+from gen_models.measures.figure import Figure
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})  # a default that nobody can fill by accident
 
