@@ -172,7 +172,6 @@ EXPERIMENT = gm.Experiment(
         "batch_size": 16,
         "network.channels": (4, 8),
         "network.strides": (2, 2),
-        "network.groups": 2,
     },
 )
 
