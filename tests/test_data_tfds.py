@@ -249,9 +249,9 @@ def test_prepare_lsun_from_its_databases(raw, tmp_path, capsys):
     train = load("lsun", "train+validation", tmp_path / "data", size=16)
     assert train.shape == (16, 16, 3) and len(train) == 5
     assert len(load("lsun", "test", tmp_path / "data", size=16)) == 2
-    from gen_models.data.images import fit
+    from gen_models.data.images import cropped
 
-    np.testing.assert_array_equal(train.arrays["x"][3], fit(images["train", 3], (16, 16)))
+    np.testing.assert_array_equal(train.arrays["x"][3], cropped(images["train", 3], (16, 16)))
 
 
 def mnist_files(count=4):

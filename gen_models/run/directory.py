@@ -3,7 +3,7 @@
     config.json        the experiment's module, the variant and every field
     environment.json   versions, devices, commit and command, one entry each time the run was started
     metrics.jsonl      one JSON object a line: step, seconds of training, and metrics
-    samples/           pictures taken on the way and at the end
+    samples/           pictures taken during training and at the end
     curves.png         metrics against steps
     checkpoints/       Orbax
     result.json        the figures, once the run has finished
