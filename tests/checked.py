@@ -9,10 +9,12 @@ It is beartype, which jaxtyping runs on arguments and results, but for three thi
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import jax
+import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray
@@ -25,6 +27,16 @@ def checked(function):
     if not isinstance(function, type):
         function.__annotations__ = {name: _widened(hint) for name, hint in function.__annotations__.items()}
     return _check(function)
+
+
+@contextmanager
+def unchecked():
+    """A context in which nothing is checked: for tests of what functions refuse themselves, and of replaced ones."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def _widened(hint: Any) -> Any:

@@ -10,10 +10,9 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jaxtyping
 import pytest
 
-import tests.checked  # noqa: F401 where jaxtyping looks for it, by the name that pyproject.toml gives
+import tests.checked  # jaxtyping looks for it by this name, which pyproject.toml gives
 
 _flags = os.environ.get("XLA_FLAGS")
 os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {_flags or ''}"
@@ -34,10 +33,9 @@ else:
 
 @pytest.fixture
 def unchecked():
-    """For tests of what functions refuse themselves: else `tests/checked.py` would refuse it before them."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    """A whole test in this context."""
+    with tests.checked.unchecked():
+        yield
 
 
 def pytest_sessionfinish(session):

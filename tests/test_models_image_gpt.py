@@ -17,6 +17,7 @@ from gen_models.models.autoregressive import image_gpt as module
 from gen_models.models.autoregressive.image_gpt import image_gpt
 from gen_models.nn.causal import At
 from gen_models.nn.causal_attention import CausalAttention, Previous, WithinPixel, causal_attention, level_weights
+from tests.checked import unchecked
 
 KEY = jax.random.key(0)
 TINY = dict(features=8, layers=2, heads=2, mlp_features=6)
@@ -38,7 +39,8 @@ def random_parameters(network, *arguments):
 
 def build(module, function, arguments):
     """A model, its network, and random parameters."""
-    with mock.patch.object(module, "pixel_model", lambda network, *_, **__: network):
+    replaced = mock.patch.object(module, "pixel_model", lambda network, *_, **__: network)
+    with replaced, unchecked():
         network = function(**arguments)
     x = np.zeros((1, *arguments["shape"]), np.float32)
     return function(**arguments), network, random_parameters(network, x, label_of(1, arguments), None, False)

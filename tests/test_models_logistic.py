@@ -107,5 +107,5 @@ def test_another_shape_is_refused():
     model = logistic_regression((8, 8, 1))
     with pytest.raises(ValueError, match=r"built for images of shape \(8, 8, 1\), but the batch is \(2, 28, 28, 1\)"):
         model.init(jax.random.key(0), {"x": np.zeros((2, 28, 28, 1)), "y": np.zeros(2, int)})
-    with pytest.raises(ValueError, match=r"no 'x', only \['x'\]"):
-        model.init(jax.random.key(0), {"x": np.zeros((2, 8, 8, 1))})
+    with pytest.raises(ValueError, match=r"no 'x', only \['image'\]"):
+        model.init(jax.random.key(0), {"image": np.zeros((2, 8, 8, 1))})

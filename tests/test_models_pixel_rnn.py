@@ -18,6 +18,7 @@ from gen_models.nn.causal import At
 from gen_models.nn.devices import over_devices, plain
 from gen_models.nn.diagonal_lstm import DiagonalBiLSTM, skew, unskew
 from gen_models.nn.row_lstm import RowLSTM, RowWeights, Taps, lstm_over_rows
+from tests.checked import unchecked
 
 # Each: arguments, an image of which all values can be listed.
 CASES = {
@@ -44,7 +45,8 @@ def _model(name, shape=None, **more):
     """A model, its network, and its parameters."""
     arguments = TINY | CASES[name] | ({} if shape is None else {"shape": shape}) | more
     model = pixel_rnn(**arguments)
-    with mock.patch("gen_models.models.autoregressive.pixel_rnn.pixel_model", lambda network, *_, **__: network):
+    replaced = mock.patch("gen_models.models.autoregressive.pixel_rnn.pixel_model", lambda network, *_, **__: network)
+    with replaced, unchecked():
         network = pixel_rnn(**arguments)
     batch = {"x": np.zeros((1, *arguments["shape"]))}
     return model, network, _random(jax.jit(model.init)(jax.random.key(0), batch)[0])

@@ -158,7 +158,7 @@ class Previous(nn.Module):
     of_image: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ c"]:
         """x, shifted."""
         if at is None:
             flat = x.reshape(x.shape[0], -1, x.shape[-1])
