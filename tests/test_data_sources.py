@@ -116,6 +116,7 @@ def test_errors_say_what_to_do(arguments, message):
         load(*arguments)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("validation", [-1, 1.0, 1500, True, "10%", float("nan")])
 def test_impossible_hold_out(validation):
     with pytest.raises(ValueError, match="validation"):

@@ -47,6 +47,7 @@ def test_a_state_cut_over_devices_trains_as_a_whole_one():
     chex.assert_trees_all_close(_numbers((gathered, its_metrics)), _numbers((whole, metrics)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_compiling_refuses_what_cannot_be():
     step = make_train_step(lambda *a, **k: None, SGD)
     with pytest.raises(ValueError, match="unknown way to compile a step 'shardmap': did you mean 'shard_map'"):

@@ -208,6 +208,7 @@ def test_image_grid_puts_each_image_in_its_place(tmp_path):
         assert (block == round(255 * index / 4)).all() or abs(int(block[0, 0]) - 255 * index / 4) <= 0.5
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("images", "message"),
     [(np.zeros((2, 3, 3)), "must be"), (np.full((1, 2, 2, 1), np.nan), "NaN"), (np.zeros((1, 2, 2, 2)), "must be")],

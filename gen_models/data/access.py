@@ -21,7 +21,7 @@ class Subset:
     def __getitem__(self, index: int) -> Example:
         return self.source[int(self.indices[index])]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[Example]:
+    def __getitems__(self, indices: Sequence[int] | np.ndarray) -> list[Example]:
         own = [int(self.indices[i]) for i in indices]
         many = getattr(self.source, "__getitems__", None)  # TFDS reads many examples at once in a third of the time
         return list(many(own)) if many else [self.source[i] for i in own]

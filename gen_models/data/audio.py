@@ -158,7 +158,7 @@ def _archive(path: Path, label: str | None, length: str | None, limit: int) -> O
     return Origin(splits, classes, note, kind="audio", meaning=Sound(None, None), check=_check)
 
 
-def _example(samples: np.ndarray, label: np.ndarray, length: int) -> Example:
+def _example(samples: np.ndarray, label: np.ndarray | np.integer, length: int) -> Example:
     """One clip, cut or filled up with zeros to `length` samples."""
     x = np.zeros(length, np.int16)
     count = min(length, len(samples))

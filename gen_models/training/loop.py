@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from gen_models.training.calls import Calls, Window
 from gen_models.training.program import LARGEST_LOSS, Program, compile_program
 
 
+@runtime_checkable
 class Saves(Protocol):
     """What `fit` needs of `Checkpoints`."""
 

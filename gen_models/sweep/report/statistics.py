@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+Numbers = Sequence[float] | np.ndarray
+
 # Measured coverage in percent of the 95% bootstrap interval for normal draws; see the table above.
 COVERAGE = {2: 50, 3: 75, 5: 84, 10: 90, 20: 92}
 ROUNDING = 1e-12  # values that differ by less, relative to the largest, are one value computed twice
@@ -41,7 +43,7 @@ class Difference(NamedTuple):
 
 
 def bootstrap_interval(
-    values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    values: Numbers, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval | None:
     """Percentile bootstrap interval of the mean (Efron & Tibshirani 1993, section 13.3).
 
@@ -76,7 +78,7 @@ def bootstrap_interval(
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
+def t_interval(values: Numbers, confidence: float = 0.95) -> Interval | None:
     """Student's interval of the mean: mean +- t(n - 1) s / sqrt(n). Exact for normal values.
 
     Args:
@@ -99,7 +101,7 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | 
     return float(low), float(high)
 
 
-def paired_difference(values: Sequence[float], base: Sequence[float], confidence: float = 0.95) -> Difference:
+def paired_difference(values: Numbers, base: Numbers, confidence: float = 0.95) -> Difference:
     """Mean of values - base, pair by pair, its intervals, and the p-value of the paired t-test (Student 1908).
 
     Where every difference is the same there is nothing to test with. Where it is zero, the rows are equal and p is 1.
@@ -170,7 +172,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _checked(values: Sequence[float], confidence: float) -> np.ndarray:
+def _checked(values: Numbers, confidence: float) -> np.ndarray:
     array = np.asarray(values, np.float64).reshape(-1)
     if not np.isfinite(array).all():
         bad = float(array[~np.isfinite(array)][0])
