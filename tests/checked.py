@@ -1,23 +1,24 @@
 """How the suite checks types and shapes wherever a function of `gen_models` is called: see pyproject.toml.
 
-It is beartype, which jaxtyping runs on arguments and results, but for three things:
+It is beartype, which jaxtyping runs on arguments and results, but for four things:
 
 - an `int` is a `float`, as in PEP 484;
 - NumPy's arrays and numbers are taken for JAX's, as by the functions of `jax.numpy`: their shapes and dtypes are
   checked alike;
+- a number of a config that is marked as traced may be a traced one;
 - of a `Literal` only the type is checked: a function that is given an unknown name refuses it itself, with the nearest.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import jax
 import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray
+from jaxtyping import AbstractArray, Num
 
 _check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
@@ -47,6 +48,10 @@ def _widened(hint: Any) -> Any:
         numbers = (np.number,) if hint.dim_str == "" else ()
         return Union[hint, hint.dtype[np.ndarray, hint.dim_str], *numbers]
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        traced = any(getattr(mark, "name", "") == "traced" for mark in arguments[1:])
+        numbers = (Num[jax.Array, ""],) if traced else ()
+        return Union[_widened(arguments[0]), *numbers]
     if origin is Literal:
         return Union[tuple(type(value) for value in arguments)]  # noqa: UP007
     if origin in (Union, UnionType):

@@ -26,7 +26,7 @@ def test_samples_of_classes_in_turn_and_of_a_given_class(tmp_path, monkeypatch):
     free = Samples(levels=4).sample(trained, KEY, 5)
     np.testing.assert_array_equal(free, paint(None, None, KEY, 5))
     grids = caught(monkeypatch, "image_grid")
-    measure.draw(trained, None, KEY, tmp_path)
+    measure.draw(trained, split_of({"x": np.zeros((1, 2))}), KEY, tmp_path)
     np.testing.assert_allclose(grids[0][0][0][:, 0, 0, 0], np.array([0, 1, 2, 0, 1, 2, 0]) / 3)
     assert (tmp_path / "samples.png").exists()
 
@@ -60,7 +60,7 @@ def test_coverage_of_planted_samples(tmp_path):
     assert (found["modes covered"].value, found["modes covered"].unit) == (4, "of 9")
     assert found["high-quality samples"].value == pytest.approx(80)
     assert found["reverse KL"].value == pytest.approx(np.log(9) - np.log(4), rel=1e-6)
-    measure.draw(trained, None, KEY, tmp_path)
+    measure.draw(trained, split_of({"x": np.zeros((1, 2))}), KEY, tmp_path)
     assert (tmp_path / "samples.png").exists()
 
 
