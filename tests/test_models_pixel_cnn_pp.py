@@ -180,6 +180,7 @@ def _gradients():
     return model, jax.jit(model.init)(jax.random.key(0), batch)[0], batch, value_and_gradients
 
 
+@pytest.mark.slow  # 25 s of compilation; the contract holds it to finite gradients and a falling loss
 def test_loss_falls_and_every_gradient_is_finite_and_not_zero():
     _, params, batch, value_and_gradients = _gradients()
     losses = []

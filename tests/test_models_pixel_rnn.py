@@ -338,6 +338,7 @@ def test_the_cost_of_a_pixel_does_not_grow_with_the_image(name):
     assert work[1] < 1.05 * work[0]
 
 
+@pytest.mark.slow  # the contract runs each model in bfloat16
 def test_bfloat16_computes_nearly_the_same():
     shape = (4, 5, 1)
     for name in ("row_grey", "diagonal_grey"):

@@ -77,6 +77,7 @@ def test_without_attention_it_is_its_convolutions():
     check_pixel_by_pixel(model, network, params, arguments, arguments["shape"])
 
 
+@pytest.mark.slow  # the contract holds a smaller one to it
 def test_the_loss_falls():
     arguments = TINY | dict(shape=(4, 4, 1), levels=3)
     check_learning(pixel_snail(**arguments), arguments)

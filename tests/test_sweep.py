@@ -148,6 +148,7 @@ def _slow_if_alike(name):
     return name if own else pytest.param(name, marks=pytest.mark.slow)
 
 
+@pytest.mark.slow  # `test_job.py` holds every experiment to the same with fewer steps
 @pytest.mark.parametrize("name", [_slow_if_alike(name) for name in names()])
 def test_a_job_serves_other_seeds_and_numbers(name):
     """What sharing a job rests on: evaluation reads no traced number; a seed changes the order of the data alone."""
