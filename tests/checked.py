@@ -1,10 +1,11 @@
 """How the suite checks types and shapes wherever a function of `gen_models` is called: see pyproject.toml.
 
-It is beartype, which jaxtyping runs on arguments and results, but for four things:
+It is beartype, which jaxtyping runs on arguments and results, but for five things:
 
 - an `int` is a `float`, as in PEP 484;
 - NumPy's arrays and numbers are taken for JAX's, as by the functions of `jax.numpy`: their shapes and dtypes are
   checked alike;
+- a size may be one that is left open, as in an exported sampler;
 - a number of a config that is marked as traced may be a traced one;
 - of a `Literal` only the type is checked: a function that is given an unknown name refuses it itself, with the nearest.
 """
@@ -15,11 +16,14 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import jax
+import jax.export
 import jaxtyping
 import numpy as np
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, Num
 
+# The type of a batch's size that is left open, as in an exported sampler.
+_OPEN_SIZE = type(jax.export.symbolic_shape("n")[0])
 _check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 
@@ -44,6 +48,8 @@ def _widened(hint: Any) -> Any:
     """The annotation with NumPy's arrays beside JAX's, and with types in the place of literals."""
     if hint is jax.Array:
         return jax.Array | np.ndarray | np.number
+    if hint is int:
+        return int | _OPEN_SIZE
     if isinstance(hint, type) and issubclass(hint, AbstractArray) and hint.array_type is jax.Array:
         numbers = (np.number,) if hint.dim_str == "" else ()
         return Union[hint, hint.dtype[np.ndarray, hint.dim_str], *numbers]

@@ -41,7 +41,7 @@ def descent(
     hessian: Float[np.ndarray, "d d"],
     start: Float[Array | np.ndarray, "d"],
     steps: int,
-) -> Float[np.ndarray, "steps+1 d"]:
+) -> Float[np.ndarray, "{steps}+1 d"]:
     """w after 0, 1, ..., `steps` updates by an optimizer, in float64 of float32 arithmetic."""
     start = jnp.asarray(start)
     matrix = jnp.asarray(hessian, start.dtype)
