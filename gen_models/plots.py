@@ -115,7 +115,13 @@ def _late_limits(splits: Mapping[str, _Points]) -> tuple[float, float] | None:
 
 
 def lines(
-    series: Mapping[str, Sequence[Any]], path: str | Path, *, x: str, y: str, log: bool = False, title: str = ""
+    series: Mapping[str, Sequence[Any] | np.ndarray],
+    path: str | Path,
+    *,
+    x: str,
+    y: str,
+    log: bool = False,
+    title: str = "",
 ) -> Path:
     """Draw values against their position 0, 1, ..., a line for each name, with marks where there are few values.
 
