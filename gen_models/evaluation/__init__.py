@@ -1,4 +1,4 @@
-"""Measurements as functions, each file by itself: `gm.evaluation.likelihood`, ..., imported when used."""
+"""Measurements as functions, each file by itself: `gm.evaluation.modes`, ..., imported when used."""
 
 import lazy_loader
 

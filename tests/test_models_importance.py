@@ -2,7 +2,6 @@
 
 import functools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import scipy.stats
 
 from gen_models.distributions import gaussian_kl, normal_log_prob
-from gen_models.evaluation.likelihood import dataset_log_prob
 from gen_models.models.latent.importance import importance_weighted
 
 RNG = np.random.default_rng(0)
@@ -110,78 +108,6 @@ def test_memory_is_that_of_a_chunk():
     small = temporary_bytes(200, 20)
     assert temporary_bytes(20_000, 20) < 1.5 * small + 8 * 20_000 / 20  # the second term: the chunks' first indices
     assert temporary_bytes(20_000, 2000) > 20 * small
-
-
-def batches_of(values, size):
-    """Batches of `size`, the last one padded with NaN under weight 0."""
-    for start in range(0, len(values), size):
-        part = values[start : start + size]
-        pad = size - len(part)
-        weight = np.array([1.0] * len(part) + [0.0] * pad, np.float32)
-        yield {"x": np.concatenate([part, np.full((pad, D), np.nan)]).astype(np.float32), "weight": weight}
-
-
-def exact_log_prob(params, stats, x, key):
-    chol = jnp.linalg.cholesky(params["W"] @ params["W"].T + NOISE**2 * jnp.eye(D))
-    whitened = jax.scipy.linalg.solve_triangular(chol, x.T, lower=True).T
-    return normal_log_prob(whitened) - jnp.log(jnp.diagonal(chol)).sum()
-
-
-PARAMS = {"W": jnp.asarray(W, jnp.float32)}
-
-
-@pytest.mark.parametrize("size", [1, 4, 6, 10])
-def test_the_data_sets_mean_and_standard_error(size):
-    out = dataset_log_prob(exact_log_prob, PARAMS, {}, batches_of(X, size), jax.random.key(0))
-    assert out.n == B
-    np.testing.assert_allclose(out.mean, EXACT.mean(), rtol=1e-5)
-    np.testing.assert_allclose(out.standard_error, scipy.stats.sem(EXACT), rtol=1e-4)
-
-
-def test_batches_without_a_weight_and_another_field():
-    batches = [{"audio": jnp.asarray(X[:4], jnp.float32)}, {"audio": jnp.asarray(X[4:], jnp.float32)}]
-    out = dataset_log_prob(exact_log_prob, PARAMS, {}, batches, jax.random.key(0), field="audio")
-    np.testing.assert_allclose(out, [EXACT.mean(), scipy.stats.sem(EXACT), B], rtol=1e-4)
-
-
-def test_it_is_traced_once_over_calls_and_draws_anew_for_each_batch():
-    seen = []
-
-    @chex.assert_max_traces(1)
-    def log_prob(params, stats, x, key):
-        return jax.random.normal(key, x.shape[:1])
-
-    for seed in (0, 0, 1):
-        batches = [{"x": np.zeros((2, D))}] * 3
-        seen.append(dataset_log_prob(log_prob, PARAMS, {}, batches, jax.random.key(seed)))
-    assert seen[0] == seen[1] != seen[2]
-    assert seen[0].standard_error > 0
-    drawn = [np.asarray(jax.random.normal(jax.random.fold_in(jax.random.key(0), i), (2,))) for i in range(3)]
-    np.testing.assert_allclose(seen[0].mean, np.mean(drawn), rtol=1e-5)
-
-
-def test_an_impossible_example_is_reported_not_hidden():
-    def log_prob(params, stats, x, key):
-        return jnp.where(x[:, 0] > 0, 0.0, -jnp.inf)
-
-    out = dataset_log_prob(log_prob, {}, {}, [{"x": np.array([[1.0], [-1.0]])}], jax.random.key(0))
-    assert out.mean == -np.inf
-    assert np.isnan(out.standard_error)
-    assert np.isnan(dataset_log_prob(log_prob, {}, {}, [{"x": np.ones((1, 1))}], jax.random.key(0))[1])
-
-
-@pytest.mark.parametrize(
-    ("batches", "message"),
-    [
-        ([], "no example in the batches"),
-        ([{"x": X, "weight": np.zeros(B)}], "no example in the batches"),
-        ([{"y": X}], r"no 'x', only \['y'\]"),
-        ([{"x": X, "weight": np.ones(3)}], r"weight has the shape \(3,\)"),
-    ],
-)
-def test_bad_batches(batches, message):
-    with pytest.raises(ValueError, match=message):
-        dataset_log_prob(exact_log_prob, PARAMS, {}, batches, jax.random.key(0))
 
 
 def test_bad_numbers_of_samples():
