@@ -16,7 +16,6 @@ null or ?. `scale_of` measures mean and deviation on the training part, for `tra
 """
 
 import csv
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -135,7 +134,7 @@ def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[st
     for name, words in table.items():
         if name in chosen["drop"]:
             continue
-        is_numeric = name not in chosen["categorical"] and all(_is_number(word) or _is_missing(word) for word in words)
+        is_numeric = name not in chosen["categorical"] and _numbers(words) is not None
         own = tuple(sorted({word for word in words if not _is_missing(word)}))
         if name == target:
             classes = None if is_numeric else own
@@ -161,7 +160,7 @@ def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) ->
             raise ValueError(f"{path} lacks the column {name!r} of the training file: add it")
     x = np.empty((total, len(columns.numeric)), np.float32)
     for index, name in enumerate(columns.numeric):
-        x[:, index] = [_number(word, path, name, row) for row, word in enumerate(table[name])]
+        x[:, index] = _numeric(table[name], path, name)
     found = {"x": x, "mask": ~np.isnan(x)}
     if columns.categorical:
         by_column = []
@@ -184,27 +183,30 @@ def _target(words: Sequence[str], path: Path, columns: Columns) -> np.ndarray:
     if columns.classes is not None:
         number = {word: i for i, word in enumerate(columns.classes)}
         return np.array([number[word] for word in words], np.int32)
-    name = columns.target or ""
-    return np.array([_number(word, path, name, row) for row, word in enumerate(words)], np.float32)
+    return _numeric(words, path, columns.target or "").astype(np.float32)
 
 
-def _number(word: str, path: Path, name: str, row: int) -> float:
-    if _is_missing(word):
-        return math.nan
-    if not _is_number(word):
-        raise ValueError(f"{path}: row {row + 1} has {word!r} in the numeric column {name!r}: repair or remove it")
-    return float(word)
+def _numeric(words: Sequence[str], path: Path, name: str) -> np.ndarray:
+    """A numeric column, [N] float64: NaN where a cell is missing."""
+    numbers = _numbers(words)
+    if numbers is not None:
+        return numbers
+    row, word = next((row, word) for row, word in enumerate(words) if _numbers([word]) is None)
+    raise ValueError(f"{path}: row {row + 1} has {word!r} in the numeric column {name!r}: repair or remove it")
+
+
+def _numbers(words: Sequence[str]) -> np.ndarray | None:
+    """The cells as [N] float64, NaN where one is missing; None where one is neither missing nor a finite number."""
+    missing = np.array([word.lower() in MISSING for word in words], bool)
+    try:
+        numbers = np.array(["nan" if gone else word for word, gone in zip(words, missing, strict=True)], np.float64)
+    except ValueError:
+        return None
+    return numbers if np.isfinite(numbers[~missing]).all() else None
 
 
 def _is_missing(word: str) -> bool:
     return word.lower() in MISSING
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 def _check(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
