@@ -111,7 +111,20 @@ def _is_elsewhere(name, variant):
     return getattr(EXPERIMENTS[name].variants[variant], "dataset", "") in ("mnist", "fashion_mnist", "cifar10")
 
 
-@pytest.mark.parametrize("name", [name for name in EXPERIMENTS if name not in OWN])
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
+def test_every_variant_is_a_job(name, variant):
+    """Data, model, optimizer and measures fit together; nothing is compiled."""
+    own = tiny_config(EXPERIMENTS[name], variant)
+    job = make_job(EXPERIMENTS[name], own)
+    assert job.measures and job.batches(own.seed).steps_per_epoch > 0
+
+
+# One that asks a question of the classifier, and one of the ladder; the slow suite has the others.
+_ASKED = [name for name in EXPERIMENTS if name not in OWN]
+_QUICK = ("ablations.activation", "ablations.attention_pixels")
+
+
+@pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in _ASKED])
 def test_a_question_asked_of_anothers_model_takes_two_steps(name):
     """Its first variant; what is measured of it, and the other variants, are for the slow test below."""
     own = tiny_config(EXPERIMENTS[name], FIRST[name])

@@ -61,7 +61,9 @@ def test_compiling_refuses_what_cannot_be():
 
 
 # On one device, on three, and two a device on eight.
-@pytest.mark.parametrize("members", [pytest.param(1, marks=pytest.mark.slow), 3, 16])
+@pytest.mark.parametrize(
+    "members", [pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(16, marks=pytest.mark.slow)]
+)
 def test_members_train_as_if_alone(members):
     model = gan((2,), generator_hidden=(8,), discriminator_hidden=(8,), packing=2)
     tx = {player: optax.sgd(0.1) for player in model.loss}
