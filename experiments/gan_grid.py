@@ -6,10 +6,10 @@
 
 Lin et al., PacGAN (2018), section 4.1 and table 1. The paper's ten trials are ten seeds here, which share a compiled
 program; each has its own initialisation, noise and order of the data, which are one draw of points. The 3,000 steps of
-the default are 3 of the paper's 400 epochs. Measured after them, on 2 CPU cores (ten trials, +- standard error): gan
-10.1 +- 1.2 modes and 2.2 +- 0.4 % of high quality, packing2 9.9 +- 0.9 and 1.4 +- 0.2 %: no difference yet. (Those were
-trained in one program by an earlier version, each trial on its own part of a batch.) Published, after 400: 17.3 and
-94.8 %, 23.8 and 91.3 %.
+the default are 3 of the paper's 400 epochs for gan, and as many times more as a discriminator is packed. Measured after
+them, on 2 CPU cores (ten trials, +- standard error): gan 10.1 +- 1.2 modes and 2.2 +- 0.4 % of high quality, packing2
+9.9 +- 0.9 and 1.4 +- 0.2 %: no difference yet. (Those were trained in one program by an earlier version, each trial on
+its own part of a batch.) Published, after 400: 17.3 and 94.8 %, 23.8 and 91.3 %.
 """
 
 from collections.abc import Mapping, Sequence

@@ -236,7 +236,7 @@ def _objective(
         else:
             carry = _restarted(carry, init_carry, whole, batch)
             value, (stats, out, carry) = loss(whole, stats, batch, key, step=step, carry=carry)
-        return value, (stats, carry, {"loss": value} | out)
+        return value, (stats, carry, out | {"loss": value})
 
     return objective
 

@@ -97,3 +97,6 @@ def test_refused():
         Splits.of_arrays(points, {"x": np.zeros((9, 3), np.float32)})
     with pytest.raises(ValueError, match="batch_size=12 is larger than the data, which have 9"):
         Splits.of_arrays(points, packing=3).batches(4, seed=0)
+    for split, message in (("validation", "give train or train"), ("test", "must not be trained on")):
+        with pytest.raises(ValueError, match=message):
+            load_splits("fashion_mnist_bundled", split)

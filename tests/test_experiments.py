@@ -1,6 +1,7 @@
 """Every experiment runs, resumes in the same bits, and answers bad input in one line."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -330,3 +331,12 @@ def test_divergence_is_said_with_its_own_status(tmp_path, capsys):
     words = [*tiny_words(EXPERIMENTS["vae"], "base"), "--optimizer", "sgd", "--learning-rate", "1e12", "--steps", "50"]
     assert _main("vae", "base", *words, "--run-dir", str(tmp_path / "r")) == config.DIVERGED
     assert "diverged at step" in capsys.readouterr().out
+
+
+def test_one_device_needs_no_cutting_of_parameters(tmp_path):
+    """As on a machine with one GPU, and in each pinned worker of a sweep."""
+    words = [*tiny_words(EXPERIMENTS["vae"], "base"), "--steps", "2", "--run-dir", str(tmp_path / "r")]
+    command = [sys.executable, "-m", "experiments.vae", *words, "--shard-parameters"]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == config.FINISHED, done.stderr

@@ -320,3 +320,11 @@ def test_a_models_carry_goes_from_step_to_step():
 def test_keys_are_one_for_each_use():
     found = np.stack([jax.random.key_data(key) for key in (*keys(0), *keys(1))])
     assert len(np.unique(found, axis=0)) == 10
+
+
+def test_a_search_is_not_judged_by_what_the_table_reports():
+    """Where the validation part is trained on, the held-out part is the test part, and there is no objective."""
+    experiment = find("vae")
+    config = tiny_config(experiment, "base")
+    assert make_job(experiment, config).objective() == ("validation/elbo", "maximize")
+    assert make_job(experiment, replace(config, train_split="train+validation")).objective() is None

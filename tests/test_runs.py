@@ -16,6 +16,7 @@ from gen_models.measures.figure import Figure
 from gen_models.run import directory as runs
 from gen_models.run.config import INCIDENTAL, Experiment, RunConfig
 from gen_models.run.directory import FORM, Request, Run, check_run, existing_run
+from gen_models.run.experiments import find, names
 from gen_models.run.fields import names_marked
 from gen_models.run.restore import load_run
 
@@ -80,7 +81,7 @@ def test_the_same_run_goes_on_with_other_values_of_incidental_fields(tmp_path):
     for name in names:
         other = replace(Config(), **{name: 7})
         assert check_run(asked(tmp_path / "r", other)) is not None
-        assert open_run(tmp_path / "r", other).config()["config"][name] == getattr(Config(), name)
+        assert open_run(tmp_path / "r", other).config()["config"][name] == 7  # as it is now: where the data are, say
     with pytest.raises(ValueError, match="ema_decay"):
         check_run(asked(tmp_path / "r", Config(ema_decay=0.5)))
 
@@ -216,3 +217,19 @@ def test_image_grid_puts_each_image_in_its_place(tmp_path):
 def test_image_grid_refuses_what_it_cannot_show(tmp_path, images, message):
     with pytest.raises(ValueError, match=message):
         plots.image_grid(images, tmp_path / "g.png")
+
+
+EVERY = [(name, variant) for name in names() for variant in find(name).variants]
+
+
+@pytest.mark.parametrize(("name", "variant"), EVERY)
+def test_every_variants_directory_is_its_own_again(name, variant, tmp_path):
+    """Its network need not be of the class that the first variant has."""
+    experiment = find(name)
+    asked = Request(experiment, variant, experiment.variants[variant], tmp_path / "run")
+    for _ in range(2):
+        with runs.open_run(asked) as run:
+            assert run.config()["variant"] == variant
+    longer = asked._replace(config=replace(asked.config, steps=asked.config.steps + 1))
+    with pytest.raises(ValueError, match=f"steps is {asked.config.steps} there and {longer.config.steps} here"):
+        check_run(longer)

@@ -15,7 +15,7 @@ from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.nn.devices import plain
 from gen_models.training.checkpoint import Checkpoints
-from gen_models.training.loop import fit
+from gen_models.training.loop import fit, is_finite
 from gen_models.training.parallel import data_mesh, local
 
 DATA = {"x": np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)}
@@ -275,3 +275,12 @@ def test_a_step_that_changes_the_state_is_refused_before_compilation():
 def test_negative_intervals_are_refused():
     with pytest.raises(ValueError, match="log_every"):
         _run(log_every=-1)
+
+
+def test_a_state_is_finite_where_all_of_it_is_and_a_stacked_one_where_some_is():
+    state = _state()
+    kernel = state.params["kernel"].at[0, 0].set(jnp.inf)
+    assert is_finite(state) and not is_finite(state._replace(params={"kernel": kernel}))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, state._replace(params={"kernel": kernel}))
+    assert is_finite(stacked)
+    assert not is_finite(stacked._replace(params={"kernel": jnp.full((2, 3, 3), jnp.nan)}))

@@ -202,7 +202,7 @@ def _forgetting(make: Callable[..., Any]) -> Callable[..., Batch]:
 
     def forgetting(data: Any, row: Any, key: Any) -> Batch:
         batch = make(data, row, key)
-        del batch["start"]
+        batch.pop("start", None)
         return batch
 
     return forgetting

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # as many runs may be stacked, each with a seed of its own
 def epoch_order(seed: int, epoch: int, total: int) -> Int[np.ndarray, "total"]:
     """The permutation of epoch `epoch`: a pure function of its arguments (Philox keyed by a SeedSequence)."""
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy=seed, spawn_key=(epoch,))))

@@ -195,10 +195,13 @@ def load_splits(
       kinds: the kinds of data that are wanted, such as ("images",); none: any.
 
     Raises:
-      ValueError: `train_split` names the test split, the data are of another kind, or as `load`.
+      ValueError: `train_split` is of another part than the training one (which validation may extend), the data are of
+        another kind, or as `load`.
     """
     if "test" in train_split:
         raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
+    if not train_split.startswith("train"):
+        raise ValueError(f"--train-split {train_split}: give train or train+validation, or a slice such as train[:10%]")
     options: dict[str, Any] = {"validation": validation, "size": size}
     train = load(name, train_split, data_dir, **options)
     if kinds:

@@ -62,7 +62,7 @@ class ValidationAccuracy:
         """The accuracy, on the held-out split of the same data."""
         held_out = split.held_out()
         accuracy = float(metrics.accuracy(*predicted(trained, held_out)))
-        yield Figure("validation accuracy", accuracy, "fraction", held_out.where, better="maximize")
+        yield Figure(f"{held_out.word} accuracy", accuracy, "fraction", held_out.where, better="maximize")
 
 
 @dataclass(frozen=True)

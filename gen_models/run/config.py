@@ -34,8 +34,9 @@ class Mark(NamedTuple):
 # Marks a number that the training step alone reads, and never branches on. Runs that differ only in such fields and in
 # the seed share one compiled program. A field that is 0 stays a constant of it, as 0 means that the term is absent.
 TRACED = Mark("traced")
-# Marks a field that says where a run lives or how it is watched. Its value changes no bit of the trained state and no
-# final figure, so that a run may go on with another value, and tables do not tell runs apart by it.
+# Marks a field that says where, or on which machines, a run lives, or how it is watched. Its value changes neither the
+# trained state nor a final figure (on other devices: but for rounding), so that a run may go on with another value, and
+# tables do not tell runs apart by it.
 INCIDENTAL = Mark("incidental")
 
 

@@ -31,7 +31,7 @@ from typing import IO, Any, NamedTuple
 from gen_models.files import write_text
 from gen_models.measures.figure import Figure
 from gen_models.run.config import INCIDENTAL, Experiment
-from gen_models.run.fields import flat, names_marked, to_json
+from gen_models.run.fields import flat, from_json, names_marked, to_json
 
 try:
     import fcntl
@@ -157,7 +157,8 @@ def open_run(request: Request) -> Iterator[Run]:
         _refuse_links(folder)
         held = _hold(folder)
         try:
-            if check_run(request) is None:  # it may have been made since
+            # It may have been made since. Fields that may change, as the folder of the data, are kept as they are now.
+            if check_run(request) is None or read_json(folder / "config.json") != _asked(request):
                 write_json(folder / "config.json", _asked(request))
             (folder / "samples").mkdir(exist_ok=True)
             for left in folder.glob(".*"):  # by a process that was killed while it wrote
@@ -274,7 +275,7 @@ def _compare(request: Request, old: Mapping[str, Any]) -> None:
             f"{folder} holds a run of {old['experiment']}, not of {request.experiment.name}: choose another --run-dir"
         )
     # A field that the code has gained since the run began stands at its default.
-    before, now = flat(to_json(type(config)())) | flat(old["config"]), flat(to_json(config))
+    before, now = flat(to_json(from_json(type(config), old["config"]))), flat(to_json(config))
     incidental = names_marked(config, INCIDENTAL)
     names = [name for name in sorted(before | now) if name not in incidental]
     different = [name for name in names if before.get(name) != now.get(name)]

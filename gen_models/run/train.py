@@ -80,8 +80,8 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
             if first:
                 run.begin()
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
-            state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters)
-            write = stack.enter_context(_Writer(run, config.tensorboard)) if first else None
+            state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters and mesh is not None)
+            write = stack.enter_context(Writer(run, config.tensorboard)) if first else None
         except (ValueError, OSError, ImportError) as error:
             raise configs.InputError(str(error)) from error
         try:
@@ -125,7 +125,7 @@ class _Training:
     """One run's training, and what is logged, measured and drawn during it."""
 
     def __init__(
-        self, job: Job, asked: Request, run: Run, write: "_Writer | None", seconds: Callable[[], float]
+        self, job: Job, asked: Request, run: Run, write: "Writer | None", seconds: Callable[[], float]
     ) -> None:
         self.job, self.asked, self.run, self.write, self.seconds = job, asked, run, write, seconds
         self.keys: Keys = keys(asked.config.seed)
@@ -152,7 +152,7 @@ class _Training:
                 draw_every=config.draw_every,
                 report=None if self.write is None else report,
                 mesh=mesh,
-                shard_parameters=config.shard_parameters,
+                shard_parameters=config.shard_parameters and mesh is not None,  # one device holds all anyway
             )
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
@@ -245,7 +245,7 @@ def _told(error: OSError, run: Run) -> str:
     return f"{told}; {kept}. The same command goes on from there once this is mended"
 
 
-class _Writer:
+class Writer:
     """Metrics to `metrics.jsonl`, and to TensorBoard where asked."""
 
     def __init__(self, run: Run, tensorboard: bool) -> None:
@@ -257,7 +257,7 @@ class _Writer:
                 raise ImportError("--tensorboard needs an extra: pip install 'gen_models[tensorboard]'") from error
             self._board = board.SummaryWriter(str(run.folder / "tensorboard"))
 
-    def __enter__(self) -> "_Writer":
+    def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -265,6 +265,7 @@ class _Writer:
             self._board.close()
 
     def __call__(self, step: int, seconds: float, values: Mapping[str, Any]) -> None:
+        """Write one line of metrics."""
         values = {name: float(np.mean(value)) for name, value in values.items()}
         self._run.log(step, seconds, values)
         if self._board is not None:

@@ -37,7 +37,8 @@ def sweep(experiment: Experiment, words: Sequence[str]) -> int:
     """
     options, rest = read(experiment, words)
     plan = plan_of(experiment, options, rest)
-    plan = plan._replace(command=f"{experiment.command} sweep {shlex.join(words)}")
+    asked = f"{experiment.command} sweep {shlex.join(words)}"
+    plan = plan._replace(command=f"{plan.command}; {asked}" if options.add_seeds and plan.command else asked)
     if options.budget is not None and options.budget[1] == "seconds":
         with _interruptible():
             plan = by_the_clock(experiment, plan, float(options.budget[0]))

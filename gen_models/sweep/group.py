@@ -20,7 +20,7 @@ from gen_models.run import directory
 from gen_models.run.directory import Request, Run
 from gen_models.run.job import Job, keys
 from gen_models.run.restore import initial_or_saved
-from gen_models.run.train import conclude, diverged_message, draw_samples
+from gen_models.run.train import Writer, conclude, diverged_message, draw_samples
 from gen_models.sweep.endings import ended_before
 from gen_models.sweep.stacked import How, alive, member_of, stacked_batches, stacked_numbers, stacked_step
 from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
@@ -39,6 +39,7 @@ class _Open(NamedTuple):
     asked: Request
     run: Run
     checkpoints: Checkpoints
+    write: Writer
 
 
 def run_group(job: Job, asked: Sequence[Request], how: How) -> Iterator[Ended]:
@@ -66,7 +67,8 @@ def run_group(job: Job, asked: Sequence[Request], how: How) -> Iterator[Ended]:
                 continue
             run.begin()
             remove_unfinished(run.checkpoints)
-            runs.append(_Open(one, run, stack.enter_context(Checkpoints(run.checkpoints))))
+            checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+            runs.append(_Open(one, run, checkpoints, stack.enter_context(Writer(run, one.config.tensorboard))))
         states = [initial_or_saved(job, run.asked.config.seed, run.checkpoints) for run in runs]
         begun = [int(state.step) for state in states]
         for start in sorted(set(begun), reverse=True):  # runs that were killed may have got to different steps
@@ -144,13 +146,13 @@ class _Stack:
             own = {name: float(value[i]) for name, value in values.items()}
             # Neither lines of evaluations, which are written below, nor of runs that have diverged.
             if own and all(np.isfinite(value) for name, value in own.items() if name.endswith("loss")):
-                run.run.log(step, self._seconds(i), own)
+                run.write(step, self._seconds(i), own)
 
     def _evaluate(self, state: TrainState) -> Mapping[str, float]:
         for i in alive(state):
             values = self._job.evaluate(member_of(state, i), self._keys[i].evaluation)
             if values:
-                self._runs[i].run.log(int(np.max(state.step)), self._seconds(i), values)
+                self._runs[i].write(int(np.max(state.step)), self._seconds(i), values)
         return {}
 
     def _draw(self, state: TrainState, step: int) -> None:

@@ -121,8 +121,8 @@ def _add_search(group: Any) -> None:
     group.add_argument(
         "--objective",
         nargs=2,
-        help="judge rows by this metric of metrics.jsonl, and maximize or minimize it (default: the first figure of "
-        "the experiment's first measure, on the validation split)",
+        help="judge rows by this metric of metrics.jsonl, and maximize or minimize it (default: the headline of "
+        "the experiment's first measure that has one, on the validation split)",
         metavar=("METRIC", "WAY"),
     )
     group.add_argument(

@@ -45,6 +45,8 @@ def stacked_step(job: Job, count: int, how: How) -> tuple[Any, Any]:
 
 def refuse_unstackable(job: Job) -> None:
     """Raises ValueError where the job cannot serve other numbers."""
+    if job.config.shard_parameters:
+        raise ValueError("--shard-parameters cuts the state of one run: leave out --execution, or --shard-parameters")
     if numbers := [name for name in traced_fields(job.config) if name not in job.names]:
         reads = ", ".join(type(measure).__name__ for measure in job.measures if getattr(measure, "reads_traced", False))
         raise ValueError(

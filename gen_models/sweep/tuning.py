@@ -52,7 +52,10 @@ def objective_of(options: argparse.Namespace, runner: Runner) -> Objective:
     """
     found = runner.objective if options.objective is None else tuple(options.objective)
     if found is None:
-        raise InputError("name what to judge by: --objective METRIC maximize, a metric of the validation split")
+        raise InputError(
+            "name what to judge by: --objective METRIC maximize, a metric of the validation split; with --train-split "
+            "train+validation there is none"
+        )
     return found
 
 

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -249,20 +250,21 @@ def _prepare(
     return _Prepared(program, batches, data, key, values, part), state
 
 
-@jax.jit
-def _all_finite(leaves: list[jax.Array]) -> jax.Array:
-    """Whether each leaf has a finite element, bool []."""
-    return jnp.all(jnp.array([jnp.isfinite(leaf).any() if leaf.size else True for leaf in leaves]))
+@partial(jax.jit, static_argnums=1)
+def _all_finite(leaves: list[jax.Array], stacked: bool) -> jax.Array:
+    """Whether each leaf is finite; of stacked states, whether each has a finite element: bool []."""
+    whole = jnp.any if stacked else jnp.all
+    return jnp.all(jnp.array([whole(jnp.isfinite(leaf)) if leaf.size else True for leaf in leaves]))
 
 
 def is_finite(state: TrainState) -> bool:
-    """Whether each leaf of the parameters has a finite element.
+    """Whether all parameters are finite.
 
-    A stacked state may have members that diverged, and is finite as long as one did not; that is why an element is
-    enough, and not all are asked for.
+    A stacked state may have members that diverged, and counts as finite as long as one did not: there, a finite element
+    of each leaf is enough.
     """
     leaves = [leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    return bool(_all_finite(leaves))
+    return bool(_all_finite(leaves, state.step.ndim > 0))
 
 
 def _rows(batches: Batches, step: int, count: int, part: slice | None) -> Any:

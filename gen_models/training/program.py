@@ -80,8 +80,7 @@ def compile_program(
     # Shapes and a tree structure can be hashed: they are what the cache of `_program` knows the arguments by.
     leaves, tree = jax.tree.flatten((state, batches.data, key, numbers, row, np.int32(0)))
     shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
-    on_host = not jax.tree.leaves(batches.data)
-    most = 1 if on_host and most is None else most
+    most = 1 if batches.streamed and most is None else most
     # The batch may be cut over host devices where one training is on one of them. A stacked state (several trainings,
     # whose `step` has an axis) uses the other devices in its own way: `parallel.train_many`.
     automatic = mesh is None and jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0

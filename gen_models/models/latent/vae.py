@@ -59,7 +59,7 @@ def vae(
       particles: K of the objective: 1 is the ELBO; more is IWAE's bound, which `beta` must leave alone.
       activation: between the layers.
       channels: of 4x4 convolutions of stride 2 before the encoder's hidden layers, each of which halves height and
-        width (odd ones rounded up); the decoder mirrors them. None: all layers are dense.
+        width (odd ones rounded up); the decoder mirrors them. (): all layers are dense.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
