@@ -1,4 +1,4 @@
-"""Four types and two functions that every model and every training run share.
+"""The types and the two functions, `init_state` and `make_train_step`, that models and training runs share.
 
 A model is a handful of pure functions. A training step is one pure function `(state, batch) -> (state, metrics)` that
 does not know which model it trains, nor what surrounds it: `jit`, `scan`, `vmap`, `pmap` or `shard_map`.

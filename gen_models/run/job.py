@@ -48,10 +48,12 @@ class Job:
     data: Splits
     model: Model  # that config's; evaluation reads no TRACED field of it, which a test checks for every experiment
     measures: Sequence[Measure]
-    names: tuple[str, ...]  # the dotted names of the TRACED fields that the step takes as `numbers`
+    # Dotted names of the TRACED fields that the step takes as `numbers`; none where a measure reads them: then they are
+    # constants of the step.
+    names: tuple[str, ...]
 
     def serves(self, config: Any) -> bool:
-        """Whether a config that differs in its seed and TRACED fields alone can be trained and measured with this."""
+        """Whether a config of the same group can be trained and measured with this; no other fields are compared."""
         names = traced_fields(config)
         if set(names) != set(traced_fields(self.config)):
             return False  # one of them has a term that is 0 in the other, which is a constant of another program
