@@ -10,8 +10,8 @@
     stopped.json       why it has not: it diverged, say
     .lock              held by the process that trains
 
-JSON files are written whole or not at all: to a temporary file, then renamed. `metrics.jsonl` grows by lines; one that a kill
-cut short is left out when it is read.
+JSON files are written whole or not at all: to a temporary file, then renamed. `metrics.jsonl` grows by lines; one that
+a kill cut short is left out when it is read.
 """
 
 import json
