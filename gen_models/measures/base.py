@@ -7,9 +7,9 @@ A measure is a frozen dataclass with one or both of
 
 and, where they apply, two class attributes:
 
-- `headline`: the metric that a search goes by, which is `metric_name` of one of the measure's own figures, and its better
-  way, such as `("elbo", "maximize")`. A measure with a headline is cheap enough to be taken during training too, on the
-  held-out split.
+- `headline`: the metric that a search goes by, which is `metric_name` of one of the measure's own figures, and its
+  better way: `("elbo", "maximize")`. A measure with a headline is cheap enough to be taken during training too, on
+  the held-out split.
 - `reads_traced = True`: what it measures depends on config fields marked TRACED, such as the dropout of the loss. Then
   runs that differ in such fields cannot share its model.
 
