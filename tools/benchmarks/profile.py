@@ -8,6 +8,7 @@ The parts sum to the time that the steps took. What a device waits for the other
 
 import re
 import tempfile
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -63,7 +64,10 @@ def profile(contender: Contender, steps: int) -> tuple[float, list[Operation]]:
                 with jax.profiler.StepTraceAnnotation(STEP, step_num=number):
                     contender.run()
         [trace] = Path(folder).rglob("*.xplane.pb")
-        windows, spans = _read(jax.profiler.ProfileData.from_file(str(trace)))
+        with warnings.catch_warnings():
+            # Python 3.13 warns of the reader's own types when they are made; as an error that would abort the process.
+            warnings.filterwarnings("ignore", "builtin type .* has no __module__", DeprecationWarning)
+            windows, spans = _read(jax.profiler.ProfileData.from_file(str(trace)))
     if not spans or len(windows) != steps:
         raise ValueError(f"the profiler's trace holds {len(windows)} of {steps} steps and {len(spans)} operations")
     seconds = {name: time * 1e-9 / steps for name, time in share_out(spans, windows).items()}
