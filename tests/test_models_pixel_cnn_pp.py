@@ -18,6 +18,10 @@ BINARY = {"shape": (4, 4, 1), "levels": 2, "mixtures": None, "resolutions": 3}
 RGB = {"shape": (4, 6, 3), "levels": 4, "mixtures": 2, "resolutions": 2, "classes": 3}
 CASES = {"binary": BINARY, "labelled RGB": RGB}
 SMALL = {"features": 4, "blocks": 1}
+# The labelled images of three channels and several levels say all that binary ones say, and more.
+each_case = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=pytest.mark.slow if case == "binary" else ()) for case in CASES]
+)
 
 
 def _parameters(model, shape, seed=0):
@@ -76,7 +80,7 @@ def built(case):
     return Built(**CASES[case])
 
 
-@pytest.mark.parametrize("case", CASES)
+@each_case
 def test_outputs_depend_on_all_strictly_earlier_pixels_and_on_no_other(case):
     the = built(case)
     height, width, _ = the.shape
@@ -110,7 +114,7 @@ def test_probabilities_of_all_images_sum_to_one(options):
     np.testing.assert_allclose(total(params), 0, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, marks=pytest.mark.slow if c == "binary" else ()) for c in CASES])
+@each_case
 def test_samplers_draw_the_same_pixels_and_keep_those_given(case):
     the = built(case)
     for key, mask in ((0, np.zeros_like(the.mask)), (1, the.mask)):
@@ -121,7 +125,7 @@ def test_samplers_draw_the_same_pixels_and_keep_those_given(case):
     assert (the.cached(2, mask) != cached).any()
 
 
-@pytest.mark.parametrize("case", CASES)
+@each_case
 def test_one_pixel_at_a_time_gives_the_outputs_of_whole_images(case):
     the = built(case)
     for key, mask in ((0, np.zeros_like(the.mask)), (3, np.ones_like(the.mask))):  # its own pixels, and any others

@@ -34,7 +34,7 @@ def _exact(model, params, x):
     return jax.nn.logsumexp(log_joint, axis=1) + 2 * np.log(line[1] - line[0])
 
 
-@pytest.mark.parametrize("channels", [(), (3, 4)])
+@pytest.mark.parametrize("channels", [(), pytest.param((3, 4), marks=pytest.mark.slow)])
 def test_bounds_rise_with_particles_to_the_exact_log_likelihood(channels):
     model, params, stats, x = _fitted(channels=channels)
     exact = _exact(model, params, x)
