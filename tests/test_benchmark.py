@@ -120,6 +120,7 @@ def test_the_vae_by_hand_is_the_librarys():
     assert not np.allclose(jax.tree.leaves(params)[1], jax.tree.leaves(state.params)[1])
 
 
+@pytest.mark.slow  # the VAE's makes the same claim, of one player
 def test_the_gan_by_hand_is_the_librarys():
     model = gan(generator_hidden=(8, 8), discriminator_hidden=(6,), pieces=2)
     tx = {player: adam(1e-4, b1=0.8) for player in model.loss}
