@@ -77,8 +77,10 @@ def alone(tmp_path_factory):
 def test_a_stacked_run_is_what_it_is_alone(how, alone, tmp_path):
     """Figures, curves and checkpoints; on two devices; and a member that diverges disturbs no other."""
     job = make_job(VAE, _config())
-    ended = list(run_group(job, _asked(tmp_path), how))
+    watched = [one._replace(config=dataclasses.replace(one.config, tensorboard=True)) for one in _asked(tmp_path)]
+    ended = list(run_group(job, watched, how))
     assert sorted(e.status for e in ended) == ["diverged"] * 2 + ["finished"] * 4
+    assert all(list((one.folder / "tensorboard").glob("events.*")) for one in watched)
     for one in _asked(tmp_path):
         where = one.folder.relative_to(tmp_path)
         figures, history, stopped = _found(one.folder)

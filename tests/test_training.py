@@ -284,3 +284,16 @@ def test_a_state_is_finite_where_all_of_it_is_and_a_stacked_one_where_some_is():
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), state, state._replace(params={"kernel": kernel}))
     assert is_finite(stacked)
     assert not is_finite(stacked._replace(params={"kernel": jnp.full((2, 3, 3), jnp.nan)}))
+
+
+def test_streamed_examples_are_read_for_one_step_a_call_whatever_stands_beside_them_on_the_device():
+    """As in a stack, whose keys are in `data`: rows for 64 steps would hold the examples themselves."""
+    asked, batches = [], _batches()
+
+    def rows(step, count, part=None):
+        asked.append(count)
+        return batches.rows(step, count, part)
+
+    step = make_train_step(MODEL.loss, TX)
+    fit(step, _state(ema=False), batches._replace(rows=rows, streamed=True), steps=20, key=jax.random.key(2))
+    assert max(asked) == 1
