@@ -50,6 +50,7 @@ class Dataset:
     note: str  # licence and caveats in one line
     kind: str = "images"
     meaning: Any = None  # what the values mean: a `tokens.Vocabulary`, `tables.Columns`, ...; see the readers
+    passed_over: tuple[str, ...] = ()  # what the reader saw and did not take, in phrases: "3 files of other kinds (.txt)"
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
@@ -92,6 +93,7 @@ class Origin(NamedTuple):
     kind: str = "images"
     meaning: Any = None
     check: Callable[[Arrays, str, "Origin"], dict[str, np.ndarray]] | None = None  # None: `check_arrays`, of images
+    passed_over: tuple[str, ...] = ()
 
 
 def check_kind(dataset: Dataset, kinds: Sequence[str], who: str = "this model") -> None:
@@ -139,6 +141,7 @@ def take_split(origin: Origin, name: str, split: str, validation: int | float | 
         origin.note,
         origin.kind,
         origin.meaning,
+        origin.passed_over,
     )
 
 
