@@ -7,6 +7,7 @@ A model with several losses (a GAN) has several *players*. Each owns the sub-tre
 name; a lone loss is one player that owns the whole tree.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
@@ -110,7 +111,8 @@ def init_state(
       batch: the first batch of training, transformed as the step gets it. `model.init` sees its values, so that scales
         may be set from data (ActNorm; Salimans & Kingma, weight normalisation, 2016, section 3). A model that reads its
         shapes and dtypes alone may get zeros; one that has a carry needs the batch's size as well.
-      ema: keep an exponential moving average of the parameters, which starts as a copy of them.
+      ema: keep an exponential moving average of the parameters. It starts as a copy of them, which weighs nothing once
+        a step was taken.
 
     Raises:
       ValueError: the losses and the transformations name different players, a player owns no parameters, or a model of
@@ -151,7 +153,8 @@ def make_train_step(
     Args:
       loss: a model's `loss`: one function, or a mapping from players to functions.
       tx: an optax transformation, or a mapping with the same players.
-      ema_decay: weight of the past in `state.ema`, where the state has one; may be traced.
+      ema_decay: d of `state.ema`, where the state has one; may be traced. After t steps it is the mean of the parameters
+        of steps 1 to t, that of step s weighed by d^(t - s): Kingma & Ba (2015), section 3, debias their averages so.
       accumulate: number of equal micro-batches into which the batch is cut, one behind the other. Each player's
         gradient is the mean over them, so that a batch that does not fit in memory trains as a whole; batch norm's
         statistics are those of a micro-batch.
@@ -173,18 +176,23 @@ def make_train_step(
 
     Raises:
       ValueError: the losses and transformations name different players, `accumulate` or one of `repeats` is below 1,
-        `repeats` names no player, or a carry comes together with several players or repeats; when the step is traced,
-        the batch cannot be cut as asked, or the state was made by a model with another `init_carry`.
+        `ema_decay` is outside [0, 1), `repeats` names no player, or a carry comes together with several players or
+        repeats; when the step is traced, the batch is empty or cannot be cut as asked, or the state was made by a model
+        with another `init_carry`.
     """
     players = _players(loss, tx)
     if accumulate < 1:
         raise ValueError(f"accumulate must be 1 or more, got {accumulate}")
+    if isinstance(ema_decay, (int, float)) and not 0 <= ema_decay < 1:
+        raise ValueError(f"ema_decay must be 0 or more and less than 1, got {ema_decay}")
     counts = _counts(players, repeats)
     init_carry = None if isinstance(init_carry, _Absent) else init_carry
     if init_carry is not None:
         _check_alone(counts)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if any(jnp.shape(leaf)[:1] == (0,) for leaf in jax.tree.leaves(batch)):
+            raise ValueError("the batch has no examples, and a mean over none is no number")
         _check_carry(state.carry, init_carry, batch)
         # The order of the folds is part of the format of a run: run's key, step, copy along the axis, player, then the
         # update or the micro-batch. A resumed run draws what an unbroken one draws only while it stays so.
@@ -206,13 +214,38 @@ def make_train_step(
             metrics |= {f"{prefix}{k}": v for k, v in out.items()}
         ema = state.ema
         if ema is not None:
-            ema = jax.tree.map(lambda new, old: old * ema_decay + new * (1 - ema_decay), params, ema)
+            share = _share_of_newest(ema_decay, state.step)
+            ema = jax.tree.map(partial(_drawn_to, share), params, ema)
         return TrainState(state.step + 1, state.key, params, stats, opt_state, ema, carry), metrics
 
     return train_step
 
 
 _ALL = "all"  # the one player of a model whose loss is a single function
+
+
+def _share_of_newest(decay: float | Array, step: Array) -> Array:
+    """(1 - d) / (1 - d^t) with t = step + 1: the share of the newest parameters in the mean of those of steps 1 to t.
+
+    With it the mean weighs the parameters of step s by d^(t - s) over the sum of these, and the fresh ones, from which
+    training began, by nothing. The weight of the past, d (1 - d^(t-1)) / (1 - d^t), is what is left of 1. In float32
+    both differences would lose their digits; `expm1` keeps them.
+    """
+    kind = jnp.result_type(float)
+    if isinstance(decay, (int, float)):  # its logarithm is exact to the last digit, which float32's 1 - d is not
+        log_decay = jnp.asarray(math.log(decay) if decay else -math.inf, kind)
+    else:
+        log_decay = jnp.log1p(jnp.asarray(decay, kind) - 1)
+    share = jnp.expm1(log_decay) / jnp.expm1((step + 1).astype(kind) * log_decay)
+    return jnp.where(step == 0, 1.0, share)
+
+
+def _drawn_to(share: Array, new: Array, old: Array) -> Array:
+    """(1 - share) old + share new, exact where both are equal, and where the share is 1; in the dtype of `old`.
+
+    As a sum of two products it would scale parameters that stay as they are: 1 - share is rounded.
+    """
+    return jnp.where(share == 1, new, old + share * (new - old)).astype(old.dtype)
 
 
 class _Player(NamedTuple):

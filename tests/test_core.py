@@ -191,27 +191,6 @@ def test_accumulated_parts_draw_differently():
     assert len(set(digits)) > 3, digits
 
 
-def test_the_average_of_parameters_is_exponential():
-    tx = optax.sgd(0.1)
-    state = init_state(REGRESSION, tx, jax.random.key(0), BATCH, ema=True)
-    average = np.asarray(state.params["w"], np.float64)
-    step = jax.jit(make_train_step(REGRESSION.loss, tx, ema_decay=0.9))
-    for _ in range(5):
-        state, _ = step(state, BATCH)
-        average = 0.9 * average + 0.1 * np.asarray(state.params["w"])
-    np.testing.assert_allclose(state.ema["w"], average, rtol=1e-5)
-    without, _ = _run(REGRESSION, tx, 5)
-    assert without.ema is None
-    assert _equal(without.params, state.params)  # it only looks on
-
-
-def test_the_average_starts_as_a_copy():
-    """Buffers that are donated must not be shared."""
-    state = init_state(REGRESSION, optax.sgd(0.1), jax.random.key(0), BATCH, ema=True)
-    assert _equal(state.ema, state.params)
-    assert state.ema["w"].unsafe_buffer_pointer() != state.params["w"].unsafe_buffer_pointer()
-
-
 def test_a_learning_rate_may_be_traced():
     def final(rate):
         tx = optax.sgd(rate)
@@ -276,6 +255,12 @@ def test_impossible_parts_are_refused():
         make_train_step(REGRESSION.loss, optax.sgd(0.1), accumulate=0)
     with pytest.raises(ValueError, match="accumulate=3 does not divide the batch of 8"):
         _run(REGRESSION, optax.sgd(0.1), 1, accumulate=3)
+
+
+def test_an_empty_batch_is_refused():
+    state = init_state(REGRESSION, optax.sgd(0.1), jax.random.key(0), BATCH)
+    with pytest.raises(ValueError, match="the batch has no examples"):
+        make_train_step(REGRESSION.loss, optax.sgd(0.1))(state, {"x": X[:0], "y": BATCH["y"][:0]})
 
 
 def test_a_model_is_equal_to_itself_alone_and_names_the_operations_that_it_lacks():
