@@ -50,7 +50,10 @@ class Dataset:
     note: str  # licence and caveats in one line
     kind: str = "images"
     meaning: Any = None  # what the values mean: a `tokens.Vocabulary`, `tables.Columns`, ...; see the readers
-    passed_over: tuple[str, ...] = ()  # what the reader saw and did not take, in phrases: "3 files of other kinds (.txt)"
+    passed_over: tuple[
+        str, ...
+    ] = ()  # what the reader saw and did not take, in phrases: "3 files of other kinds (.txt)"
+    made: str = ""  # how we made the part, where the data do not come with it: "held out by us"
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values()))) if self.arrays is not None else len(self.source)  # type: ignore[arg-type]
@@ -81,6 +84,12 @@ def of_arrays(
     return Dataset(name, split, found, None, shape, num_classes, 256, "arrays in memory", kind)
 
 
+class Classes(NamedTuple):
+    """What the labels of images mean."""
+
+    classes: tuple[str, ...]  # the name of each class, from 0 on
+
+
 class Origin(NamedTuple):
     """What a reader found: the official splits, each of which is read when it is asked for."""
 
@@ -94,6 +103,7 @@ class Origin(NamedTuple):
     meaning: Any = None
     check: Callable[[Arrays, str, "Origin"], dict[str, np.ndarray]] | None = None  # None: `check_arrays`, of images
     passed_over: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()  # the splits that we drew, as the data do not come with them: ("test",)
 
 
 def check_kind(dataset: Dataset, kinds: Sequence[str], who: str = "this model") -> None:
@@ -142,7 +152,15 @@ def take_split(origin: Origin, name: str, split: str, validation: int | float | 
         origin.kind,
         origin.meaning,
         origin.passed_over,
+        _made(origin, word),
     )
+
+
+def _made(origin: Origin, word: str) -> str:
+    """How we made a part, in words, where the data do not come with it."""
+    if word == "validation" and "validation" not in origin.splits:
+        return "held out by us"
+    return "drawn by us" if word in origin.drawn else ""
 
 
 def _check_images(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
