@@ -8,6 +8,22 @@ import numpy as np
 Arrays = Mapping[str, np.ndarray]
 Example = dict[str, Any]  # field -> array, or a scalar of NumPy
 
+REMEDY = 'remove it or get it again, or leave out damaged files with --damaged skip (in the library, damaged="skip")'
+
+
+class DamagedExample(ValueError):
+    """An example cannot be read: the message names its file, the reason and the remedy.
+
+    It is what reading raises, at the start or while batches are streamed; threads and processes pass it on unchanged.
+    """
+
+    def __init__(self, fault: str, remedy: str = REMEDY):
+        super().__init__(fault, remedy)  # both are arguments, so that a copy that is sent between processes has both
+        self.fault, self.remedy = fault, remedy
+
+    def __str__(self) -> str:
+        return f"{self.fault}: {self.remedy}"
+
 
 class Subset:
     """The examples of a random-access source that `indices` names, in their order."""

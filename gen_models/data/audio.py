@@ -61,7 +61,7 @@ class Waves:
         return _example(read_wave(self.paths[index])[0], self.labels[index], self.length)
 
 
-def audio_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
+def audio_origin(path: Path, options: Mapping[str, str], limit: int, damaged: str = "stop") -> Origin:
     """The splits of a folder or an archive of sound; those of at most `limit` bytes are in memory.
 
     Raises:

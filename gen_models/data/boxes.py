@@ -68,7 +68,9 @@ class Annotated:
         return found
 
 
-def boxes_origin(path: Path, options: Mapping[str, str], size: tuple[int, int] | None, limit: int) -> Origin:
+def boxes_origin(
+    path: Path, options: Mapping[str, str], size: tuple[int, int] | None, limit: int, damaged: str = "stop"
+) -> Origin:
     """The splits of images with boxes; those of at most `limit` decoded bytes are in memory.
 
     Raises:

@@ -31,7 +31,7 @@ class Files:
         return {"x": decode(self.paths[index], self.mode, self.size), "y": self.labels[index]}
 
 
-def folder_origin(root: Path, size: tuple[int, int] | None, limit: int) -> Origin:
+def folder_origin(root: Path, size: tuple[int, int] | None, limit: int, damaged: str = "stop") -> Origin:
     """The splits of the folder; those that decode to at most `limit` bytes are read into memory.
 
     Raises:

@@ -63,6 +63,20 @@ def cropped_array(pixels: np.ndarray, size: tuple[int, int] | None) -> np.ndarra
     return out[..., None] if out.ndim == 2 else out
 
 
+def cropped_arrays(pixels: np.ndarray, size: tuple[int, int], levels: int) -> np.ndarray:
+    """Images uint8 [N, H, W] or [N, H, W, C] of one size, each cropped and resized; values stay below `levels`.
+
+    What is no such array is given back as it is: the check of images that follows says what is wrong with it.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[3:] not in ((), (1,), (3,), (4,)):
+        return pixels
+    four = pixels if pixels.ndim == 4 else pixels[..., None]
+    out = np.empty((len(four), *size, four.shape[-1]), np.uint8)
+    for index, image in enumerate(four):
+        out[index] = cropped_array(image, size)
+    return np.minimum(out, levels - 1, out=out)
+
+
 def header(path: Path) -> tuple[tuple[int, int], str]:
     """((height, width), mode "L" or "RGB") of an image file, without decoding its pixels.
 

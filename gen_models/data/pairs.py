@@ -35,7 +35,9 @@ class PairFiles:
         return {side: decode(file.path, mode, self.size) for side, file, mode in both}
 
 
-def pairs_origin(path: Path, options: Mapping[str, str], size: tuple[int, int] | None, limit: int) -> Origin:
+def pairs_origin(
+    path: Path, options: Mapping[str, str], size: tuple[int, int] | None, limit: int, damaged: str = "stop"
+) -> Origin:
     """The splits of a folder of pairs; those of at most `limit` decoded bytes are in memory.
 
     Raises:

@@ -26,6 +26,7 @@ and slices: `dataset.py`.
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,8 +48,20 @@ PATHS: Mapping[str, Sequence[str]] = {
     "pairs": ("x", "y"),
     "boxes": ("masks",),
 }
-SIZED = ("folder", "pairs", "boxes")  # kinds of paths whose images may be given another size
+FILES = ("folder", "audio", "pairs", "boxes")  # kinds of paths whose examples are files, some of which may be damaged
+IMAGES = ("folder", "idx", "npz", "pairs", "boxes")  # kinds of paths whose images may be given another size
+MOST = 2**14  # the largest height or width that images are resized to
+DAMAGED = ("stop", "skip")
 Size = tuple[int, int] | None  # (height, width); None: as the images are
+
+
+class Wanted(NamedTuple):
+    """What is wanted of a reader's files."""
+
+    size: Size  # of images
+    damaged: str  # what to do about damaged files, one of `DAMAGED`
+
+
 BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
 
 
@@ -59,6 +72,7 @@ def load(
     *,
     validation: int | float | None = None,
     size: int | tuple[int, int] | None = None,
+    damaged: str = "stop",
 ) -> Dataset:
     """One split of a data set.
 
@@ -67,41 +81,61 @@ def load(
       split: `train`, `validation`, `test` or `train+validation`, with a slice behind it where wanted: `train[:10%]`.
       data_dir: where prepared data sets are; the bundled set, digits and paths need none.
       validation: how many training examples to hold out (int), or which fraction (float), where no split is official.
-      size: height and width to which a folder's, CelebA's or LSUN's images and pairs are cropped at the centre and
-        resized, and images with boxes stretched.
+      size: height and width to which images and pairs are cropped at the centre and resized, and images with boxes
+        stretched.
+      damaged: at a file that cannot be read, "stop" raises `access.DamagedExample`, which names it; "skip" reads all
+        files of a folder, of pairs, boxes or sounds first, and leaves out those that are damaged, as if they were not
+        there.
 
     Raises:
       ValueError: an unknown name or split (with the nearest known one), a data set that is not there (with the command
         that gets it), or files that are corrupt or do not fit.
     """
-    origin = _origin(name, data_dir, _size(size))
-    return take_split(origin, name, split, validation)
+    return take_split(origin_of(name, data_dir, size=size, damaged=damaged), name, split, validation)
 
 
-def _origin(name: str, data_dir: str | Path | None, size: Size) -> Origin:
-    """What the reader of this data set finds."""
+def origin_of(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    size: int | tuple[int, int] | None = None,
+    damaged: str = "stop",
+) -> Origin:
+    """What the reader of a data set finds, of which `take_split` takes splits; the arguments are those of `load`.
+
+    Raises:
+      ValueError: as `load`.
+    """
     kind, colon, path = name.partition(":")
-    if colon:
-        if kind not in PATHS:
-            raise unknown("kind of path", kind, PATHS)
-        if kind not in SIZED:
-            _refuse(size, name)
-        path, options = _options(kind, path)
-        return _READERS[kind](Path(path).expanduser(), options, size)
-    if name not in NAMES:
+    if colon and kind not in PATHS:
+        raise unknown("kind of path", kind, PATHS)
+    if not colon and name not in NAMES:
         raise unknown("data set", name, (*NAMES, *(f"{kind}:PATH" for kind in PATHS)))
-    if name not in ("celeb_a", "lsun"):
-        _refuse(size, name)
+    if damaged not in DAMAGED:
+        raise unknown("choice of damaged", damaged, DAMAGED)
+    if damaged != "stop" and not (colon and kind in FILES):
+        raise ValueError(f"{name!r} is not made of single files that could be left out: leave out damaged={damaged}")
+    if size is not None and colon and kind not in IMAGES:
+        raise ValueError(f"{name!r} has no images to resize: leave out size={size}")
+    wanted = Wanted(_size(size), damaged)
+    if colon:
+        path, options = _options(kind, path)
+        return _READERS[kind](Path(path).expanduser(), options, wanted)
+    return _named(name, data_dir, wanted)
+
+
+def _named(name: str, data_dir: str | Path | None, wanted: Wanted) -> Origin:
+    """What the reader of a data set that we know finds."""
     if name in ("fashion_mnist_bundled", "digits"):
-        return _bundled() if name == "fashion_mnist_bundled" else _digits()
+        return resized(_bundled() if name == "fashion_mnist_bundled" else _digits(), wanted.size)
     if data_dir is None:
         raise missing(name, None)
     root = Path(data_dir).expanduser()
     if name in ("mnist", "fashion_mnist") and any(find_idx(root / name, split) for split in ("train", "test")):
-        return idx_origin(root / name, _NOTES[name], hold_out=10_000, num_classes=10)
+        return resized(idx_origin(root / name, _NOTES[name], hold_out=10_000, num_classes=10), wanted.size)
     from gen_models.data.tfds_sources import tfds_origin
 
-    return tfds_origin(name, root, size)
+    return tfds_origin(name, root, wanted.size)
 
 
 def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_classes: int | None = None) -> Origin:
@@ -134,61 +168,61 @@ def _options(kind: str, text: str) -> tuple[str, dict[str, str]]:
     return path, options
 
 
-def _idx(folder: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _idx(folder: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     if not folder.is_dir():
         raise ValueError(f"idx:{folder}: there is no such folder")
-    return idx_origin(folder, f"IDX files in {folder}")
+    return resized(idx_origin(folder, f"IDX files in {folder}"), wanted.size)
 
 
-def _npz(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _npz(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.npz import npz_origin
 
-    return npz_origin(path)
+    return resized(npz_origin(path), wanted.size)
 
 
-def _folder(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _folder(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.folder import folder_origin
 
-    return folder_origin(path, size, IN_MEMORY_BYTES)
+    return folder_origin(path, wanted.size, IN_MEMORY_BYTES, wanted.damaged)
 
 
-def _tokens(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _tokens(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.tokens import tokens_origin
 
     return tokens_origin(path, options, IN_MEMORY_BYTES)
 
 
-def _audio(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _audio(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.audio import audio_origin
 
-    return audio_origin(path, options, IN_MEMORY_BYTES)
+    return audio_origin(path, options, IN_MEMORY_BYTES, wanted.damaged)
 
 
-def _table(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _table(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.tables import table_origin
 
     return table_origin(path, options, IN_MEMORY_BYTES)
 
 
-def _points(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _points(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.points import points_origin
 
     return points_origin(path, IN_MEMORY_BYTES)
 
 
-def _pairs(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _pairs(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.pairs import pairs_origin
 
-    return pairs_origin(path, options, size, IN_MEMORY_BYTES)
+    return pairs_origin(path, options, wanted.size, IN_MEMORY_BYTES, wanted.damaged)
 
 
-def _boxes(path: Path, options: Mapping[str, str], size: Size) -> Origin:
+def _boxes(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.boxes import boxes_origin
 
-    return boxes_origin(path, options, size, IN_MEMORY_BYTES)
+    return boxes_origin(path, options, wanted.size, IN_MEMORY_BYTES, wanted.damaged)
 
 
-_READERS: dict[str, Callable[[Path, Mapping[str, str], Size], Origin]] = {
+_READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "folder": _folder,
     "idx": _idx,
     "npz": _npz,
@@ -227,17 +261,25 @@ def _digits() -> Origin:
     return Origin(splits, 10, "scikit-learn's copy of the UCI digits test set, CC BY 4.0; split by us", levels=17)
 
 
+def resized(origin: Origin, size: Size) -> Origin:
+    """An origin whose images are in memory and of one size, with images of another: cropped at the centre, resized."""
+    if size is None:
+        return origin
+    from gen_models.data.images import cropped_arrays
+
+    def read(arrays: Callable[[], Any]) -> dict[str, np.ndarray]:
+        found = arrays()
+        return {**found, "x": cropped_arrays(found["x"], size, origin.levels)}
+
+    splits = {split: partial(read, arrays) for split, arrays in origin.splits.items()}
+    return origin._replace(splits=splits, note=f"{origin.note}; cropped and resized to {size[0]}x{size[1]}")
+
+
 def _size(size: int | tuple[int, int] | None) -> Size:
     """(height, width) of a size, which one number gives for both."""
     if size is None:
         return None
     height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"size must be positive, got {size}")
+    if not 1 <= min(height, width) <= max(height, width) <= MOST:
+        raise ValueError(f"size={size} must be 1 to {MOST} pixels")
     return height, width
-
-
-def _refuse(size: Size, name: str) -> None:
-    """Refuse a size for data that have none, or one alone."""
-    if size is not None:
-        raise ValueError(f"{name!r} has images of one size: leave out size={size}")

@@ -170,6 +170,7 @@ def load_splits(
     evaluation: Transform | None = None,
     validation: int | float | None = None,
     size: int | tuple[int, int] | None = None,
+    damaged: str = "stop",
     examples: str = "examples",
     how: str = "",
     redraws: bool = False,
@@ -188,6 +189,7 @@ def load_splits(
       evaluation: as in `Splits`.
       validation: as in `load`.
       size: as in `load`.
+      damaged: as in `load`.
       examples: as in `Splits`.
       how: as in `Splits`.
       redraws: as in `Splits`.
@@ -202,7 +204,7 @@ def load_splits(
         raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
     if not train_split.startswith("train"):
         raise ValueError(f"--train-split {train_split}: give train or train+validation, or a slice such as train[:10%]")
-    options: dict[str, Any] = {"validation": validation, "size": size}
+    options: dict[str, Any] = {"validation": validation, "size": size, "damaged": damaged}
     train = load(name, train_split, data_dir, **options)
     if kinds:
         check_kind(train, kinds)

@@ -88,6 +88,10 @@ class Images(RunConfig):
     """Name of a data set, or folder:PATH, idx:PATH, npz:PATH."""
     data_dir: Annotated[str | None, INCIDENTAL] = None
     """Folder of prepared or original data sets; the bundled one needs none."""
+    size: int | None = None
+    """Height and width to which images are cropped at the centre and resized; none: they stay as they are."""
+    damaged: Literal["stop", "skip"] = "stop"
+    """Way to treat damaged image files: stop and name them, or read all files first and leave those out."""
     train_split: str = "train"
     """Split that is trained on, never test; train+validation for figures to compare with published ones."""
 
