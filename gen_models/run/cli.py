@@ -13,7 +13,7 @@ from gen_models.measures.figure import Figure
 from gen_models.run.arguments import parse, validate
 from gen_models.run.config import BAD_INPUT, FINISHED, INTERRUPTED, Experiment, InputError
 from gen_models.run.console import show_result
-from gen_models.run.directory import Request, check_run
+from gen_models.run.directory import Request, check_run, finished_as_asked
 
 
 def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -59,7 +59,7 @@ def run(asked: Request) -> tuple[int, list[Figure] | None]:
     try:
         validate(asked.config)
         found = check_run(asked)
-        figures = None if found is None else found.result()
+        figures = None if found is None else finished_as_asked(asked)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     if found is not None and figures is not None:

@@ -7,6 +7,7 @@
     curves.png         metrics against steps
     checkpoints/       Orbax
     result.json        the figures, once the run has finished
+    result_at_40.json  those that it had before it was trained for longer; the pictures of then are in samples/at_40/
     stopped.json       why it has not: it diverged, say
     .lock              held by the process that trains
 
@@ -40,6 +41,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 FORM = 2  # of config.json; runs of another form are refused
+# Fields that say how far a run is trained, and nothing of what it does until there: it goes on with other values.
+LENGTHS = ("steps", "early_stopping")
 PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -59,8 +62,9 @@ class InUse(ValueError):
 class Run:
     """An open run directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, steps_before: int | None = None) -> None:
         self.folder = folder
+        self.steps_before = steps_before  # of a run that is trained for longer: as many as were asked for before
         self.samples = folder / "samples"
         self.checkpoints = folder / "checkpoints"
         self.metrics = folder / "metrics.jsonl"
@@ -73,10 +77,11 @@ class Run:
             return None
         return [Figure(**{**f, "value": float(f["value"])}) for f in read_json(path)["figures"]]
 
-    def finish(self, figures: Sequence[Figure], seconds: float) -> None:
-        """Write `result.json`: the run is done."""
+    def finish(self, figures: Sequence[Figure], seconds: float, step: int | None = None, **more: Any) -> None:
+        """Write `result.json`: the run is done, after `step` steps; `more` is kept beside the figures."""
         saved = [f._asdict() | {"value": _for_json(f.value), "spread": _for_json(f.spread)} for f in figures]
-        write_json(self.folder / "result.json", {"figures": saved, "seconds": round(seconds, 3)})
+        ended = {} if step is None else {"step": step}
+        write_json(self.folder / "result.json", {"figures": saved, "seconds": round(seconds, 3), **ended, **more})
         (self.folder / "stopped.json").unlink(missing_ok=True)
 
     def begin(self) -> None:
@@ -96,6 +101,32 @@ class Run:
         """How long a finished run trained, else None."""
         path = self.folder / "result.json"
         return float(read_json(path)["seconds"]) if path.exists() else None
+
+    def steps_done(self) -> int:
+        """The steps that the run has taken: to its end, else to its newest checkpoint; 0 where there is neither."""
+        if (self.folder / "result.json").exists():
+            return int(read_json(self.folder / "result.json").get("step", self.config()["config"].get("steps", 0)))
+        return max((int(path.name) for path in self.checkpoints.glob("*") if path.name.isdigit()), default=0)
+
+    def earlier_ends(self) -> list[int]:
+        """Steps at which the run had finished before it was trained for longer."""
+        found = (_EARLIER.fullmatch(path.name) for path in self.folder.glob("result_at_*.json"))
+        return sorted({int(match[1]) for match in found if match})
+
+    def put_result_aside(self) -> None:
+        """Keep the result of a run that is trained for longer: `result_at_STEP.json`, and pictures in `samples/`."""
+        if not (self.folder / "result.json").exists():
+            return
+        name, number = f"at_{self.steps_done()}", 1
+        while (self.folder / f"result_{name}.json").exists():
+            number += 1
+            name = f"at_{self.steps_done()}-{number}"
+        # The result last: a process that is killed in between does all of it again.
+        for picture in sorted(self.samples.glob("*.png")):
+            if not picture.name.startswith("step_"):
+                (self.samples / name).mkdir(exist_ok=True)
+                picture.replace(self.samples / name / picture.name)
+        (self.folder / "result.json").replace(self.folder / f"result_{name}.json")
 
     def config(self) -> dict[str, Any]:
         """What `config.json` holds: experiment, variant and config."""
@@ -159,7 +190,11 @@ def open_run(request: Request) -> Iterator[Run]:
         held = _hold(folder)
         try:
             # It may have been made since. Fields that may change, as the folder of the data, are kept as they are now.
-            if check_run(request) is None or read_json(folder / "config.json") != _asked(request):
+            run = check_run(request)
+            before = None if run is None else steps_before(request)
+            if run is not None and before is not None:
+                run.put_result_aside()  # first: a result beside the new config.json would count as the new one's
+            if run is None or read_json(folder / "config.json") != _asked(request):
                 write_json(folder / "config.json", _asked(request))
             (folder / "samples").mkdir(exist_ok=True)
             for left in folder.glob(".*"):  # by a process that was killed while it wrote
@@ -173,9 +208,10 @@ def open_run(request: Request) -> Iterator[Run]:
             f"cannot write the run directory {folder} ({error.strerror}): choose another --run-dir"
         ) from error
     with held:
-        yield Run(folder)
+        yield Run(folder, before)
 
 
+_EARLIER = re.compile(r"result_at_(\d+)(-\d+)?\.json")
 _TEMPORARY = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|result\.json|stopped\.json)\.\d+")
 
 
@@ -187,7 +223,8 @@ def _is_beginning(path: Path) -> bool:
 def _refuse_links(folder: Path) -> None:
     """Refuse a directory that holds a link, through which a run would write elsewhere."""
     for path in folder.rglob("*"):
-        if path.is_symlink():
+        # Weights & Biases links to its own logs; nothing else of a run is written there.
+        if path.is_symlink() and "wandb" not in path.relative_to(folder).parts[:-1]:
             raise ValueError(
                 f"{path} is a symbolic link, and a run writes in its own directory alone: remove it, or give the "
                 "folder that you want as --run-dir"
@@ -225,8 +262,14 @@ def existing_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
-def record_environment(run: Run) -> None:
-    """Add this start's versions, devices, commit and command to `environment.json`. Imports JAX."""
+def record_environment(run: Run, step: int = 0, steps: int | None = None) -> None:
+    """Add this start's versions, devices, commit, command and steps to `environment.json`. Imports JAX.
+
+    Args:
+      run: what is started.
+      step: the step from which it goes on.
+      steps: how many it is asked for.
+    """
     import jax
 
     path = run.folder / "environment.json"
@@ -234,6 +277,8 @@ def record_environment(run: Run) -> None:
     entry = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "from_step": step,
+        "steps": steps,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
@@ -280,10 +325,36 @@ def _compare(request: Request, old: Mapping[str, Any]) -> None:
     incidental = names_marked(config, INCIDENTAL)
     names = [name for name in sorted(before | now) if name not in incidental]
     different = [name for name in names if before.get(name) != now.get(name)]
-    if different:
+    if not set(different) <= set(LENGTHS):
         fields = ", ".join(f"{name} is {before.get(name)!r} there and {now.get(name)!r} here" for name in different)
         raise ValueError(
             f"{folder} holds a run with another config: {fields}. Choose another --run-dir, or repeat the old fields"
+        )
+    if different:
+        _refuse_fewer_steps(Run(folder), config.steps)
+
+
+def steps_before(request: Request) -> int | None:
+    """Of a run in the folder that is now asked for with other `LENGTHS`: the steps asked for before; else None."""
+    path = request.folder / "config.json"
+    if not path.exists():
+        return None
+    old = from_json(type(request.config), read_json(path)["config"])
+    same = all(getattr(old, name, None) == getattr(request.config, name, None) for name in LENGTHS)
+    return None if same else old.steps
+
+
+def finished_as_asked(request: Request) -> list[Figure] | None:
+    """The figures of the run in the folder, where it has finished and is not asked to go on for longer; else None."""
+    return Run(request.folder).result() if steps_before(request) is None else None
+
+
+def _refuse_fewer_steps(run: Run, steps: int) -> None:
+    """Refuse to end a run before the steps that it has taken."""
+    if steps < (done := run.steps_done()):
+        raise ValueError(
+            f"{run.folder} has {done} steps done, more than --steps {steps} (steps={steps} in the library): ask for "
+            f"{done} or more, or choose another --run-dir"
         )
 
 

@@ -25,6 +25,7 @@ from gen_models.run import console, directory
 from gen_models.run.directory import Request, Run
 from gen_models.run.job import Job, Keys, keys, make_job
 from gen_models.run.restore import initial_or_saved
+from gen_models.schedules import schedule
 from gen_models.training import parallel
 from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
 from gen_models.training.loop import Outcome, fit
@@ -79,13 +80,13 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
                 return ended
             if first:
                 run.begin()
-            checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+            checkpoints = stack.enter_context(Checkpoints(run.checkpoints, protected=run.earlier_ends()))
             state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters and mesh is not None)
             write = stack.enter_context(Writer(run, config.tensorboard)) if first else None
         except (ValueError, OSError, ImportError) as error:
             raise configs.InputError(str(error)) from error
         try:
-            before = _go_on(run, int(np.max(jax.device_get(state.step)))) if first else 0.0
+            before = _go_on(run, asked, int(np.max(jax.device_get(state.step)))) if first else 0.0
             training = _Training(job, asked, run, write, lambda: before + time.perf_counter() - began)
             outcome = training.fit(state, checkpoints, mesh, until)
             return _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
@@ -112,13 +113,33 @@ def _ended(run: Run, again: bool) -> Result | None:
     return None
 
 
-def _go_on(run: Run, done: int) -> float:
+def _go_on(run: Run, asked: Request, done: int) -> float:
     """Drop what was written after step `done`; returns the seconds trained up to there."""
     before = run.rewind(done)
-    directory.record_environment(run)
+    directory.record_environment(run, done, asked.config.steps)
     if done:
         console.say(f"resuming at step {done:,} from", run.folder)
+    if run.steps_before not in (None, asked.config.steps):
+        console.say(other_steps(asked, run.steps_before, done))
     return before
+
+
+def other_steps(asked: Request, before: int, done: int) -> str:
+    """The line that says what becomes of the schedule where a run of `before` steps goes on to another number."""
+    config = asked.config
+    line = f"{config.steps:,} steps where {before:,} were asked for before: "
+    if asked.experiment.optimizer is not None or not isinstance(config, configs.Optimisation):
+        return line + f"from here on the experiment's own optimizer is that of a run of {config.steps:,} steps"
+    rates = [
+        float(schedule(config.schedule, config.learning_rate, steps, warmup_steps=config.warmup_steps)(done))
+        for steps in (config.steps, before)
+    ]
+    if config.schedule == "constant":
+        return line + f"the learning rate is constant, as in a run of {config.steps:,} steps from the start"
+    return line + (
+        f"from here on the {config.schedule} course is that of {config.steps:,} steps; the learning rate at step "
+        f"{done:,} is {rates[0]:.3g} (of {before:,} steps: {rates[1]:.3g})"
+    )
 
 
 class _Training:
@@ -195,7 +216,7 @@ def conclude(job: Job, run: Run, asked: Request, state: TrainState, seconds: flo
     job.draw(state, own.samples, run.samples, job.test(own.figures))
     name = asked.experiment.name.rsplit(".", 1)[-1]
     plots.curves(run.history(), run.curves, title=f"{name}, {asked.variant}, seed {asked.config.seed}")
-    run.finish(figures, seconds)
+    run.finish(figures, seconds, int(state.step))
     return figures
 
 

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,10 +45,12 @@ class Checkpoints:
     Args:
       folder: where they are; made at the first save.
       keep: how many of the newest are kept.
+      protected: steps whose checkpoints are kept besides; the attribute of this name may be changed.
     """
 
-    def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
+    def __init__(self, folder: str | Path, *, keep: int = 2, protected: Iterable[int] = ()) -> None:
         self.folder = Path(folder).absolute()
+        self.protected = set(protected)
         self._keep = keep
         handler = ocp.CompositeCheckpointHandler(
             packed=ocp.PyTreeCheckpointHandler(use_ocdbt=False),
@@ -184,9 +186,12 @@ class Checkpoints:
         return [step for step in self._all_steps() if step not in self._damaged]
 
     def _remove_old(self) -> None:
-        """Remove all but the newest. Each is renamed first, so that a removal cut short leaves no checkpoint."""
+        """Remove all but the newest and those that are protected.
+
+        Each is renamed first, so that a removal cut short leaves no checkpoint.
+        """
         if jax.process_index() == 0:
-            for step in self._steps()[: -self._keep]:
+            for step in set(self._steps()[: -self._keep]) - self.protected:
                 unwanted = self.folder / f"{step}{_REMOVED}"
                 self.path(step).rename(unwanted)
                 shutil.rmtree(unwanted, ignore_errors=True)
