@@ -31,6 +31,8 @@ from gen_models.run import cli
 from gen_models.run.directory import Run
 from gen_models.run.experiments import find
 
+# The command `gen-models train`, by the Python that runs here, in a checkout and in an installed wheel alike.
+TRAIN = [sys.executable, "-c", "from gen_models.run.entry import main; main()", "train"]
 ROOT = Path(__file__).parent.parent
 POLL = 0.001  # seconds
 INTO_SAVE = 0.03  # seconds from a temporary folder's appearance to the kill, at most; a small state's save takes 0.04
@@ -78,7 +80,7 @@ def kill_check(
       kills: how many.
       seed: of their moments.
     """
-    command = [sys.executable, "-m", f"experiments.{experiment}", variant, *words, "--steps", str(steps)]
+    command = [*TRAIN, experiment, variant, *words, "--steps", str(steps)]
     rng, landed, lives, repeated, difference = random.Random(seed), Counter[str](), 0, 0, None
     folder.mkdir(parents=True, exist_ok=True)
     whole, moments = folder / "whole", _moments(kills, rng)
@@ -332,7 +334,7 @@ def _written(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def _named(word: str) -> tuple[str, str]:
+def named(word: str) -> tuple[str, str]:
     """Experiment and variant.
 
     Raises:
@@ -354,7 +356,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the kills' moments (default: 0)")
     parser.add_argument("--folder", type=Path, help="for the runs; by default one that is deleted where all is equal")
     arguments = parser.parse_args()
-    named = dict.fromkeys(_named(word) for word in arguments.experiments or SIZES)
+    named = dict.fromkeys(named(word) for word in arguments.experiments or SIZES)
     steps = STEPS_PER_KILL * arguments.kills if arguments.steps is None else arguments.steps
     if arguments.kills < 1 or steps < 1:
         raise ValueError(f"--kills and --steps must be 1 or more, got {arguments.kills} and {steps}")

@@ -101,9 +101,15 @@ def parameters(start: Callable[[], TrainState]) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(start).params))
 
 
-def has_torch() -> bool:
-    """Whether PyTorch can be compared with: it is installed, and JAX computes on a CPU as it does here."""
-    return jax.default_backend() == "cpu" and importlib.util.find_spec("torch") is not None
+def torch_device() -> str | None:
+    """The device that JAX computes on, as PyTorch names it; None where PyTorch is not there, or has none such."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    if jax.default_backend() == "cpu":
+        return "cpu"
+    import torch
+
+    return "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else None
 
 
 def pytorch(
@@ -112,7 +118,7 @@ def pytorch(
     batches: Sequence[Batch],
     learning_rate: float = 1e-3,
 ) -> dict[str, Contender]:
-    """PyTorch's eager step on the same cores, where it is installed: {"pytorch": contender}, else nothing.
+    """PyTorch's eager step on the same device, where it is installed: {"pytorch": contender}, else nothing.
 
     Args:
       network: makes the `torch.nn.Module`.
@@ -120,7 +126,8 @@ def pytorch(
       batches: arrays; those of images, [B, H, W, C], become [B, C, H, W].
       learning_rate: Adam's.
     """
-    if not has_torch():
+    device = torch_device()
+    if device is None:
         return {}
     import torch
 
@@ -129,9 +136,10 @@ def pytorch(
 
     def tensor(x):
         x = np.array(x)  # a copy: tensors may be written to
-        return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x)
+        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
+        return torch.from_numpy(x).to(device)
 
-    module = network()
+    module = network().to(device)
     rule = torch.optim.Adam(module.parameters(), learning_rate)
     tensors = [{name: tensor(x) for name, x in batch.items()} for batch in batches]
     done = 0
@@ -143,6 +151,8 @@ def pytorch(
         value.backward()
         rule.step()
         done += 1
+        if device == "cuda":
+            torch.cuda.synchronize()  # the call is over when its work is
         return value.detach()
 
     return {"pytorch": Contender(run, sum(p.numel() for p in module.parameters()))}
