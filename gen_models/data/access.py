@@ -73,14 +73,46 @@ def within(limit: int, source: Any) -> Any:
     """The source's examples as arrays [N, ...] where they take at most `limit` bytes, else the source itself."""
     if isinstance(source, ArraySource):
         return source if sum(value.nbytes for value in source.arrays.values()) > limit else source.arrays
-    first = {key: np.asarray(value) for key, value in source[0].items()}
-    if len(source) * sum(value.nbytes for value in first.values()) > limit:
-        return source
+    size = sum(value.nbytes for value in _first(source).values())
+    return source if len(source) * size > limit else gathered(source)
+
+
+def gathered(source: Any) -> dict[str, np.ndarray]:
+    """All examples of a source as arrays [N, ...].
+
+    Raises:
+      DamagedExample: some cannot be read; the first is named, and the others are counted.
+    """
+    first = _first(source)
     arrays = {key: np.empty((len(source), *value.shape), value.dtype) for key, value in first.items()}
+    faults = []
     for index in range(len(source)):
-        for key, value in source[index].items():
-            arrays[key][index] = value
+        try:
+            for key, value in source[index].items():
+                arrays[key][index] = value
+        except DamagedExample as error:
+            faults.append(error)
+    if faults:
+        raise together(faults)
     return arrays
+
+
+def _first(source: Any) -> dict[str, np.ndarray]:
+    """The first example that can be read, or else the error of all."""
+    faults = []
+    for index in range(len(source)):
+        try:
+            return {key: np.asarray(value) for key, value in source[index].items()}
+        except DamagedExample as error:
+            faults.append(error)
+    raise together(faults)
+
+
+def together(faults: Sequence[DamagedExample]) -> DamagedExample:
+    """One error that names the first of several faults and the number of the others; the caller raises it."""
+    if len(faults) == 1:
+        return faults[0]
+    return DamagedExample(f"{faults[0].fault}, and {len(faults) - 1:,} more files", faults[0].remedy)
 
 
 def mixed(total: int) -> np.ndarray:

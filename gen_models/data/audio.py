@@ -11,6 +11,7 @@ shorter clips end in zeros, of longer ones the beginning is kept, and the field 
 The samples stay int16; `transforms.to_waveform` makes them float32 in [-1, 1), and is the default.
 """
 
+import os
 import wave
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,10 +21,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from gen_models.data.access import Example, mixed, tenth, within
+from gen_models.data.access import DamagedExample, Example, mixed, tenth, within
+from gen_models.data.damage import left_out, whole
 from gen_models.data.dataset import Arrays, Origin
 from gen_models.data.listing import Found, class_numbers, classes_of, find_splits
+from gen_models.data.names import shown
 
+UNKNOWN = (
+    0x7FFFF000  # bytes: a program that writes to a pipe states about as many, or twice, as it does not know better
+)
 TEST_TAKES = 5  # of each speaker and digit: the customary test set of the Free Spoken Digit Dataset
 
 
@@ -65,6 +71,7 @@ def audio_origin(path: Path, options: Mapping[str, str], limit: int, damaged: st
     """The splits of a folder or an archive of sound; those of at most `limit` bytes are in memory.
 
     Raises:
+      DamagedExample: files are no sounds or end too early, unless `damaged` is "skip" and these are left out.
       ValueError: no such file, files of other forms or several rates, or bad options.
     """
     length = options.get("length")
@@ -76,50 +83,64 @@ def audio_origin(path: Path, options: Mapping[str, str], limit: int, damaged: st
         raise ValueError(
             f"audio:{path}: label={options['label']} is for an .npz: a folder's classes are its sub-folders"
         )
-    found = find_splits(path, (".wav",), "audio", "sounds")
-    rates: dict[int, Path] = {}
-    longest = 0
-    for file in (file for files in found.values() for file in files):
-        rate, count = _header(file.path)
-        rates.setdefault(rate, file.path)
-        longest = max(longest, count)
+    listing = find_splits(path, (".wav",), "audio", "sounds")
+    heads: dict[Path, tuple[int, int]] = {}
+    found, faults = whole(listing.splits, lambda file: heads.update({file.path: _header(file.path)}), damaged)
+    rates = {rate: file for file, (rate, _) in reversed(heads.items())}
     if len(rates) > 1:
         (one, first), (other, second), *_ = rates.items()
-        raise ValueError(f"{first} has {one} samples a second and {second} has {other}: resample them to one rate")
+        raise ValueError(
+            f"{shown(first)} has {one} samples a second and {shown(second)} has {other}: resample them to one rate"
+        )
     classes = classes_of(found)
     (rate,) = rates
+    longest = max(heads[file.path][1] for files in found.values() for file in files)
 
     def read(files: Sequence[Found]) -> Any:
         return within(limit, Waves([f.path for f in files], class_numbers(files, classes), int(length or longest)))
 
     splits = {split: partial(read, files) for split, files in found.items()}
-    meaning = Sound(rate, tuple(classes) or None)
-    return Origin(splits, len(classes) or None, f"sounds in {path}", kind="audio", meaning=meaning, check=_check)
+    meaning = Sound(rate, tuple(map(shown, classes)) or None)
+    note = f"sounds in {shown(path)}" + (f"; {listing.note}" if listing.note else "")
+    passed_over = (*listing.passed_over, *left_out(faults))
+    return Origin(
+        splits, len(classes) or None, note, kind="audio", meaning=meaning, check=_check, passed_over=passed_over
+    )
 
 
 def read_wave(path: Path) -> tuple[np.ndarray, int]:
     """The samples int16 [T] of a WAV file, and their rate in samples a second.
 
     Raises:
-      ValueError: the file is no WAV file, is empty, or has other than 16 bits or several channels.
+      DamagedExample: the file cannot be read, is no WAV file, is empty, or ends before its header says.
+      ValueError: it has other than 16 bits or several channels.
     """
-    _header(path)
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.int16), file.getframerate()
+    rate, count = _header(path)
+    try:
+        with path.open("rb") as raw, wave.open(raw) as file:
+            return np.frombuffer(file.readframes(count), "<i2").astype(np.int16), rate
+    except (wave.Error, EOFError, OSError) as error:
+        raise DamagedExample(f"{shown(path)} cannot be read ({error})") from error
 
 
 def _header(path: Path) -> tuple[int, int]:
     """The rate and the number of samples of a WAV file, without reading the samples."""
     try:
-        with wave.open(str(path)) as file:
+        with path.open("rb") as raw, wave.open(raw) as file:
             bits, channels = 8 * file.getsampwidth(), file.getnchannels()
             rate, count = file.getframerate(), file.getnframes()
+            there = (os.fstat(raw.fileno()).st_size - raw.tell()) // max(1, file.getsampwidth() * channels)
     except (wave.Error, EOFError, OSError) as error:
-        raise ValueError(f"{path} is no WAV file of plain samples ({error}): convert it") from None
+        raise DamagedExample(f"{shown(path)} is no WAV file of plain samples ({error})") from error
     if bits != 16 or channels != 1:
-        raise ValueError(f"{path} has {bits} bits and {channels} channels: convert it to 16 bits and one channel")
+        raise ValueError(
+            f"{shown(path)} has {bits} bits and {channels} channels: convert it to 16 bits and one channel"
+        )
+    if there < count < UNKNOWN // 2:
+        raise DamagedExample(f"{shown(path)} ends after {there} of {count} samples")
+    count = min(there, count)
     if not count:
-        raise ValueError(f"{path} is empty: remove it")
+        raise DamagedExample(f"{shown(path)} is empty")
     return rate, count
 
 

@@ -1,31 +1,40 @@
 """Images with boxes around objects, and perhaps masks: `boxes:PATH?masks=1`.
 
-- PATH is a folder with `train.json`, `test.json` and perhaps `validation.json`, or one JSON file, of which a tenth of
-  the images, drawn by a fixed permutation, is `test`. They hold what COCO's do (Lin et al. 2014): `images` (id,
-  file_name), `annotations` (image_id, category_id, bbox [left, top, width, height]), `categories` (id, name). Files
-  are looked for beside the JSON and in `images`. Annotations of crowds (`iscrowd`) are left out.
+- PATH is a folder with `train.json`, `test.json` and perhaps `validation.json` (or the other names of splits in
+  `listing.py`), or one JSON file, of which a tenth of the images, drawn by a fixed permutation, is `test`. They hold
+  what COCO's do (Lin et al. 2014): `images` (id, file_name, perhaps width and height), `annotations` (image_id,
+  category_id, bbox [left, top, width, height]), `categories` (id, name). Files are looked for beside the JSON and in
+  `images`. Annotations of crowds (`iscrowd`) are left out, and counted.
 - or an `.npz` with `train_x` uint8 [N, H, W, C], `train_boxes` [N, M, 4], `train_classes` [N, M], `train_count` [N],
   perhaps `train_mask` uint8 [N, H, W], and the same for `test` (and `validation`).
 
 An example is `{"x": uint8 [H, W, C], "boxes": float32 [M, 4], "classes": int32 [M], "count": int32 []}`. A box is left,
-top, right, bottom in pixels, from 0 to W and H; behind the first `count`, boxes are 0 and classes -1. Classes are
-numbered from 0 in the order of the categories' ids. With `masks=1` there is `"mask": uint8 [H, W]`: 0 is background,
-c + 1 an object of class c, drawn from the annotations' polygons, the smaller over the larger. `size` stretches images,
-boxes and masks alike.
+top, right, bottom in pixels of the picture as shown (`images.py`), from 0 to W and H; behind the first `count`, boxes
+are 0 and classes -1. Classes are numbered from 0 in the order of the categories' ids. With `masks=1` there is
+`"mask": uint8 [H, W]`: 0 is background, c + 1 an object of class c, drawn from the annotations' polygons, the smaller
+over the larger. `size` stretches images, boxes and masks alike.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
-from gen_models.data.access import ArraySource, Example, tenth, within
+from gen_models.data.access import ArraySource, Example, mixed, tenth, within
+from gen_models.data.cache import file_stamp
+from gen_models.data.coco import Annotation, annotations, check_boxes, coco_files, load_coco
+from gen_models.data.damage import left_out, readable
 from gen_models.data.dataset import Arrays, Origin, check_arrays
 from gen_models.data.listing import SPLIT_FOLDERS
+from gen_models.data.names import shown
+from gen_models.data.walking import Passed
+
+if TYPE_CHECKING:
+    from gen_models.data.folder import Form
+    from gen_models.data.images import Header
 
 FIELDS = ("x", "boxes", "classes", "count", "mask")
 
@@ -36,29 +45,32 @@ class Objects(NamedTuple):
     classes: tuple[str, ...] | None  # their names; None where the file does not say
 
 
-class _Image(NamedTuple):
-    """One image's file and the m objects in it."""
-
-    path: Path
-    boxes: np.ndarray  # [m, 4], left, top, right, bottom in the file's pixels
-    classes: np.ndarray  # [m]
-    polygons: tuple[tuple[Sequence[float], ...], ...]  # of each object: x, y, x, y, ...
-
-
 class Annotated:
     """Image files with their boxes, as a random-access source."""
 
-    def __init__(self, images: Sequence[_Image], mode: str, most: int, size: tuple[int, int] | None, masks: bool):
-        self.images, self.mode, self.most, self.size, self.masks = images, mode, most, size, masks
+    def __init__(
+        self,
+        images: Sequence[Annotation],
+        heads: Mapping[Path, "Header"],
+        form: "Form",
+        most: int,
+        size: tuple[int, int] | None,
+        masks: bool,
+    ):
+        self.images, self.form, self.most, self.size, self.masks = images, form, most, size, masks
+        self.shown = [heads[image.path].size for image in images]  # height and width before they are resized
+        self.paths = [image.path for image in images]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
-        from gen_models.data.images import stretch
+        from gen_models.data.folder import picture
 
         image = self.images[index]
-        x, scale = stretch(image.path, self.mode, self.size)  # scale: x and y, new over old
+        x = picture(image.path, self.form, self.size, stretch=True)
+        height, width = self.shown[index]
+        scale = x.shape[1] / width, x.shape[0] / height  # x and y, new over old
         count = len(image.classes)
         boxes, classes = np.zeros((self.most, 4), np.float32), np.full(self.most, -1, np.int32)
         boxes[:count], classes[:count] = image.boxes * np.array([*scale, *scale]), image.classes
@@ -74,6 +86,7 @@ def boxes_origin(
     """The splits of images with boxes; those of at most `limit` decoded bytes are in memory.
 
     Raises:
+      DamagedExample: files are no images, unless `damaged` is "skip" and these are left out.
       ValueError: no such file, a JSON without what is needed, boxes outside of their images, or images of several sizes
         where `size` is None.
     """
@@ -81,100 +94,71 @@ def boxes_origin(
         raise ValueError(f"masks={options['masks']} of boxes must be 0 or 1")
     masks = options.get("masks") == "1"
     if path.suffix.lower() == ".npz":
-        if size is not None or masks:
-            raise ValueError(f"boxes:{path}: size and masks are for images in files: leave them out")
+        if size is not None or masks or damaged != "stop":
+            raise ValueError(f"boxes:{path}: size, masks and damaged are for images in files: leave them out")
         return _archive(path, limit)
-    files = _files(path)
-    loaded = {split: _load(file) for split, file in files.items()}
-    categories = sorted(loaded["train"]["categories"], key=lambda category: category["id"])
-    number = {category["id"]: index for index, category in enumerate(categories)}
-    found = {split: _images(content, files[split], number, masks) for split, content in loaded.items()}
+    files = coco_files(path)
+    loaded = {split: load_coco(file) for split, file in files.items()}
+    try:
+        categories = sorted(loaded["train"]["categories"], key=lambda category: category["id"])
+        number = {category["id"]: index for index, category in enumerate(categories)}
+        names = tuple(str(category["name"]) for category in categories)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{shown(files['train'])}: a category lacks or mixes {error}: give each an id, a name"
+        ) from None
+    passed = Passed()
+    found = {split: annotations(content, files[split], number, masks, passed) for split, content in loaded.items()}
+    return _of_files(path, _split(found), names, passed, size, masks, limit, damaged)
+
+
+def _split(found: Mapping[str, list[Annotation]]) -> dict[str, list[Annotation]]:
+    """The splits, in mixed order where we make some of them, as such files may be sorted by class."""
     if len(found) == 1:
         (every,) = found.values()
-        found = {split: [every[i] for i in tenth(len(every), split)] for split in ("train", "test")}
-    most = max(1, *(len(image.classes) for images in found.values() for image in images))
-    mode = _mode(found, size)
-    splits = {split: partial(within, limit, Annotated(own, mode, most, size, masks)) for split, own in found.items()}
-    names = tuple(str(category["name"]) for category in categories)
-    note = f"images with boxes in {path}" + (f", stretched to {size[0]}x{size[1]}" if size else "")
-    return Origin(splits, len(names), note, kind="boxes", meaning=Objects(names), check=_check)
+        return {split: [every[i] for i in tenth(len(every), split)] for split in ("train", "test")}
+    if "validation" in found:
+        return dict(found)
+    return {**found, "train": [found["train"][i] for i in mixed(len(found["train"]))]}
 
 
-def _files(path: Path) -> dict[str, Path]:
-    if path.is_file():
-        return {"train": path}
-    if not path.is_dir():
-        raise ValueError(f"boxes:{path}: there is no such file or folder")
-    found = {s: path / f"{n}.json" for s, ns in SPLIT_FOLDERS.items() for n in ns if (path / f"{n}.json").is_file()}
-    if not {"train", "test"} <= set(found):
-        raise ValueError(f"boxes:{path} lacks train.json or test.json: add them, or give one JSON file")
-    return found
+def _of_files(
+    path: Path,
+    found: dict[str, list[Annotation]],
+    names: tuple[str, ...],
+    passed: Passed,
+    size: tuple[int, int] | None,
+    masks: bool,
+    limit: int,
+    damaged: str,
+) -> Origin:
+    """The splits of image files, whose annotations have been read."""
+    from gen_models.data.folder import common_form, headers
+
+    found, heads, faults = headers(found, lambda image: (image.path,), size, damaged)
+    every = [image for images in found.values() for image in images]
+    for image in every:
+        check_boxes(image, heads[image.path].size)
+    form = common_form([(image.path, heads[image.path]) for image in every], size)
+    most = max(1, *(len(image.classes) for image in every))
+
+    def source(images: Sequence[Annotation]) -> Annotated:
+        return Annotated(images, heads, form, most, size, masks)
+
+    def stamp(images: Sequence[Annotation]) -> list[object]:
+        return ["boxes", form.mode, size, [file_stamp(image.path) for image in images]]
+
+    if damaged == "skip":
+        found, unreadable = readable(found, source, path if path.is_dir() else path.parent, stamp)
+        faults += unreadable
+    splits = {split: partial(within, limit, source(images)) for split, images in found.items()}
+    note = f"images with boxes in {shown(path)}" + (f", stretched to {size[0]}x{size[1]}" if size else "") + form.note()
+    passed_over = (*passed.phrases(), *left_out(faults), *form.phrases())
+    meaning = Objects(names)
+    return Origin(splits, len(names), note, kind="boxes", meaning=meaning, check=_check, passed_over=passed_over)
 
 
-def _load(path: Path) -> Any:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}): get it again") from None
-    lacks = [name for name in ("images", "annotations", "categories") if name not in content]
-    if lacks:
-        raise ValueError(f"{path} lacks {', '.join(lacks)}: it must be laid out as COCO's annotations are")
-    return content
-
-
-def _images(content: Any, file: Path, number: Mapping[Any, int], masks: bool) -> list[_Image]:
-    """The images of a JSON file's content; `number` is the class of each category's id."""
-    of_image: dict[Any, list[Any]] = {}
-    for annotation in content["annotations"]:
-        if annotation["category_id"] not in number:
-            raise ValueError(f"{file}: category {annotation['category_id']!r} is none of the training file's")
-        if not annotation.get("iscrowd"):
-            of_image.setdefault(annotation["image_id"], []).append(annotation)
-    found = []
-    for image in content["images"]:
-        paths = [folder / image["file_name"] for folder in (file.parent, file.parent / "images")]
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            raise ValueError(f"{file} names {image['file_name']}, which is not in {file.parent} or its images: add it")
-        own = of_image.get(image["id"], [])
-        boxes = np.array([annotation["bbox"] for annotation in own], np.float64).reshape(-1, 4)
-        if not np.isfinite(boxes).all() or (boxes < 0).any():
-            raise ValueError(f"{file}: a box of {image['file_name']} has a negative or no number: repair it")
-        boxes[:, 2:] += boxes[:, :2]  # left, top, width, height -> left, top, right, bottom
-        polygons = tuple(_polygons(annotation, file) for annotation in own) if masks else ()
-        classes = np.array([number[annotation["category_id"]] for annotation in own], np.int32)
-        found.append(_Image(path, boxes, classes, polygons))
-    if not found:
-        raise ValueError(f"{file} names no images: get it again")
-    return found
-
-
-def _polygons(annotation: Any, file: Path) -> tuple[Sequence[float], ...]:
-    shape = annotation.get("segmentation")
-    if not isinstance(shape, list) or not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
-        raise ValueError(f"{file}: an annotation of image {annotation['image_id']} has no polygons: leave out masks=1")
-    return tuple(shape)
-
-
-def _mode(found: Mapping[str, Sequence[_Image]], size: tuple[int, int] | None) -> str:
-    """The mode that all images get; their boxes are checked against their sizes."""
-    from gen_models.data.images import header
-
-    first, mode = None, "L"
-    for image in (image for images in found.values() for image in images):
-        (height, width), own = header(image.path)
-        mode = "RGB" if own == "RGB" else mode
-        first = first or (height, width)
-        if size is None and (height, width) != first:
-            raise ValueError(
-                f"{image.path} is {height}x{width}, others are {first[0]}x{first[1]}: give size=, as size=64"
-            )
-        if len(image.boxes) and (image.boxes[:, 2].max() > width + 1 or image.boxes[:, 3].max() > height + 1):
-            raise ValueError(f"a box of {image.path} lies outside of its {height}x{width} pixels: repair it")
-    return mode
-
-
-def _mask(image: _Image, shape: tuple[int, ...], scale: tuple[float, float]) -> np.ndarray:
+def _mask(image: Annotation, shape: tuple[int, ...], scale: tuple[float, float]) -> np.ndarray:
     """The mask uint8 [H, W]; larger objects are drawn first, so that smaller ones in front of them can be seen."""
     from PIL import Image, ImageDraw
 

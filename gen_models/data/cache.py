@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,23 @@ import numpy as np
 from gen_models.files import whole_file
 
 FOLDER = ".gen_models_cache"
-_KEYS = ("x", "y")
 
 
 def cached(
-    root: Path, name: str, stamp: Iterable[object], make: Callable[[], dict[str, np.ndarray]]
+    root: Path,
+    name: str,
+    stamp: Iterable[object],
+    make: Callable[[], dict[str, np.ndarray]],
+    keys: Sequence[str] = ("x", "y"),
 ) -> dict[str, np.ndarray]:
-    """The arrays x and y that `make` gives, from the cache in `root` where it has them, else made and put there.
+    """The arrays `keys` that `make` gives, from the cache in `root` where it has them, else made and put there.
 
     `stamp` is all that the arrays depend on, such as the files' sizes and times: another stamp is another entry. Each
     file appears whole or not at all (written aside, then renamed), so two processes may do this at once; a folder that
     cannot be written is left alone, and an entry that cannot be read is made again.
     """
-    digest = hashlib.sha256(repr(tuple(stamp)).encode()).hexdigest()[:16]
-    paths = {key: root / FOLDER / f"{name}-{digest}-{key}.npy" for key in _KEYS}
+    digest = hashlib.sha256(repr(tuple(stamp)).encode(errors="surrogateescape")).hexdigest()[:16]
+    paths = {key: root / FOLDER / f"{name}-{digest}-{key}.npy" for key in keys}
     try:
         return {key: np.load(path, allow_pickle=False) for key, path in paths.items()}
     except (OSError, ValueError, EOFError):  # absent, or damaged by something other than us
