@@ -9,7 +9,6 @@ A reader (IDX, `.npz`, folder, TFDS) says which *official* splits it has. What i
   before the bracket.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gen_models.data.access import Arrays, ArraySource, Joined, Subset
-from gen_models.errors import unknown
+from gen_models.data.labels import last_of_each_class, tail_is_unlike
+from gen_models.data.words import parse_split
 
-SPLITS = ("train", "validation", "test", "train+validation")
 IN_MEMORY_BYTES = 2 * 10**9  # decoded splits above this stay on disk
 
 
@@ -50,9 +49,7 @@ class Dataset:
     note: str  # licence and caveats in one line
     kind: str = "images"
     meaning: Any = None  # what the values mean: a `tokens.Vocabulary`, `tables.Columns`, ...; see the readers
-    passed_over: tuple[
-        str, ...
-    ] = ()  # what the reader saw and did not take, in phrases: "3 files of other kinds (.txt)"
+    passed_over: tuple[str, ...] = ()  # what the reader did not take, in phrases: "3 files of other kinds (.txt)"
     made: str = ""  # how we made the part, where the data do not come with it: "held out by us"
 
     def __len__(self) -> int:
@@ -98,7 +95,8 @@ class Origin(NamedTuple):
     note: str
     levels: int = 256
     hold_out: int | float = 0.1  # the default size of `validation`, where none is official
-    balanced: bool = False  # whether the last images of each class are held out, and not the last images
+    # Whether the last examples of each class are held out, and not the last of all; None: where labels are in order.
+    balanced: bool | None = None
     kind: str = "images"
     meaning: Any = None
     check: Callable[[Arrays, str, "Origin"], dict[str, np.ndarray]] | None = None  # None: `check_arrays`, of images
@@ -125,42 +123,38 @@ def take_split(origin: Origin, name: str, split: str, validation: int | float | 
     Raises:
       ValueError: an unknown word, an empty or malformed slice, a hold-out that is impossible, or bad data.
     """
-    word, cut = _parse(split)
-    official, indices = _official(origin, name, word, validation)
+    word, cut = parse_split(split)
+    official, indices, made = _official(origin, name, word, validation)
     start, stop = cut(len(indices))
     if start >= stop:
-        raise ValueError(f"split {split!r} of {name!r} is empty: {word!r} has {len(indices)} examples")
+        few = "hold out more of it, or train on train+validation" if word == "validation" and not len(indices) else ""
+        raise ValueError(
+            f"split {split!r} of {name!r} is empty: {word!r} has {len(indices)} examples" + (few and f": {few}")
+        )
     indices = indices[start:stop]
     check = origin.check or _check_images
     arrays, source = None, None
     if isinstance(official, Mapping):
         arrays = check({key: take_examples(value, indices) for key, value in official.items()}, name, origin)
-        shape = arrays["x"].shape[1:]
+        shape, fields = arrays["x"].shape[1:], set(official)
     else:
         source = Subset(official, indices)
         first = check({key: np.asarray(value)[None] for key, value in source[0].items()}, name, origin)
-        shape = first["x"].shape[1:]
+        shape, fields = first["x"].shape[1:], set(first)
     return Dataset(
         name,
         split,
         arrays,
         source,
         shape,
-        origin.num_classes,
+        None if origin.check is None and "y" not in fields else origin.num_classes,
         origin.levels,
         origin.note,
         origin.kind,
         origin.meaning,
         origin.passed_over,
-        _made(origin, word),
+        made,
     )
-
-
-def _made(origin: Origin, word: str) -> str:
-    """How we made a part, in words, where the data do not come with it."""
-    if word == "validation" and "validation" not in origin.splits:
-        return "held out by us"
-    return "drawn by us" if word in origin.drawn else ""
 
 
 def _check_images(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
@@ -199,7 +193,10 @@ def check_arrays(arrays: Arrays, name: str, num_classes: int | None, levels: int
     if label.dtype.kind not in "iu" or label.shape != (len(image),):
         raise ValueError(f"{name}: labels must be integers [{len(image)}], got {label.dtype} {list(label.shape)}")
     if num_classes is not None and (label.min() < 0 or label.max() >= num_classes):
-        raise ValueError(f"{name}: labels must be 0 to {num_classes - 1}, got {label.min()} to {label.max()}")
+        raise ValueError(
+            f"{name}: labels must be 0 to {num_classes - 1}, got {label.min()} to {label.max()}: classes are numbered "
+            "by the labels for training"
+        )
     return {"x": image, "y": label.astype(np.int32)}
 
 
@@ -218,88 +215,70 @@ def hold_out_count(validation: int | float, total: int, name: str) -> int:
     return count
 
 
-def _official(origin: Origin, name: str, word: str, validation: int | float | None) -> tuple[Any, range | np.ndarray]:
-    """The arrays or source that hold the split `word`, and the indices of the examples that are in it."""
+def _official(
+    origin: Origin, name: str, word: str, validation: int | float | None
+) -> tuple[Any, range | np.ndarray, str]:
+    """What holds the split `word`, the indices of the examples that are in it, and how we made it ("": we did not)."""
+    if word in origin.splits and (word == "test" or "validation" in origin.splits):
+        if word != "test":
+            _refuse_hold_out(name, validation)
+        data = origin.splits[word]()
+        return data, range(_length(data)), "drawn by us" if word in origin.drawn else ""
     if word == "test":
-        if "test" not in origin.splits:
-            raise ValueError(f"{name!r} has no test split: it has {', '.join(origin.splits)}")
-        data = origin.splits["test"]()
-        return data, range(_length(data))
+        raise ValueError(
+            f"{name!r} has no test split: it has {', '.join(origin.splits)}; add one, for what is measured"
+        )
     if "validation" in origin.splits:
-        if validation is not None:
-            raise ValueError(f"{name!r} has an official validation split: leave out validation={validation!r}")
-        if word != "train+validation":
-            data = origin.splits[word]()
-            return data, range(_length(data))
-        data = _join(origin.splits["train"](), origin.splits["validation"]())
-        return data, range(_length(data))
+        _refuse_hold_out(name, validation)
+        data = _join(origin.splits["train"](), origin.splits["validation"](), name)
+        return data, range(_length(data)), ""
     data = origin.splits["train"]()
     total = _length(data)
     if word == "train+validation" and validation is None:
-        return data, range(total)
+        return data, range(total), ""
     count = hold_out_count(origin.hold_out if validation is None else validation, total, name)
     if word == "train+validation":
-        return data, range(total)
-    if not origin.balanced:
-        return data, range(total - count) if word == "train" else range(total - count, total)
-    held = last_of_each_class(data["y"], count)
-    return data, np.flatnonzero(held if word == "validation" else ~held)
+        return data, range(total), ""
+    return data, *_held_out(origin, data, word, total, count)
 
 
-def last_of_each_class(label: np.ndarray, count: int) -> np.ndarray:
-    """A mask bool [N] of `count` examples: the last ones of each class, as evenly over the classes as can be."""
-    # from_end is 0 for the last example of each class, 1 for the one before it, and so on. Sorted by it first, and by
-    # the label second, examples come from all classes in turn, the last ones first.
-    from_end = np.empty(len(label), np.int64)
-    for value in np.unique(label):
-        (where,) = np.nonzero(label == value)
-        from_end[where] = np.arange(len(where))[::-1]
-    mask = np.zeros(len(label), bool)
-    mask[np.lexsort((label, from_end))[:count]] = True
-    return mask
+def _held_out(origin: Origin, data: Any, word: str, total: int, count: int) -> tuple[range | np.ndarray, str]:
+    """The indices of the part `word` of the official training split, `count` of which are held out; how we made it."""
+    made = "held out by us" if word == "validation" else ""
+    labels = data.get("y") if isinstance(data, Mapping) and origin.num_classes is not None else None
+    by_class = origin.balanced
+    if by_class is None and labels is not None and tail_is_unlike(labels, count):
+        by_class, made = True, made and f"{made}, the last of each class, as the labels are in order"
+    if not by_class or labels is None:
+        return (range(total - count) if word == "train" else range(total - count, total)), made
+    held = last_of_each_class(labels, count)
+    return np.flatnonzero(held if word == "validation" else ~held), made
+
+
+def _refuse_hold_out(name: str, validation: int | float | None) -> None:
+    """Refuse the size of a part that the data set comes with."""
+    if validation is not None:
+        raise ValueError(f"{name!r} has an official validation split: leave out validation={validation!r}")
 
 
 def _length(data: Any) -> int:
     return len(data["x"]) if isinstance(data, Mapping) else len(data)
 
 
-def _join(first: Any, second: Any) -> Any:
+def _join(first: Any, second: Any, name: str) -> Any:
     """Two splits, one behind the other: arrays where both are in memory, else a source."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
+        if set(first) != set(second):
+            raise ValueError(
+                f"{name!r} has {' and '.join(first)} for training, but {' and '.join(second)} for validation: "
+                "train on train alone"
+            )
         return {key: np.concatenate([first[key], second[key]]) for key in first}
     return Joined(_as_source(first), _as_source(second))
 
 
 def _as_source(data: Any) -> Any:
     return ArraySource(data) if isinstance(data, Mapping) else data
-
-
-_SLICE = re.compile(r"(?P<word>[^\[\]]*)(\[(?P<start>-?\d+%?)?:(?P<stop>-?\d+%?)?\])?")
-
-
-def _parse(split: str) -> tuple[str, Callable[[int], tuple[int, int]]]:
-    """The word, and a function from a length to the (start, stop) of the slice behind it."""
-    match = _SLICE.fullmatch(split)
-    if match is None:
-        raise ValueError(f"split {split!r} is malformed: write it as 'train', 'train[:10%]' or 'test[100:600]'")
-    word = match["word"]
-    if word not in SPLITS:
-        raise unknown("split", word, SPLITS)
-    bounds = match["start"], match["stop"]
-    for bound in bounds:
-        if bound and bound.endswith("%") and abs(int(bound[:-1])) > 100:
-            raise ValueError(f"split {split!r} has a percentage above 100: {bound}")
-
-    def cut(length: int) -> tuple[int, int]:
-        def position(bound: str | None) -> int | None:
-            if bound is None:
-                return None
-            return round(int(bound[:-1]) * length / 100) if bound.endswith("%") else int(bound)
-
-        start, stop, _ = slice(*map(position, bounds)).indices(length)
-        return start, stop
-
-    return word, cut
 
 
 def missing(name: str, data_dir: str | Path | None) -> ValueError:

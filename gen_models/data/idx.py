@@ -46,6 +46,11 @@ def find_idx(folder: str | Path, split: str) -> tuple[Path, Path] | None:
     return (found[0], found[1]) if found[0] and found[1] else None
 
 
+def has_idx(folder: str | Path, split: str) -> bool:
+    """Whether a folder has one of the two files of `split` at least."""
+    return any(_find(Path(folder), stem) for stem in _FILES[split])
+
+
 def read_idx_split(folder: str | Path, split: str) -> dict[str, np.ndarray]:
     """`{"x": uint8 [N, H, W], "y": uint8 [N]}` in the order of the files.
 

@@ -24,14 +24,14 @@ and slices: `dataset.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gen_models.data.dataset import IN_MEMORY_BYTES, Dataset, Origin, missing, take_split
-from gen_models.data.idx import find_idx, read_idx_split
+from gen_models.data.idx import find_idx, has_idx, read_idx_split
 from gen_models.errors import unknown
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "celeb_a", "lsun", "imagenet_resized")
@@ -120,8 +120,31 @@ def origin_of(
     wanted = Wanted(_size(size), damaged)
     if colon:
         path, options = _options(kind, path)
-        return _READERS[kind](Path(path).expanduser(), options, wanted)
-    return _named(name, data_dir, wanted)
+        return _looked_at(_remembered(_READERS[kind](Path(path).expanduser(), options, wanted)), name)
+    origin = _named(name, data_dir, wanted)
+    return _remembered(origin)._replace(balanced=bool(origin.balanced))  # their files are known to be mixed
+
+
+def _remembered(origin: Origin) -> Origin:
+    """The same origin, each split of which is read once."""
+    return origin._replace(splits={split: cache(read) for split, read in origin.splits.items()})
+
+
+def _looked_at(origin: Origin, name: str) -> Origin:
+    """Images in memory have two levels where no pixel for training is above 1, as binarised ones are often saved.
+
+    Raises:
+      ValueError: all pixels for training are alike.
+    """
+    train = origin.splits["train"]() if origin.kind == "images" and origin.check is None else None
+    if not isinstance(train, Mapping) or train["x"].dtype != np.uint8 or not train["x"].size:
+        return origin
+    pixels = train["x"]
+    if len(pixels) > 1 and pixels[:2].min() == pixels[:2].max() and pixels.min() == pixels.max():
+        raise ValueError(
+            f"{name}: all pixels of the {len(pixels):,} images for training are {pixels.min()}: get it again"
+        )
+    return origin._replace(levels=2) if pixels[:100].max() <= 1 and pixels.max() == 1 else origin
 
 
 def _named(name: str, data_dir: str | Path | None, wanted: Wanted) -> Origin:
@@ -144,9 +167,11 @@ def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_clas
     Raises:
       ValueError: files of the training split are missing, or bad.
     """
-    splits = {split: partial(read_idx_split, folder, split) for split in ("train", "test") if find_idx(folder, split)}
-    if "train" not in splits:
-        read_idx_split(folder, "train")  # says what is missing
+    there = ("train", "test") if has_idx(folder, "test") else ("train",)
+    for split in there:
+        if not find_idx(folder, split):
+            read_idx_split(folder, split)  # says what is missing
+    splits = {split: partial(read_idx_split, folder, split) for split in there}
     if num_classes is None:
         num_classes = int(splits["train"]()["y"].max()) + 1
     return Origin(splits, num_classes, note, hold_out=hold_out)

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from gen_models.data.batching import Batch, Batches, Placed, batches_of, place
-from gen_models.data.dataset import Dataset, check_kind, of_arrays
-from gen_models.data.sources import load
+from gen_models.data.dataset import Dataset, check_kind, of_arrays, take_split
+from gen_models.data.sources import origin_of
 from gen_models.data.tables import scale_of
 from gen_models.data.transforms import Transform, standardise
 
@@ -204,12 +204,12 @@ def load_splits(
         raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
     if not train_split.startswith("train"):
         raise ValueError(f"--train-split {train_split}: give train or train+validation, or a slice such as train[:10%]")
-    options: dict[str, Any] = {"validation": validation, "size": size, "damaged": damaged}
-    train = load(name, train_split, data_dir, **options)
+    origin = origin_of(name, data_dir, size=size, damaged=damaged)
+    train = take_split(origin, name, train_split, validation)
     if kinds:
         check_kind(train, kinds)
-    test = load(name, "test", data_dir, **options)
-    held_out = test if train_split.startswith("train+") else load(name, "validation", data_dir, **options)
+    test = take_split(origin, name, "test", validation)
+    held_out = test if train_split.startswith("train+") else take_split(origin, name, "validation", validation)
     if transform is None and train.kind == "tables":
         transform = standardise(*scale_of(train))
     words: dict[str, Any] = {"examples": examples, "how": how, "redraws": redraws, "contiguous": contiguous}
