@@ -120,9 +120,9 @@ variants: Mapping[str, Config] = {
 
 def data(config: Config) -> "gm.Splits":
     """Images in [0, 1] with labels."""
-    splits = gm.unit_images(config, config.augmentation)
-    if splits.num_classes is None:
-        raise ValueError(f"{splits.name} has no labels to learn: choose another --dataset")
+    splits = gm.unit_images(config, config.augmentation).with_labels("a classifier")
+    if splits.num_classes == 1:
+        raise ValueError(f"{splits.name!r} has one class, and a classifier needs two: choose another --dataset")
     return splits
 
 

@@ -220,9 +220,7 @@ def data(config: Config) -> "gm.Splits":
         known = ", ".join(each.__name__ for each in CONDITIONAL)
         raise ValueError(f"--conditional: {name} takes no labels; these do: {known}")
     splits = gm.level_images(config, config.levels)
-    if config.conditional and splits.num_classes is None:
-        raise ValueError(f"--conditional needs labels: {config.dataset} has none")
-    return splits
+    return splits.with_labels("--conditional") if config.conditional else splits
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":

@@ -1,11 +1,16 @@
 """Arrays as strangers save them: what is read, as what, and by which expression the rest is mended."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from experiments import classifier
 from gen_models.data import load, load_splits
 from gen_models.data.labels import tail_is_unlike
 from gen_models.data.report import report_of, told
+from gen_models.measures.base import Split
+from gen_models.measures.classification import labels_of
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -180,6 +185,28 @@ def test_a_test_part_without_labels_has_no_classes(tmp_path):
     splits = load_splits(save(tmp_path, arrays))
     assert (splits.num_classes, splits.held_out.num_classes, splits.test.num_classes) == (4, 4, None)
     assert told(report_of(splits)).endswith("; test has no labels; passed over: 1 array (ids)")
+
+
+def test_without_labels_of_the_test_part_the_held_out_part_is_measured(tmp_path):
+    name = save(tmp_path, {"train_image": X, "train_label": Y, "test_image": X[:7]})
+    config = replace(classifier.EXPERIMENT.variants["logistic"], dataset=name)
+    splits = classifier.data(config)
+    assert splits.test is splits.held_out and (splits.test_word, splits.held_out_word) == ("validation", "validation")
+    line = told(report_of(splits))
+    assert "the test part is the held-out part" in line
+    assert line.endswith("; passed over: 7 examples of test, which has no labels: figures are of validation")
+    with pytest.raises(ValueError, match=r"test of .* has no labels, and a classifier needs them: hold out a part"):
+        classifier.data(replace(config, train_split="train+validation"))
+    unlike = Split(load_splits(name), load_splits(name).test, "test")
+    with pytest.raises(ValueError, match=r"test of .* has no labels to compare with"):
+        labels_of(unlike)
+
+
+@pytest.mark.parametrize(("label", "message"), [(None, "has no labels"), (np.zeros(N, int), "has one class")])
+def test_a_classifier_needs_two_classes(tmp_path, label, message):
+    name = save(tmp_path, {"image": X} | ({} if label is None else {"label": label}))
+    with pytest.raises(ValueError, match=f"{message}, and a classifier needs"):
+        classifier.data(replace(classifier.EXPERIMENT.variants["logistic"], dataset=name))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, bool, np.float32])

@@ -8,7 +8,7 @@ What is trained on cannot validate: where the validation part is trained on, the
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -125,14 +125,50 @@ class Splits:
             return "none"
         if self.held_out is self.train:
             return "train"
-        return "test" if self.held_out is self.test else "validation"
+        return "test" if self.held_out is self.test and not self._test_is_validation else "validation"
 
     @property
     def test_word(self) -> str:
-        """What the test part is: "test", "train" where it is the training part, or "none"."""
+        """What the test part is: "test", "train" or "validation" where it is one of these, or "none"."""
         if self.test is None:
             return "none"
-        return "train" if self.test is self.train else "test"
+        if self.test is self.train:
+            return "train"
+        return "validation" if self._test_is_validation else "test"
+
+    @property
+    def _test_is_validation(self) -> bool:
+        """Whether what is measured at the end was held out, as the test part cannot be measured."""
+        return self.test is not None and self.test is self.held_out and self.test.split.startswith("validation")
+
+    def with_labels(self, who: str = "this model") -> "Splits":
+        """The same splits for a model that needs labels, which is measured on labelled examples alone.
+
+        Where the test part has no labels, as that of a competition, the held-out part is measured in its place, and the
+        report says so.
+
+        Args:
+          who: what needs labels, for the error.
+
+        Raises:
+          ValueError: the training part has no labels, or no part that could be measured has.
+        """
+        if self.num_classes is None:
+            raise ValueError(f"{self.name!r} has no labels, and {who} needs them: choose another --dataset")
+        if self.held_out is not None and self.held_out is not self.test and self.held_out.num_classes is None:
+            raise ValueError(
+                f"{self.held_out.split} of {self.name!r} has no labels, and {who} needs them: leave it out"
+            )
+        if self.test is None or self.test.num_classes is not None:
+            return self
+        if self.held_out in (None, self.test):
+            raise ValueError(
+                f"test of {self.name!r} has no labels, and {who} needs them: hold out a part to measure "
+                "(--train-split train), or add the labels"
+            )
+        left = f"{len(self.test):,} examples of test, which has no labels: figures are of {self.held_out.split}"
+        held_out = replace(self.held_out, passed_over=(*self.held_out.passed_over, left))
+        return replace(self, held_out=held_out, test=held_out)
 
     def batches(self, batch_size: int, *, seed: int) -> Batches:
         """Training batches of `batch_size` packs; those of all sizes and seeds share data on the device and `make`.

@@ -27,7 +27,13 @@ def predicted(trained: Trained, split: Split) -> tuple[jax.Array, jax.Array]:
 
 
 def labels_of(split: Split) -> np.ndarray:
-    """The field y of a whole split, in order: of classes int32 [N]."""
+    """The field y of a whole split, in order: of classes int32 [N].
+
+    Raises:
+      ValueError: the split has no labels, though the training part has.
+    """
+    if split.dataset.num_classes is None and split.data.num_classes is not None:
+        raise ValueError(f"{split.word} of {split.dataset.name!r} has no labels to compare with: measure another part")
     if split.dataset.arrays is not None:
         return np.asarray(split.dataset.arrays["y"])
     labels = [np.asarray(batch["y"])[np.asarray(batch["weight"]) > 0] for batch in split.batches(500)]
