@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gen_models.data.access import Arrays, ArraySource, Joined, Subset
+from gen_models.data.fields import own_arrays
 from gen_models.data.labels import last_of_each_class, tail_is_unlike
 from gen_models.data.words import parse_split
 
@@ -57,28 +58,43 @@ class Dataset:
 
 
 def of_arrays(
-    arrays: Mapping[str, Any], name: str = "arrays", split: str = "train", num_classes: int | None = None
+    arrays: Mapping[str, Any],
+    name: str = "arrays",
+    split: str = "train",
+    num_classes: int | None = None,
+    levels: int | None = None,
 ) -> Dataset:
     """A data set of one's own arrays: any fields, shapes and dtypes that share a leading axis [N, ...].
 
-    uint8 [N, H, W, C] count as images of 256 levels, all else as what it is. Integers of "y" become int32.
+    uint8 [N, H, W, C] count as images, all else as what it is. Images have `levels` levels; where that is None, they
+    have two if their pixels are 0 and 1 alone, as binarised ones are often saved, and else 256. Integers of "y" become
+    int32. Lists become arrays.
 
     Raises:
-      ValueError: there is no array or no example, lengths disagree, or floats are not finite.
+      ValueError: there is no array or no example, lengths disagree, values are no numbers or not finite, or labels or
+        pixels lie outside of the classes or levels.
     """
-    found = {key: np.asarray(value) for key, value in arrays.items()}
-    if "y" in found and found["y"].dtype.kind in "iu":
-        found["y"] = found["y"].astype(np.int32)
-    lengths = {key: value.shape[0] if value.ndim else 0 for key, value in found.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"all arrays must have the same number of examples, got {lengths}")
-    for key, value in found.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise ValueError(f"{key!r} has {int((~np.isfinite(value)).sum())} values that are not finite")
+    found = own_arrays(arrays, name)
+    if num_classes is not None:
+        _check_labels(found.get("y"), num_classes, f"{name}, {split}")
     x = found.get("x")
+    images = x is not None and x.dtype == np.uint8 and x.ndim == 4
+    if images and levels is None:
+        levels = 2 if x[:100].max(initial=0) <= 1 and x.max(initial=0) == 1 else 256  # type: ignore[index, union-attr]
+    if images and levels is not None and levels < 256 and x.max() >= levels:  # type: ignore[union-attr]
+        raise ValueError(f"{name}, {split}: a pixel is {x.max()}, but the data have {levels} levels")  # type: ignore[union-attr]
     shape = () if x is None else x.shape[1:]
-    kind = "images" if x is not None and x.dtype == np.uint8 and x.ndim == 4 else "arrays"
-    return Dataset(name, split, found, None, shape, num_classes, 256, "arrays in memory", kind)
+    kind = "images" if images else "arrays"
+    return Dataset(name, split, found, None, shape, num_classes, levels or 256, "arrays in memory", kind)
+
+
+def _check_labels(label: np.ndarray | None, num_classes: int, where: str) -> None:
+    """Refuse labels that are none of the classes."""
+    if label is None or label.dtype.kind not in "iu":
+        is_ = "no array" if label is None else str(label.dtype)
+        raise ValueError(f"{where}: num_classes={num_classes} needs labels 'y' of integers, but it is {is_}")
+    if label.min() < 0 or label.max() >= num_classes:
+        raise ValueError(f"{where}: labels must be 0 to {num_classes - 1}, got {label.min()} to {label.max()}")
 
 
 class Classes(NamedTuple):
@@ -226,7 +242,7 @@ def _official(
         return data, range(_length(data)), "drawn by us" if word in origin.drawn else ""
     if word == "test":
         raise ValueError(
-            f"{name!r} has no test split: it has {', '.join(origin.splits)}; add one, for what is measured"
+            f"{name!r} has no test split: it has {', '.join(origin.splits)}: add one, or measure on validation"
         )
     if "validation" in origin.splits:
         _refuse_hold_out(name, validation)

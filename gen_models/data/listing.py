@@ -8,7 +8,8 @@ The folders of splits have any of the names in `SPLIT_FOLDERS`, in any case, per
 "split" behind. Classes are numbered in the order of their folders' sorted names; folders within them are not told
 apart. Files come in the order of the SHA-256 of their path below PATH (or below its split), which mixes the classes the
 same way on every machine. Without folders of splits, those whose hash lies in the lowest tenth are `test`: a new file
-never moves an old one in or out of it. Symbolic links are followed, and what is not taken is counted.
+never moves an old one in or out of it. (Where these are less than a twentieth of the files, which happens where there
+are few, it is the tenth of the files with the lowest hashes.) Symbolic links are followed. What is not taken is counted.
 """
 
 import hashlib
@@ -66,8 +67,8 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> Li
         passed.add("file beside the folders of splits", "files beside the folders of splits", beside)
     else:
         found = _found(root, files, what)
-        splits = {"train": [f for f in found if f.fraction >= TEST_FRACTION]}
-        splits["test"] = [f for f in found if f.fraction < TEST_FRACTION]
+        test = test_count([file.fraction for file in found])
+        splits = {"train": found[test:], "test": found[:test]}
     _tell_folders(files, folders, official, what, passed)
     if not splits["train"]:
         also = "; ".join(passed.phrases())
@@ -75,7 +76,7 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> Li
             f"{kind}:{shown(root)} has no {what} for training (looked for {', '.join(suffixes)})"
             + (f"; passed over: {also}" if also else "")
         )
-    splits = {split: own for split, own in splits.items() if own}  # too few files, and none falls into the last tenth
+    splits = {split: own for split, own in splits.items() if own}
     _check_labels(root, splits, official, what)
     return Listing(splits, passed.phrases(), _shared(splits) if passed.linked else "")
 
@@ -139,6 +140,13 @@ def split_files(folder: Path, suffix: str) -> dict[str, Path]:
         if split is not None:
             found[split] = path
     return found
+
+
+def test_count(fractions: Sequence[float]) -> int:
+    """How many of the files with these fractions, which rise, are `test` where we make the splits."""
+    total, below = len(fractions), sum(fraction < TEST_FRACTION for fraction in fractions)
+    few = below < max(1, total // 20)
+    return max(0, min(total - 1, max(1, round(TEST_FRACTION * total)) if few else below))
 
 
 def check_folder(path: Path, kind: str) -> None:

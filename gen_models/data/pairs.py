@@ -20,7 +20,7 @@ from gen_models.data.cache import file_stamp
 from gen_models.data.damage import left_out, readable
 from gen_models.data.dataset import Arrays, Origin, check_arrays
 from gen_models.data.folder import SUFFIXES, Form, common_form, headers, picture
-from gen_models.data.listing import TEST_FRACTION, Found, below, check_folder, fraction_of, official_splits
+from gen_models.data.listing import Found, below, check_folder, fraction_of, official_splits, test_count
 from gen_models.data.names import shown
 from gen_models.data.walking import Passed, files_below
 
@@ -60,15 +60,13 @@ def pairs_origin(
         beside = [file for file in files if file.parts[0] not in official.values()]
     else:
         every = _pairs(path, files, sides)
-        found = {
-            "train": [pair for pair in every if pair[0].fraction >= TEST_FRACTION],
-            "test": [pair for pair in every if pair[0].fraction < TEST_FRACTION],
-        }
+        test = test_count([pair[0].fraction for pair in every])
+        found = {"train": every[test:], "test": every[:test]}
         beside = [file for file in files if file.parts[0] not in sides]
     passed.add("file beside the folders of pairs", "files beside the folders of pairs", beside)
     if not found["train"]:
         raise ValueError(f"pairs:{shown(path)} has no images for training (looked for {', '.join(SUFFIXES)})")
-    found = {split: pairs for split, pairs in found.items() if pairs}  # too few pairs, and none falls into the tenth
+    found = {split: pairs for split, pairs in found.items() if pairs}
     found, heads, faults = headers(found, lambda pair: (pair[0].path, pair[1].path), size, damaged)
     every = [pair for pairs in found.values() for pair in pairs]
     one, other = (common_form([(pair[side].path, heads[pair[side].path]) for pair in every], size) for side in (0, 1))

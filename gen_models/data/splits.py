@@ -43,7 +43,9 @@ class Splits:
     def __post_init__(self) -> None:
         if self.packing < 1:
             raise ValueError(f"packing must be 1 or more, got {self.packing}")
-        for part in (self.held_out, self.test):
+        for part in (self.train, self.held_out, self.test):
+            if part is not None and not isinstance(part, Dataset):
+                raise ValueError(f"parts must be data sets, got {type(part).__name__}: of arrays, use Splits.of_arrays")
             if part is not None and part.shape != self.train.shape:
                 raise ValueError(
                     f"an example of {part.name}, {part.split}, has the shape {part.shape}, but one of "
@@ -61,6 +63,7 @@ class Splits:
         *,
         name: str = "arrays",
         num_classes: int | None = None,
+        levels: int | None = None,
         transform: Transform | None = None,
         evaluation: Transform | None = None,
         packing: int = 1,
@@ -78,6 +81,8 @@ class Splits:
           held_out: the same fields, of the held-out part.
           name: the name of the data in tables.
           num_classes: the number of classes that "y" counts from 0; None: "y" is no class.
+          levels: the number of levels of the pixels of uint8 images; None: two where those for training are 0 and 1
+            alone, else 256.
           transform: the transform of training batches.
           evaluation: the transform of what is measured; None: as `transform`.
           packing: examples that a model judges at once, as a packed GAN does: a batch of `size` takes size * packing.
@@ -85,14 +90,14 @@ class Splits:
           how: what `evaluation` makes of the examples, in words.
 
         Raises:
-          ValueError: lengths or shapes disagree, floats are not finite, or `packing` is below 1.
+          ValueError: as `dataset.of_arrays`, shapes disagree, or `packing` is below 1.
         """
-        own = of_arrays(train, name, "train", num_classes)
+        own = of_arrays(train, name, "train", num_classes, levels)
 
         def part(arrays: Arrays | None, split: str) -> Dataset | None:
             if arrays is None or arrays is train:
                 return None if arrays is None else own
-            return of_arrays(arrays, name, split, num_classes)
+            return of_arrays(arrays, name, split, num_classes if "y" in arrays else None, own.levels)
 
         tested = part(test, "test")
         held = tested if held_out is None else part(held_out, "validation")
@@ -215,7 +220,9 @@ def load_splits(
 ) -> Splits:
     """`load` for the three parts: `train_split`, `test`, and `validation` unless `train_split` begins with "train+".
 
-    Without a transform, tables are standardised by the mean and deviation of the part that is trained on.
+    The test part is None where the data have none, as a folder of `train` and `valid`: the held-out part is then
+    measured in its place, and said to be. Without a transform, tables are standardised by the mean and deviation of the
+    part that is trained on.
 
     Args:
       name: as in `load`.
@@ -234,7 +241,7 @@ def load_splits(
 
     Raises:
       ValueError: `train_split` is of another part than the training one (which validation may extend), the data are of
-        another kind, or as `load`.
+        another kind, nothing is left to measure, or as `load`.
     """
     if "test" in train_split:
         raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
@@ -244,7 +251,12 @@ def load_splits(
     train = take_split(origin, name, train_split, validation)
     if kinds:
         check_kind(train, kinds)
-    test = take_split(origin, name, "test", validation)
+    test = take_split(origin, name, "test", validation) if "test" in origin.splits else None
+    if test is None and train_split.startswith("train+"):
+        raise ValueError(
+            f"{name!r} has no test split, so that --train-split {train_split} leaves nothing to measure: give "
+            "--train-split train, or add a test split"
+        )
     held_out = test if train_split.startswith("train+") else take_split(origin, name, "validation", validation)
     if transform is None and train.kind == "tables":
         transform = standardise(*scale_of(train))
