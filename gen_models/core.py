@@ -69,6 +69,8 @@ class Model:
     encode: Callable[..., Any] = _ABSENT  # (params, stats, x, key) -> z
     decode: Callable[..., Any] = _ABSENT  # (params, stats, z) -> x, or the parameters of its distribution
     init_carry: Callable[[Params, Batch], Any] = _ABSENT  # (params, batch) -> carry, [B, ...] on every leaf
+    # (params, stats, batch, key) -> stats: batch norm's means and variances of this batch alone, all others as they are
+    batch_stats: Callable[[Params, Stats, Batch, Key], Stats] = _ABSENT
 
     def __post_init__(self) -> None:
         present = tuple(field.name for field in fields(self) if not isinstance(getattr(self, field.name), _Absent))
@@ -153,8 +155,9 @@ def make_train_step(
     Args:
       loss: a model's `loss`: one function, or a mapping from players to functions.
       tx: an optax transformation, or a mapping with the same players.
-      ema_decay: d of `state.ema`, where the state has one; may be traced. After t steps it is the mean of the parameters
-        of steps 1 to t, that of step s weighed by d^(t - s): Kingma & Ba (2015), section 3, debias their averages so.
+      ema_decay: d of `state.ema`, where the state has one; may be traced. After t steps that is the mean of the
+        parameters of steps 1 to t, those of step s weighed by d^(t - s), as Adam debiases its averages (Kingma & Ba,
+        2015, section 3).
       accumulate: number of equal micro-batches into which the batch is cut, one behind the other. Each player's
         gradient is the mean over them, so that a batch that does not fit in memory trains as a whole; batch norm's
         statistics are those of a micro-batch.

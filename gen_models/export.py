@@ -105,7 +105,11 @@ def check(platforms: Sequence[str], count: int | None = None) -> None:
 
 
 def trained_parameters(state: TrainState) -> tuple[Params, Stats]:
-    """What evaluation uses of a state: its averaged parameters, or its parameters where it has none, and its stats."""
+    """What evaluation uses of a state: its averaged parameters, or its parameters where it has none, and its stats.
+
+    Those of a network with batch norm do not fit averaged parameters: `gm.evaluation.batch_norm.estimated` gives some
+    that do, and `load_run(RUN).job.trained(state)` has them.
+    """
     return state.params if state.ema is None else state.ema, state.stats
 
 

@@ -38,9 +38,14 @@ def main() -> None:
     if getattr(tool.sampler_of(found), "conditional", False) and arguments.label is None:
         raise ValueError(f"the model of {found.run.folder} is told the class: give --label, of which all samples are")
     tool.check_label(found, arguments.label)
-    params, stats = export.trained_parameters(found.state)
+    trained = found.job.trained(found.state)
     data = export.export_sampler(
-        found.job.model, params, stats, platforms=platforms, count=arguments.count, label=arguments.label
+        found.job.model,
+        trained.params,
+        trained.stats,
+        platforms=platforms,
+        count=arguments.count,
+        label=arguments.label,
     )
     export.write(out, data)
     _show(out, data, found.state, arguments.count)

@@ -5,13 +5,15 @@ A measure is a frozen dataclass with one or both of
     figures(trained, split, key) -> iterable of Figure     what is measured on a split
     draw(trained, split, key, folder) -> None              pictures of a split, into the folder
 
-and, where they apply, two class attributes:
+and, where they apply, these class attributes:
 
 - `headline`: the metric that a search goes by, which is `metric_name` of one of the measure's own figures, and its
   better way: `("elbo", "maximize")`. A measure with a headline is cheap enough to be taken during training too, on
   the held-out split.
 - `reads_traced = True`: what it measures depends on config fields marked TRACED, such as the dropout of the loss. Then
   runs that differ in such fields cannot share its model.
+- `reads_parameters = False`: what it measures does not depend on the parameters' values, as their number does not. The
+  other measures' figures say so where they are of averaged parameters.
 
 A measure that draws samples of the model also has `count`, `sample` and `show` (`DrawsSamples`).
 """
@@ -42,6 +44,7 @@ class Trained(NamedTuple):
     params: Params
     stats: Stats
     num_classes: int | None = None  # classes of the data that it was trained on; None: no classes
+    averaged: bool = False  # whether the parameters are a mean over the steps of training
 
 
 @runtime_checkable
@@ -79,6 +82,11 @@ Measure = Measures | Draws
 def headline_of(measure: Measure) -> Headline | None:
     """The measure's headline, or None where it has none, and is taken at the end alone."""
     return getattr(measure, "headline", None)
+
+
+def reads_parameters(measure: Measure) -> bool:
+    """Whether what the measure says depends on the parameters' values."""
+    return getattr(measure, "reads_parameters", True)
 
 
 class Mean(NamedTuple):

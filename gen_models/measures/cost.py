@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 
@@ -17,6 +18,8 @@ from gen_models.measures.samples import classes_in_turn, drawn
 class Parameters:
     """The number of parameters that are learned."""
 
+    reads_parameters: ClassVar[bool] = False
+
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The size of all leaves of the parameters together."""
         count = sum(leaf.size for leaf in jax.tree.leaves(trained.params))
@@ -26,6 +29,8 @@ class Parameters:
 @dataclass(frozen=True)
 class Flops:
     """Floating-point operations of the forward pass of one example, as XLA counts them."""
+
+    reads_parameters: ClassVar[bool] = False
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The operations of `model.apply` for one example."""
@@ -42,6 +47,7 @@ class SamplingTime:
 
     count: int = 16  # samples drawn at once
     conditional: bool = False  # whether the model is told the class
+    reads_parameters: ClassVar[bool] = False
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The time of one call of the sampler on this machine, compilation left out."""

@@ -12,7 +12,7 @@ from gen_models import plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.evaluation import layers
 from gen_models.measures.base import Split, Trained, compiled_for
-from gen_models.measures.figure import Figure
+from gen_models.measures.figure import AVERAGED, Figure
 
 Norms = dict[str, jax.Array]
 
@@ -23,17 +23,19 @@ class Gradients:
 
     examples: int = 250
     reads_traced: ClassVar[bool] = True  # the loss has the config's dropout and label smoothing
+    reads_parameters: ClassVar[bool] = False  # not those at the start; the figures at the end say it themselves
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The first layer's norm and its ratio to the last one's, of the fresh network and of the trained one."""
         where = f"{split.dataset.name}, {self.examples} training {split.data.examples}"
         note = "of the first convolution's kernel, L2"
         for when, norms in self._norms(trained, split, key).items():
+            of_average = f"; {AVERAGED}" if when == "end" and trained.averaged else ""
             of_layers = [float(norm) for norm in norms.values()]
             first, last = of_layers[0], of_layers[-1]  # which may be the same one
-            yield Figure(f"gradient at the {when}", first, "norm", where, note=note)
+            yield Figure(f"gradient at the {when}", first, "norm", where, note=note + of_average)
             ratio = first / last if last else float("nan")  # a network whose units have all died
-            yield Figure(f"first / last gradient at the {when}", ratio, "ratio", where, note=note)
+            yield Figure(f"first / last gradient at the {when}", ratio, "ratio", where, note=note + of_average)
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `gradients.png`: the norm of every layer, in order."""
