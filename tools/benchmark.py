@@ -23,7 +23,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from gen_models.errors import unknown
@@ -116,7 +115,7 @@ def show(found: Sequence[dict[str, Any]]) -> None:
         table.add_row(*cells, *([f"{row['compile_s']:.1f}" if "compile_s" in row else ""] if compiled else []))
     console.print(table)
     if not _version("torch"):
-        say(escape(NO_TORCH))
+        say(NO_TORCH)
 
 
 def show_profile(name: str, contender: str, top: int) -> None:
@@ -139,7 +138,7 @@ def show_profile(name: str, contender: str, top: int) -> None:
         longest.add_column(column, justify="right" if column in ("ms", "share", "a step") else "left", overflow="fold")
     for one in operations[:top]:
         figures = (f"{one.seconds * 1e3:.3f}", f"{one.share:.1%}", f"{one.runs:g}")
-        longest.add_row(one.name, *figures, escape(_first(one.shape)), escape(one.source))
+        longest.add_row(one.name, *figures, _first(one.shape), one.source)
     console.print(longest)
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gen_models.measures.figure import Figure
+from gen_models.run import endings
 from gen_models.run.arguments import parse, validate
-from gen_models.run.config import BAD_INPUT, FINISHED, INTERRUPTED, Experiment, InputError
+from gen_models.run.config import FINISHED, Experiment
 from gen_models.run.console import show_result
-from gen_models.run.directory import Request, check_run, finished_as_asked
+from gen_models.run.directory import Request, check_run
 
 
 def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -23,24 +24,15 @@ def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> No
 
 def main(experiment: Experiment, arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit status. tyro exits by itself after `--help` and for a mistyped option."""
-    words = list(arguments)
+    return endings.guarded(lambda: _main(experiment, endings.words_of(arguments)), endings.GOES_ON)
+
+
+def _main(experiment: Experiment, words: list[str]) -> int:
     unnamed = "sweep" if experiment.table and "--help" not in words else next(iter(experiment.variants))
     variant = words.pop(0) if words and not words[0].startswith("-") else unnamed
-    try:
-        if variant == "sweep":
-            return importlib.import_module("gen_models.sweep.command").sweep(experiment, words)
-        return run(request(experiment, variant, words))[0]
-    except InputError as error:
-        return complain(error)
-    except KeyboardInterrupt:
-        print("\ninterrupted: the same command goes on from the last checkpoint", file=sys.stderr)
-        return INTERRUPTED
-
-
-def complain(error: Exception) -> int:
-    """Print an error about the input without a traceback; returns its exit status."""
-    print(f"error: {error}", file=sys.stderr)
-    return BAD_INPUT
+    if variant == "sweep":
+        return importlib.import_module("gen_models.sweep.command").sweep(experiment, words)
+    return run(request(experiment, variant, words))[0]
 
 
 def request(experiment: Experiment, variant: str, words: Sequence[str]) -> Request:
@@ -55,13 +47,12 @@ def run(asked: Request) -> tuple[int, list[Figure] | None]:
 
     Raises:
       InputError: the config, the data or the run directory is wrong.
+      Stopped: memory ran out, or the run cannot go on; what was trained is saved.
     """
-    try:
+    with endings.about_input():
         validate(asked.config)
         found = check_run(asked)
-        figures = None if found is None else finished_as_asked(asked)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from error
+        figures = None if found is None else found.result()
     if found is not None and figures is not None:
         show_result(found, figures, finished_before=True)
         return FINISHED, figures
@@ -69,8 +60,6 @@ def run(asked: Request) -> tuple[int, list[Figure] | None]:
 
 
 def guard(function: Callable[[], int | None]) -> None:
-    """Run a tool's main function; bad input becomes one line, and the exit status says so."""
-    try:
-        sys.exit(function() or 0)
-    except (InputError, ValueError, OSError, ImportError) as error:
-        sys.exit(complain(error))
+    """Run a tool's main function and exit with its status; what `endings.py` has a line for becomes that line."""
+    sys.argv[1:] = endings.words_of(sys.argv[1:])
+    sys.exit(endings.guarded(function))

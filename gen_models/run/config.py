@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Exit statuses, and how a run may end.
 FINISHED, BAD_INPUT, DIVERGED = 0, 2, 3
 PAUSED = 4  # a sweep's run that was trained up to the step it was asked for, with more to come
+BAD_DATA = 65  # EX_DATAERR: an example cannot be read in the middle of training; saved, and the same command goes on
+OUT_OF_MEMORY = 71  # EX_OSERR: memory ran out
 CANNOT_WRITE = 74  # EX_IOERR of sysexits.h: a full disk, say; the same command goes on once there is room
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: saved, and the same command goes on
 
@@ -174,3 +176,14 @@ class Experiment:
 
 class InputError(Exception):
     """The user's input is wrong; the message says all that need be shown."""
+
+
+class Stopped(Exception):
+    """Something other than the user's input ended a command; the message says all that need be shown."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status  # the exit status
+
+    def __reduce__(self) -> tuple[Any, ...]:  # which other processes, of Ray or Slurm, send back
+        return Stopped, (str(self), self.status)

@@ -13,7 +13,8 @@ from rich.table import Table
 from gen_models.measures.figure import Figure
 from gen_models.run.directory import Run
 
-console = Console()
+# What is shown comes from users: neither [..] nor :name: in it means anything.
+console = Console(markup=False, emoji=False, highlight=False)
 
 
 class ProgressDisplay:
@@ -46,15 +47,15 @@ class ProgressDisplay:
 @contextmanager
 def show_progress(steps: int, start: int) -> Iterator[ProgressDisplay]:
     """A display of the steps from `start` to `steps`, for as long as the block runs."""
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield ProgressDisplay(None, steps, start)
         return
     columns = (
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f}", markup=False),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
-        TextColumn("{task.fields[speed]}", style="cyan"),
-        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[speed]}", style="cyan", markup=False),
+        TextColumn("{task.fields[loss]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
@@ -68,13 +69,14 @@ def show_result(
     say(f"{run.folder} finished before" if finished_before else str(run.folder))
     measured_on = list(dict.fromkeys(figure.measured_on for figure in figures))
     shared = len(measured_on) == 1  # then it is said once, under the table
-    caption = f"measured on {measured_on[0]}" if shared else None
+    caption = printable(f"measured on {measured_on[0]}") if shared else None
     table = Table(caption=caption, caption_justify="left")
     for name in ("figure", "value", "unit", *(() if shared else ("measured on",)), "note"):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     for figure in figures:
         where = () if shared else (figure.measured_on,)
-        table.add_row(figure.name, rounded_text(figure.value, figure.spread), figure.unit, *where, figure.note)
+        cells = (figure.name, rounded_text(figure.value, figure.spread), figure.unit, *where, figure.note)
+        table.add_row(*map(printable, cells))
     if seconds is not None:
         where = () if shared else ("this machine",)
         table.add_row("training time", f"{seconds:.1f}", "s", *where, "on this machine, compilation included")
@@ -82,22 +84,27 @@ def show_result(
     pictures = [*sorted(run.samples.glob("*.png")), run.curves]
     shown = [picture for picture in pictures if picture.exists() and not picture.name.startswith("step_")]
     if shown:
-        console.print("pictures:", *[str(p) for p in shown], sep="\n  ", highlight=False, soft_wrap=True)
+        say("\n  ".join(["pictures:", *map(str, shown)]))
 
 
 def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], caption: str = "") -> None:
     """Print a table, whose columns but the first are aligned to the right."""
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    table = Table(title=printable(title), title_justify="left", caption=printable(caption), caption_justify="left")
     for i, name in enumerate(columns):
         table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*map(printable, row))
     console.print(table)
 
 
 def say(text: str, path: Path | None = None) -> None:
     """Print one line to the user, with a path behind it where one is given."""
-    console.print(text if path is None else f"{text} {path}", highlight=False, soft_wrap=True)
+    console.print(printable(text if path is None else f"{text} {path}"), soft_wrap=True)
+
+
+def printable(text: object) -> str:
+    """The text; characters that a terminal would obey, and halves of characters, as escapes. Line breaks stay."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def rounded_text(value: float, spread: float | None) -> str:

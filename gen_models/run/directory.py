@@ -33,6 +33,7 @@ from typing import IO, Any, NamedTuple
 from gen_models.files import write_text
 from gen_models.measures.figure import Figure
 from gen_models.run.config import INCIDENTAL, Experiment
+from gen_models.run.endings import warn
 from gen_models.run.fields import flat, from_json, names_marked, to_json
 
 try:
@@ -232,7 +233,10 @@ def _refuse_links(folder: Path) -> None:
 
 
 def _hold(folder: Path) -> IO[str]:
-    """An open file whose lock ends when it is closed, or with the process, however that ends."""
+    """An open file whose lock ends when it is closed, or with the process, however that ends.
+
+    Where the file system has no locks (ENOSYS of Lustre, ENOLCK of NFS) the user is warned: only a held lock refuses.
+    """
     file = (folder / ".lock").open("a+")
     if fcntl is None:  # Windows: two processes are not kept apart
         return file
@@ -243,6 +247,11 @@ def _hold(folder: Path) -> IO[str]:
         holder = file.read().strip() or "another process"
         file.close()
         raise InUse(f"{folder} is in use by {holder}: wait for it, or choose another --run-dir") from None
+    except OSError as error:
+        warn(
+            f"the file system of {folder} has no locks ({error.strerror}): nothing keeps a second process from "
+            "training there, so start only one"
+        )
     file.seek(0)
     file.truncate()
     file.write(f"process {os.getpid()} on {platform.node()}")

@@ -11,34 +11,36 @@ import sys
 from collections.abc import Sequence
 
 from gen_models.errors import unknown
-from gen_models.run.cli import complain, launch
+from gen_models.run.cli import main as experiment_main
 from gen_models.run.config import FINISHED
 from gen_models.run.console import say
+from gen_models.run.endings import GOES_ON, guarded, words_of
 from gen_models.run.experiments import find, names, package, tools
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = words_of(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(guarded(lambda: _main(words), GOES_ON if words[:1] == ["train"] else "interrupted"))
+
+
+def _main(words: list[str]) -> int:
     command = words.pop(0) if words else "--help"
-    try:
-        if command in ("-h", "--help"):
-            say(f"{(__doc__ or '').strip()}\n\ntools: {', '.join(tools())}")
-            sys.exit(FINISHED)
-        if command == "list":
-            sys.exit(_list())
-        if command not in ("train", *tools()):
-            raise unknown("command", command, ("list", "train", *tools()))
-        if command == "train" and (not words or words[0].startswith("-")):
+    if command in ("-h", "--help"):
+        say(f"{(__doc__ or '').strip()}\n\ntools: {', '.join(tools())}")
+        return FINISHED
+    if command == "list":
+        return _list()
+    if command not in ("train", *tools()):
+        raise unknown("command", command, ("list", "train", *tools()))
+    if command == "train":
+        if not words or words[0].startswith("-"):
             raise ValueError("gen-models train takes an experiment's name or file first; gen-models list shows them")
-        experiment = find(words.pop(0)) if command == "train" else None
-    except ValueError as error:
-        sys.exit(complain(error))
-    if experiment is not None:
-        launch(experiment, words)
+        return experiment_main(find(words.pop(0)), words)
     package("tools")
     sys.argv = [f"gen-models {command}", *words]
     runpy.run_module(f"gen_models.tools.{command}", run_name="__main__", alter_sys=True)
+    return FINISHED
 
 
 def _list() -> int:
