@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gen_models.core import Model, Optimizer
     from gen_models.data.splits import Splits
     from gen_models.measures.base import Measure
+    from gen_models.run.loggers import Logger
 
 # Exit statuses, and how a run may end.
 FINISHED, BAD_INPUT, DIVERGED = 0, 2, 3
@@ -66,12 +67,20 @@ class RunConfig:
     """Steps between evaluations on the validation split; 0: never."""
     evaluated: Annotated[int, INCIDENTAL] = 0
     """Examples of the validation split in an evaluation during training; 0: all."""
+    early_stopping: int = 0
+    """Evaluations without a new best after which training stops, to be measured at the best state; 0: never."""
+    keep_best: Annotated[bool, INCIDENTAL] = False
+    """Whether the state that was best in evaluations is kept beside the newest, in best/."""
     draw_every: Annotated[int, INCIDENTAL] = 0
     """Steps between pictures of samples; 0: only at the end."""
     checkpoint_every: Annotated[int, INCIDENTAL] = 1000
     """Steps between checkpoints; 0: only at the end."""
     tensorboard: Annotated[bool, INCIDENTAL] = False
     """Whether TensorBoard's files are written beside metrics.jsonl (extra: tensorboard)."""
+    wandb: Annotated[bool, INCIDENTAL] = False
+    """Whether metrics, config and figures go to Weights & Biases too (extra: wandb; offline: WANDB_MODE=offline)."""
+    changed_data: Annotated[bool, INCIDENTAL] = False
+    """Whether a run goes on though its data have changed since, which its result then says."""
     shard_parameters: Annotated[bool, INCIDENTAL] = False
     """Whether parameters and the optimizer's moments are cut over the devices, for a model larger than one device."""
     coordinator: Annotated[str | None, INCIDENTAL] = None
@@ -142,6 +151,7 @@ class Experiment:
     measures: Callable[[Any], "Sequence[Measure]"]  # config -> measures; a search goes by the first that has a headline
     optimizer: Callable[[Any], "Optimizer | Mapping[str, Optimizer]"] | None = None  # None: that of `Optimisation`
     repeats: Callable[[Any], Mapping[str, int]] | None = None  # config -> updates of each player in a step
+    loggers: Callable[[Any], "Sequence[Logger]"] | None = None  # config -> loggers of one's own, besides the others
     swept: tuple[str, ...] | None = None  # variants that a sweep trains where it names none; None: all
     table: bool = False  # whether the command line sweeps where no variant is named, as the answer is a table
     tiny: Mapping[str, Any] = field(

@@ -75,7 +75,8 @@ class Chooser:
 
     def _fastest(self, runs: Sequence[PlannedRun], seconds: dict[str, float]) -> Choice:
         """The fastest of what is measured already and of all that one process with the whole machine can do."""
-        candidates = ["one", *STACKED] if len(runs) > 1 else ["one"]
+        alone = len(runs) < 2 or runs[0].config.early_stopping or runs[0].config.keep_best
+        candidates = ["one"] if alone else ["one", *STACKED]
         answer = self.measure([(self._crew.pool("wide")[0], runs[0].config)], candidates, len(runs))[0]
         seconds |= answer["seconds"]
         best = min(seconds, key=lambda name: seconds[name])

@@ -65,7 +65,7 @@ def record_of(planned: PlannedRun, ending: Ending | None = None) -> RunRecord:
         found = sorted(run.samples.glob("*.png"))
         pictures = {path.stem: path for path in found if not path.stem.startswith("step_")}
         done = known._replace(status="finished", figures=figures, seconds=run.seconds(), pictures=pictures)
-        return done._replace(steps=planned.config.steps)
+        return done._replace(steps=run.steps_done())
     if stopped is not None:
         steps = max(known.steps, stopped["step"])
         return known._replace(status=_status(stopped["status"]), steps=steps, message=stopped["message"])

@@ -95,8 +95,10 @@ def tell(search: Search, folder: Path, row: Row, values: Sequence[float]) -> Non
         study.tell(number, sum(good) / len(good) if complete else None, state=state, skip_if_finished=True)
 
 
-def score(record: RunRecord, objective: Objective, until: int | None = None) -> float:
+def score(record: RunRecord, objective: Objective, until: int | None = None, best: bool = False) -> float:
     """A run's newest value of the objective, of those up to the step `until`; NaN where it diverged or failed.
+
+    With `best`, the best of these values, as of a run that stops early.
 
     Raises:
       InputError: the run never measured it.
@@ -109,6 +111,9 @@ def score(record: RunRecord, objective: Objective, until: int | None = None) -> 
         measured = sorted({key for row in record.history for key in row if "/" in key and not key.startswith("train/")})
         told = f"it has {', '.join(measured)}" if measured else "it was never evaluated: lower --evaluate-every"
         raise InputError(f"{record.label} has no {name} to judge it by; {told}")
+    finite = [value for value in found if math.isfinite(value)]
+    if best and finite:
+        return max(finite) if objective[1] == "maximize" else min(finite)
     return found[-1]
 
 

@@ -44,7 +44,12 @@ def stacked_step(job: Job, count: int, how: How) -> tuple[Any, Any]:
 
 
 def refuse_unstackable(job: Job) -> None:
-    """Raises ValueError where the job cannot serve other numbers."""
+    """Raises ValueError where the job cannot serve other numbers, or runs of a stack could not end each by itself."""
+    if job.config.early_stopping or job.config.keep_best:
+        raise ValueError(
+            "--early-stopping and --keep-best follow one run, and those of a stack end together: leave out --execution "
+            "or have it be processes or one"
+        )
     if job.config.shard_parameters:
         raise ValueError("--shard-parameters cuts the state of one run: leave out --execution, or --shard-parameters")
     if numbers := [name for name in traced_fields(job.config) if name not in job.names]:

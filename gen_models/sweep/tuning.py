@@ -29,6 +29,8 @@ def space_asked(options: argparse.Namespace, plan: Plan) -> Space | None:
     """
     if options.halving and len(steps := {row.config.steps for row in plan.rows}) > 1:
         raise InputError(f"--halving needs rows of as many steps each: they have {sorted(steps)}; give --steps")
+    if options.halving and any(row.config.early_stopping for row in plan.rows):
+        raise InputError("--halving says itself how far each row is trained: leave out --early-stopping")
     if not is_search(options) or options.add_seeds is not None:
         return None
     config = plan.rows[0].config
@@ -73,12 +75,17 @@ def searching(plan: Plan, search: Search, runner: Runner) -> tuple[Plan, dict[Pa
             if any(record.status == "failed" for record in own):
                 failed.add(row.label)
             else:
-                searches.tell(search, plan.folder, row, [searches.score(one, search.objective) for one in own])
+                searches.tell(search, plan.folder, row, [_score(one, search) for one in own])
     every = (*plan.rows, *searches.all_rows(search, plan.folder))
     plan = plan._replace(rows=every, budget=in_words(every))
     plans.save(plan)
     endings |= {run.folder: ending for run in plan.runs() if (ending := ended_before(run.folder)) is not None}
     return plan, endings
+
+
+def _score(record: RunRecord, search: Search) -> float:
+    """By what a run of a trial is judged: the value at the state that is measured."""
+    return searches.score(record, search.objective, best=search.config.early_stopping > 0)
 
 
 def halving(plan: Plan, eta: int, objective: Objective, runner: Runner) -> dict[Path, Ending]:

@@ -163,6 +163,13 @@ class Checkpoints:
         except _NotAsSaved:
             return {}
 
+    def remove_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps."""
+        self.wait()
+        self._remove(found for found in self._all_steps() if found > step)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("later checkpoints are removed")
+
     def wait(self) -> None:
         """Wait until the save under way is complete on disk.
 
@@ -186,12 +193,13 @@ class Checkpoints:
         return [step for step in self._all_steps() if step not in self._damaged]
 
     def _remove_old(self) -> None:
-        """Remove all but the newest and those that are protected.
+        """Remove all but the newest and those that are protected."""
+        self._remove(set(self._steps()[: -self._keep]) - self.protected)
 
-        Each is renamed first, so that a removal cut short leaves no checkpoint.
-        """
+    def _remove(self, steps: Iterable[int]) -> None:
+        """Remove these. Each is renamed first, so that a removal cut short leaves no checkpoint."""
         if jax.process_index() == 0:
-            for step in set(self._steps()[: -self._keep]) - self.protected:
+            for step in list(steps):
                 unwanted = self.folder / f"{step}{_REMOVED}"
                 self.path(step).rename(unwanted)
                 shutil.rmtree(unwanted, ignore_errors=True)

@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
 from gen_models.training import parallel
+from gen_models.training.best import Best
 from gen_models.training.calls import Calls, Window
 from gen_models.training.program import LARGEST_LOSS, Program, compile_program
 
@@ -65,6 +66,7 @@ def fit(
     log_every: int = 100,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     evaluate_every: int = 0,
+    best: Best | None = None,
     draw: Callable[[TrainState, int], None] | None = None,
     draw_every: int = 0,
     report: Callable[[int, dict[str, float]], None] | None = None,
@@ -87,6 +89,7 @@ def fit(
       log: called with (step, means over the last `log_every` steps), and with evaluations; the means of a stacked
         state's metrics are arrays with one value for each member.
       evaluate: `state -> {name: value}`, every `evaluate_every` steps and at the end (0: never).
+      best: told of each evaluation; keeps the best state, and may end the training.
       draw: `(state, step)`, every `draw_every` steps (0: never).
       report: called with (step, newest metrics) after each call of the program, for a progress bar.
       steps_per_call: how many steps a call of the program takes at most; None chooses: 1 where batches come from the
@@ -100,8 +103,8 @@ def fit(
       shard_parameters: with a mesh, cut the state as well (`parallel.shardings`).
 
     Returns:
-      The outcome. A first SIGINT or SIGTERM, on any host, saves and returns with status "interrupted"; a second SIGINT
-      raises.
+      The outcome: "finished" also where `best` ended the training before the last step. A first SIGINT or SIGTERM, on
+      any host, saves and returns with status "interrupted"; a second SIGINT raises.
 
     Raises:
       ValueError: an interval is negative, the mesh does not divide the batch, or the step changes the structure, shapes
@@ -110,13 +113,15 @@ def fit(
     intervals = _Intervals(checkpoint_every, evaluate_every, draw_every)
     _refuse_negative(steps=steps, log_every=log_every, **intervals._asdict())
     done = int(np.max(jax.device_get(state.step)))
-    if done >= steps:
+    window = Window(log, log_every)
+    notes = {} if checkpoints is None else checkpoints.notes(done)
+    window.resume(notes)
+    if best is not None:
+        best.resume(notes, done)
+    if done >= steps or (best is not None and best.exhausted):
         return Outcome("finished", state, done, _newest(checkpoints))
     limits = {"most": steps_per_call, "limit": diverged_above}
     program, state = _prepare(step, state, batches, done, key, numbers or {}, mesh, shard_parameters, limits)
-    window = Window(log, log_every)
-    if checkpoints is not None:
-        window.resume(checkpoints.notes(done))
     calls = Calls(window, program.most, report)
     with _signals() as interrupted:
         while True:
@@ -128,7 +133,8 @@ def fit(
             now = _after_step(done, steps, intervals, stop or (jax.process_count() == 1 and interrupted()))
             # Metrics are fetched one call behind, unless what comes next needs to know that this one was good.
             diverged_at = calls.settle(0 if now.any_but_log else 1)
-            if diverged_at is None and now.saves and not is_finite(state):
+            keeps = now.saves or (now.evaluates and best is not None)
+            if diverged_at is None and keeps and not is_finite(state):
                 diverged_at = done
             if diverged_at is not None:
                 return Outcome("diverged", state, diverged_at, _newest(checkpoints))
@@ -137,10 +143,15 @@ def fit(
                 values = {name: float(value) for name, value in evaluate(state).items()}
                 if log is not None:
                     log(done, values)
+                if best is not None:
+                    best.take(done, state, values)
+                    now = now if not best.exhausted else now._replace(saves=True, ends="finished")
             if now.draws and draw is not None:
                 draw(state, done)
             if now.saves and checkpoints is not None:
-                checkpoints.save(done, state, window.open())
+                checkpoints.save(done, state, window.open() | ({} if best is None else best.open()))
+                if best is not None:
+                    best.kept()
             if now.ends is not None:
                 return Outcome(now.ends, state, done, _newest(checkpoints))
             if now.any_but_log:
