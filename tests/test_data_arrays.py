@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from experiments import classifier
-from gen_models.data import load, load_splits
+from gen_models.data import Splits, evaluation_batches, in_memory, load, load_splits
 from gen_models.data.labels import tail_is_unlike
 from gen_models.data.report import report_of, told
+from gen_models.data.transforms import binarise_dynamic, binarise_fixed, quantise, to_unit
 from gen_models.measures.base import Split
 from gen_models.measures.classification import labels_of
 
@@ -245,3 +246,66 @@ def test_which_tails_are_unlike_the_whole():
     blocks = np.concatenate([mixed[:500] % 5, mixed[500:] % 5 + 5])
     assert tail_is_unlike(blocks, 100)
     assert not tail_is_unlike(np.zeros(100, int), 10) and not tail_is_unlike(mixed, 0)
+
+
+OWN = {
+    "a list": ([[1.0]], 'arrays by field, such as {"x": array}, got list'),
+    "nothing": ({}, "the same number of examples"),
+    "no example": ({"x": np.zeros((0, 2))}, "has no example"),
+    "ragged": ({"x": [[1.0], [1.0, 2.0]]}, "is no array"),
+    "words": ({"x": np.array(["a", "b"])}, "holds <U1 values"),
+    "objects": ({"x": np.array([None, 1])}, "holds object values"),
+    "nan": ({"x": [1.0, float("nan")]}, "1 values that are not finite"),
+    "numbers of 64 bits": ({"x": np.array([2**40, 1])}, "which 32 bits do not hold"),
+    "labels of 64 bits": ({"x": np.zeros(2), "y": np.array([2**40, 1])}, "int32 holds no such"),
+}
+
+
+@pytest.mark.parametrize(("arrays", "message"), OWN.values(), ids=OWN)
+@pytest.mark.parametrize("use", [lambda a: in_memory(a, 1), lambda a: Splits.of_arrays(a).batches(1, seed=0)])
+@pytest.mark.usefixtures("unchecked")
+def test_own_arrays_that_cannot_be_meant_are_refused_in_one_line(arrays, message, use):
+    with pytest.raises(ValueError) as error:
+        use(arrays)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_lists_are_arrays():
+    splits = Splits.of_arrays({"x": [[1.0, 2.0], [3.0, 4.0]], "y": [0, 1]}, num_classes=2)
+    batch = splits.first_batch(2, None)
+    assert sorted(batch["y"].tolist()) == [0, 1] and batch["x"].shape == (2, 2)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("label", [[0, 2], [-1, 0], [0.0, 1.0], None])
+def test_labels_must_be_of_the_classes(label):
+    arrays = {"x": [1.0, 2.0]} | ({} if label is None else {"y": label})
+    with pytest.raises(ValueError, match=r"labels must be 0 to 1|needs labels 'y' of integers"):
+        Splits.of_arrays(arrays, num_classes=2)
+
+
+def test_own_images_of_0_and_1_have_two_levels():
+    binary = (X[..., None] > 127).astype(np.uint8)
+    b = in_memory({"x": binary}, 8)
+    batch = b.make(b.data, b.rows(0, 1)[0], None)
+    assert set(np.unique(batch["x"])) == {0.0, 1.0}
+    # The training part decides: dark test images of 8 bits do not become white.
+    splits = Splits.of_arrays({"x": X[..., None]}, {"x": binary})
+    assert splits.levels == splits.test.levels == 256
+    assert Splits.of_arrays({"x": binary}, levels=256).levels == 256
+    with pytest.raises(ValueError, match="a pixel is 255, but the data have 2 levels"):
+        Splits.of_arrays({"x": binary}, {"x": X[..., None]})
+
+
+@pytest.mark.parametrize("transform", [to_unit, binarise_dynamic, binarise_fixed(), quantise(2)])
+def test_pixels_of_two_levels_stay_as_they_are(transform):
+    binary = (X[..., None] > 127).astype(np.uint8)
+    batch = next(evaluation_batches({"x": binary}, N, transform=transform))
+    np.testing.assert_array_equal(batch["x"], binary)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_parts_of_splits_are_data_sets():
+    with pytest.raises(ValueError, match=r"parts must be data sets, got dict: of arrays, use Splits\.of_arrays"):
+        Splits({"x": X}, None, None)

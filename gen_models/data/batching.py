@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_models.data.absent import AbsentSource
 from gen_models.data.access import ArraySource, Subset
 from gen_models.data.dataset import Dataset, of_arrays
 from gen_models.data.order import Order, Reader, Tracks, read_examples
@@ -73,7 +74,7 @@ def batches(
 
 
 def in_memory(
-    dataset: Dataset | Mapping[str, np.ndarray],
+    dataset: Dataset | Mapping[str, Any],
     batch_size: int,
     *,
     seed: int = 0,
@@ -121,7 +122,7 @@ def streamed(
 
 
 def place(
-    dataset: Dataset | Mapping[str, np.ndarray], transform: Transform | None = None, *, on_device: bool | None = None
+    dataset: Dataset | Mapping[str, Any], transform: Transform | None = None, *, on_device: bool | None = None
 ) -> Placed:
     """What batches of all sizes and seeds share, of which `batches_of` makes batches: above all arrays on the device.
 
@@ -131,6 +132,7 @@ def place(
       ValueError: as `in_memory`.
     """
     if isinstance(dataset, Dataset) and (on_device is False or (on_device is None and dataset.arrays is None)):
+        _refuse_absent(dataset)
         return Placed(
             (),
             _make_of_examples(transform, dataset.levels, dataset.kind),
@@ -139,10 +141,27 @@ def place(
             dataset.kind == "tokens",
         )
     arrays, levels, kind = _arrays(dataset)
-    data = {key: jnp.asarray(value) for key, value in arrays.items()}
+    data = {key: _placed_array(key, value) for key, value in arrays.items()}
     return Placed(
         data, _make_of_index(transform, levels, kind), len(next(iter(arrays.values()))), None, kind == "tokens"
     )
+
+
+def _placed_array(field: str, value: np.ndarray) -> jax.Array:
+    """An array on the device; without 64 bits, integers must be those of 32."""
+    wide = value.dtype.kind in "iu" and value.dtype.itemsize > 4 and jnp.asarray(0).dtype.itemsize == 4
+    if wide and value.size and not -(2**31) <= int(value.min()) <= int(value.max()) < 2**31:
+        raise ValueError(
+            f"{field!r} has integers of {value.min()} to {value.max()}, which 32 bits do not hold: give smaller ones, "
+            "floats, or set jax_enable_x64"
+        )
+    return jnp.asarray(value)
+
+
+def _refuse_absent(dataset: Dataset) -> None:
+    """Refuse data that are not there, before threads are started to read them."""
+    if isinstance(dataset.source, AbsentSource):
+        dataset.source.refuse()
 
 
 def batches_of(
@@ -228,7 +247,7 @@ def _make_of_examples(transform: Transform | None, levels: int, kind: str) -> Ca
 
 
 def evaluation_batches(
-    dataset: Dataset | Mapping[str, np.ndarray], batch_size: int, *, transform: Transform | None = None, seed: int = 0
+    dataset: Dataset | Mapping[str, Any], batch_size: int, *, transform: Transform | None = None, seed: int = 0
 ) -> Iterator[Batch]:
     """Every example once, in order, in batches of one static shape, for figures over a split.
 
@@ -242,6 +261,7 @@ def evaluation_batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be 1 or more, got {batch_size}")
     if isinstance(dataset, Dataset) and dataset.arrays is None:
+        _refuse_absent(dataset)
         total, levels, kind = len(dataset), dataset.levels, dataset.kind
         read: Callable[[Any], dict[str, np.ndarray]] = partial(read_examples, dataset.source)
     else:
@@ -284,7 +304,7 @@ def _source(dataset: Dataset) -> Any:
     return Subset(ArraySource(dataset.arrays), range(len(dataset)))
 
 
-def _arrays(dataset: Dataset | Mapping[str, np.ndarray]) -> tuple[Mapping[str, np.ndarray], int, str]:
+def _arrays(dataset: Dataset | Mapping[str, Any]) -> tuple[Mapping[str, np.ndarray], int, str]:
     """Arrays [N, ...] by field, the number of levels of a pixel, and the kind of the data."""
     if isinstance(dataset, Dataset):
         if dataset.arrays is None:

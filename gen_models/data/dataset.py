@@ -89,7 +89,9 @@ def of_arrays(
 
 
 def _check_labels(label: np.ndarray | None, num_classes: int, where: str) -> None:
-    """Refuse labels that are none of the classes."""
+    """Refuse labels that are none of the classes; values [N, ...] of floats are no labels, but targets of one's own."""
+    if label is not None and label.dtype.kind == "f" and label.ndim > 1:
+        return
     if label is None or label.dtype.kind not in "iu":
         is_ = "no array" if label is None else str(label.dtype)
         raise ValueError(f"{where}: num_classes={num_classes} needs labels 'y' of integers, but it is {is_}")
