@@ -112,7 +112,7 @@ def together(faults: Sequence[DamagedExample]) -> DamagedExample:
     """One error that names the first of several faults and the number of the others; the caller raises it."""
     if len(faults) == 1:
         return faults[0]
-    return DamagedExample(f"{faults[0].fault}, and {len(faults) - 1:,} more files", faults[0].remedy)
+    return DamagedExample(f"{faults[0].fault}, and {len(faults) - 1:,} more", faults[0].remedy)
 
 
 def mixed(total: int) -> np.ndarray:

@@ -9,7 +9,7 @@ The folders of splits have any of the names in `SPLIT_FOLDERS`, in any case, per
 apart. Files come in the order of the SHA-256 of their path below PATH (or below its split), which mixes the classes the
 same way on every machine. Without folders of splits, those whose hash lies in the lowest tenth are `test`: a new file
 never moves an old one in or out of it. (Where these are less than a twentieth of the files, which happens where there
-are few, it is the tenth of the files with the lowest hashes.) Symbolic links are followed. What is not taken is counted.
+are few, it is the tenth of the files with the lowest hashes.) Links are followed, and what is not taken is counted.
 """
 
 import hashlib
