@@ -14,7 +14,7 @@ from gen_models.run import endings
 from gen_models.run.arguments import parse, validate
 from gen_models.run.config import FINISHED, Experiment
 from gen_models.run.console import show_result
-from gen_models.run.directory import Request, check_run
+from gen_models.run.directory import Request, check_run, finished_as_asked
 
 
 def launch(experiment: Experiment, arguments: Sequence[str] | None = None) -> None:
@@ -52,7 +52,7 @@ def run(asked: Request) -> tuple[int, list[Figure] | None]:
     with endings.about_input():
         validate(asked.config)
         found = check_run(asked)
-        figures = None if found is None else found.result()
+        figures = None if found is None else finished_as_asked(asked)
     if found is not None and figures is not None:
         show_result(found, figures, finished_before=True)
         return FINISHED, figures
