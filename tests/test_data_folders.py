@@ -17,7 +17,7 @@ from gen_models.data import batches, load, load_splits, sources
 from gen_models.data import images as images_module
 from gen_models.data.access import DamagedExample
 from gen_models.data.images import decode, header
-from gen_models.data.listing import find_splits, fraction_of, split_of
+from gen_models.data.listing import find_splits, fraction_of, split_of, with_test
 from gen_models.data.names import shown
 from gen_models.sweep.plan import group_of
 
@@ -369,7 +369,8 @@ def test_a_few_files_have_a_test_split_too(tmp_path):
             root.mkdir()
             for i in range(count):
                 (root / f"{start}{i}.png").touch()
-            splits = find_splits(root, (".png",), "folder", "images").splits
+            found = find_splits(root, (".png",), "folder", "images")
+            splits = with_test(found.splits, found.official, lambda file: file.fraction)
             assert len(splits["train"]) + len(splits["test"]) == count and len(splits["train"])
             assert len(splits["test"]) >= max(1, count // 20)
 
@@ -491,6 +492,13 @@ def test_what_is_left_out_is_as_if_it_were_not_there(tmp_path, monkeypatch):
     np.testing.assert_array_equal(clean.arrays["y"], memory.arrays["y"])
 
 
+def test_the_only_file_that_would_be_tested_may_be_damaged(tmp_path):
+    name = fill(tmp_path, "a", count=8)
+    first = min(tmp_path.rglob("*.png"), key=lambda path: fraction_of(path.relative_to(tmp_path)))
+    cut(first)
+    assert [len(load(name, split, damaged="skip")) for split in ("train+validation", "test")] == [6, 1]
+
+
 def test_all_damaged_is_an_error_all_the_same(tmp_path):
     for i in range(4):
         cut(write(tmp_path / f"{i}.png"))
@@ -549,6 +557,13 @@ def test_sounds_that_end_early_or_do_not_know_their_end(tmp_path):
     left = load(f"audio:{tmp_path}", "train+validation", damaged="skip")
     np.testing.assert_array_equal(left.arrays["x"], data.arrays["x"])
     assert "2 damaged files" in left.passed_over[0]
+
+
+def test_a_path_with_a_question_mark(tmp_path):
+    fill(tmp_path / "q?x=1", "x", "y")
+    assert len(load(f"pairs:{tmp_path / 'q?x=1'}", "train+validation")) == 2
+    fill(tmp_path / "r", "1", "y")
+    assert len(load(f"pairs:{tmp_path / 'r'}?x=1", "train+validation")) == 2
 
 
 def test_pairs_and_boxes_leave_out_what_is_damaged(tmp_path):

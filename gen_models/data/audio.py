@@ -24,7 +24,7 @@ import numpy as np
 from gen_models.data.access import DamagedExample, Example, mixed, tenth, within
 from gen_models.data.damage import left_out, whole
 from gen_models.data.dataset import Arrays, Origin
-from gen_models.data.listing import Found, class_numbers, classes_of, find_splits
+from gen_models.data.listing import Found, class_numbers, classes_of, find_splits, with_test
 from gen_models.data.names import shown
 
 UNKNOWN = (
@@ -95,6 +95,7 @@ def audio_origin(path: Path, options: Mapping[str, str], limit: int, damaged: st
     classes = classes_of(found)
     (rate,) = rates
     longest = max(heads[file.path][1] for files in found.values() for file in files)
+    found = with_test(found, listing.official, lambda file: file.fraction)
 
     def read(files: Sequence[Found]) -> Any:
         return within(limit, Waves([f.path for f in files], class_numbers(files, classes), int(length or longest)))

@@ -109,7 +109,7 @@ def boxes_origin(
         ) from None
     passed = Passed()
     found = {split: annotations(content, files[split], number, masks, passed) for split, content in loaded.items()}
-    return _of_files(path, _split(found), names, passed, size, masks, limit, damaged)
+    return _of_files(path, found, names, passed, size, masks, limit, damaged)
 
 
 def _split(found: Mapping[str, list[Annotation]]) -> dict[str, list[Annotation]]:
@@ -151,6 +151,7 @@ def _of_files(
     if damaged == "skip":
         found, unreadable = readable(found, source, path if path.is_dir() else path.parent, stamp)
         faults += unreadable
+    found = _split(found)
     splits = {split: partial(within, limit, source(images)) for split, images in found.items()}
     note = f"images with boxes in {shown(path)}" + (f", stretched to {size[0]}x{size[1]}" if size else "") + form.note()
     passed_over = (*passed.phrases(), *left_out(faults), *form.phrases())

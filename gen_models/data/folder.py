@@ -16,7 +16,7 @@ from gen_models.data.cache import cached, file_stamp
 from gen_models.data.damage import left_out, readable, was_changed, whole
 from gen_models.data.dataset import Classes, Origin
 from gen_models.data.images import GIVE_SIZE, Header, decode, header
-from gen_models.data.listing import Found, class_numbers, classes_of, find_splits
+from gen_models.data.listing import Found, class_numbers, classes_of, find_splits, with_test
 from gen_models.data.names import counted, shown
 
 T = TypeVar("T")
@@ -81,6 +81,7 @@ def folder_origin(root: Path, size: tuple[int, int] | None, limit: int, damaged:
     if damaged == "skip":
         found, unreadable = readable(found, source, root, stamp)
         faults += unreadable
+    found = with_test(found, listing.official, lambda file: file.fraction)
 
     def read(files: Sequence[Found]) -> Any:
         own = source(files)

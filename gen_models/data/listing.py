@@ -15,9 +15,9 @@ are few, it is the tenth of the files with the lowest hashes.) Links are followe
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from gen_models.data.names import counted, listed, shown
 from gen_models.data.walking import Passed, files_below
 from gen_models.errors import unknown
 
+T = TypeVar("T")
 TEST_FRACTION = 0.1
 SPLIT_FOLDERS = {
     "train": ("train", "training"),
@@ -45,7 +46,8 @@ class Found(NamedTuple):
 class Listing(NamedTuple):
     """The files that a folder has."""
 
-    splits: dict[str, list[Found]]
+    splits: dict[str, list[Found]]  # `train` alone where `official` is False: `with_test` takes `test` out of it
+    official: bool  # whether the folder is laid out in splits
     passed_over: tuple[str, ...]  # what was not taken, in phrases: "3 files of other kinds (.txt)"
     note: str  # what should be known beside, or ""
 
@@ -66,9 +68,7 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> Li
         beside = [file for file in files if file.parts[0] not in official.values()]
         passed.add("file beside the folders of splits", "files beside the folders of splits", beside)
     else:
-        found = _found(root, files, what)
-        test = test_count([file.fraction for file in found])
-        splits = {"train": found[test:], "test": found[:test]}
+        splits = {"train": _found(root, files, what)}
     _tell_folders(files, folders, official, what, passed)
     if not splits["train"]:
         also = "; ".join(passed.phrases())
@@ -78,7 +78,7 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> Li
         )
     splits = {split: own for split, own in splits.items() if own}
     _check_labels(root, splits, official, what)
-    return Listing(splits, passed.phrases(), _shared(splits) if passed.linked else "")
+    return Listing(splits, bool(official), passed.phrases(), _shared(splits) if passed.linked else "")
 
 
 def split_of(name: str) -> str | None:
@@ -142,11 +142,18 @@ def split_files(folder: Path, suffix: str) -> dict[str, Path]:
     return found
 
 
-def test_count(fractions: Sequence[float]) -> int:
-    """How many of the files with these fractions, which rise, are `test` where we make the splits."""
-    total, below = len(fractions), sum(fraction < TEST_FRACTION for fraction in fractions)
+def with_test(splits: Mapping[str, list[T]], official: bool, fraction: Callable[[T], float]) -> dict[str, list[T]]:
+    """The splits, where there are no official ones with the `test` that we take out of `train`.
+
+    `fraction` is that of an example, in whose order they are. It is done when damaged ones have been left out.
+    """
+    if official:
+        return dict(splits)
+    every = splits["train"]
+    total, below = len(every), sum(fraction(example) < TEST_FRACTION for example in every)
     few = below < max(1, total // 20)
-    return max(0, min(total - 1, max(1, round(TEST_FRACTION * total)) if few else below))
+    test = max(0, min(total - 1, max(1, round(TEST_FRACTION * total)) if few else below))
+    return {"train": every[test:], "test": every[:test]} if test else {"train": every}
 
 
 def check_folder(path: Path, kind: str) -> None:

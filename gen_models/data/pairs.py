@@ -20,7 +20,7 @@ from gen_models.data.cache import file_stamp
 from gen_models.data.damage import left_out, readable
 from gen_models.data.dataset import Arrays, Origin, check_arrays
 from gen_models.data.folder import SUFFIXES, Form, common_form, headers, picture
-from gen_models.data.listing import Found, below, check_folder, fraction_of, official_splits, test_count
+from gen_models.data.listing import Found, below, check_folder, fraction_of, official_splits, with_test
 from gen_models.data.names import shown
 from gen_models.data.walking import Passed, files_below
 
@@ -59,9 +59,7 @@ def pairs_origin(
         found = {split: _pairs(path / name, below(name, files), sides) for split, name in official.items()}
         beside = [file for file in files if file.parts[0] not in official.values()]
     else:
-        every = _pairs(path, files, sides)
-        test = test_count([pair[0].fraction for pair in every])
-        found = {"train": every[test:], "test": every[:test]}
+        found = {"train": _pairs(path, files, sides)}
         beside = [file for file in files if file.parts[0] not in sides]
     passed.add("file beside the folders of pairs", "files beside the folders of pairs", beside)
     if not found["train"]:
@@ -80,6 +78,7 @@ def pairs_origin(
     if damaged == "skip":
         found, unreadable = readable(found, source, path, stamp)
         faults += unreadable
+    found = with_test(found, bool(official), lambda pair: pair[0].fraction)
     splits = {split: partial(within, limit, source(pairs)) for split, pairs in found.items()}
     note = f"pairs of images in {shown(path)}{one.note() or other.note()}"
     passed_over = (*passed.phrases(), *left_out(faults), *one.phrases(), *other.phrases())
@@ -105,7 +104,7 @@ def _pairs(root: Path, files: Sequence[PurePath], sides: tuple[str, str]) -> lis
     alone = sorted(set(first) ^ set(second))
     if alone:
         has, lacks = sides if alone[0] in first else sides[::-1]
-        more = f", and {len(alone) - 1:,} more have none" if len(alone) > 1 else ""
+        more = f", nor have {len(alone) - 1:,} more" if len(alone) > 1 else ""
         raise ValueError(
             f"{shown(root / has / alone[0])} has no other half in {shown(root / lacks)}{more}: add it or remove the one"
         )

@@ -23,6 +23,7 @@ Options stand behind a path as in `tokens:PATH?length=64&unit=bytes`; the reader
 and slices: `dataset.py`.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -178,8 +179,8 @@ def idx_origin(folder: Path, note: str, *, hold_out: int | float = 0.1, num_clas
 
 
 def _options(kind: str, text: str) -> tuple[str, dict[str, str]]:
-    """`PATH?a=1&b=2` as the path and its options, for kinds of paths that have some."""
-    if not PATHS[kind] or "?" not in text:
+    """`PATH?a=1&b=2` as the path and its options, for kinds of paths that have some; or a path with ? that is there."""
+    if not PATHS[kind] or "?" not in text or os.path.exists(os.path.expanduser(text)):
         return text, {}
     path, _, words = text.rpartition("?")
     options = {}
