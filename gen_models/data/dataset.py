@@ -165,7 +165,7 @@ def take_split(origin: Origin, name: str, split: str, validation: int | float | 
         arrays,
         source,
         shape,
-        None if origin.check is None and "y" not in fields else origin.num_classes,
+        None if origin.kind in ("images", "points", "tables") and "y" not in fields else origin.num_classes,
         origin.levels,
         origin.note,
         origin.kind,

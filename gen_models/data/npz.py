@@ -8,41 +8,25 @@
                                    small JPEGs that share one header: image i of a split is the bytes
                                    header + scan[offset[i]:offset[i + 1]]
 
-`WORDS` has all names. Images are [N, H, W] or [N, H, W, C], labels [N] from 0, or words; `pixels.py` and `labels.py`
-say which other forms are read. Labels may be absent. `Dataset.passed_over` names the arrays that are not taken.
+`array_names.py` has all names. Images are [N, H, W] or [N, H, W, C], labels [N] from 0, or words; `pixels.py` and
+`labels.py` say which other forms are read. Labels may be absent. `Dataset.passed_over` names what is not taken.
 """
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from gen_models.data.access import tenth
+from gen_models.data.array_names import SPLITS, Names, check_misspelt, known_names
 from gen_models.data.cache import cached, file_stamp
 from gen_models.data.dataset import Classes, Origin
 from gen_models.data.labels import class_count, class_names, class_numbers, flat_labels
+from gen_models.data.names import counted, listed
 from gen_models.data.pixels import as_pixels
-
-SPLITS = ("train", "validation", "test")
-WORDS: Mapping[str, tuple[str, ...]] = {  # in the order in which one is taken where an archive has several
-    "train": ("train", "training", "tr"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing", "te"),
-    "x": ("image", "images", "img", "imgs", "x", "pixels", "data", "arr_0"),
-    "y": ("label", "labels", "y", "target", "targets", "class", "classes", "arr_1"),
-}
-
-
-class Names(NamedTuple):
-    """What an archive's arrays are called."""
-
-    path: Path
-    of: Mapping[tuple[str, str], str]  # (split or "", "x" or "y") -> the name of the array
-    rest: tuple[str, ...]  # all other names
 
 
 def npz_origin(path: Path) -> Origin:
@@ -57,7 +41,7 @@ def npz_origin(path: Path) -> Origin:
     every = _names(path)
     if "header" in every and "train_scan" in every:
         return _of_jpegs(path, every)
-    names = _known(path, every)
+    names = known_names(path, every)
     official = [split for split in SPLITS if (split, "x") in names.of]
     if official and "train" not in official:
         raise ValueError(f"{path} has images of {' and '.join(official)} alone ({', '.join(every)}): add train_image")
@@ -66,7 +50,7 @@ def npz_origin(path: Path) -> Origin:
         raise ValueError(f"{path} has the arrays {', '.join(every)}: name them image and label, or train_image, ...")
     labelled = (own[0], "y") in names.of
     for split in own:
-        _check_misspelt(names, split)
+        check_misspelt(names, split)
     count, meaning = _classes(names, own[0]) if labelled else (None, None)
     splits = {split: partial(_take, names, split, meaning, labelled) for split in official}
     if not official:
@@ -78,7 +62,7 @@ def npz_origin(path: Path) -> Origin:
         count,
         f"arrays in {path}" + ("" if official else "; test split by us"),
         meaning=None if meaning is None else Classes(meaning),
-        passed_over=(_passed_over(left),) if left else (),
+        passed_over=(f"{counted(len(left), 'array')} ({listed(left)})",) if left else (),
         drawn=() if official else ("test",),
     )
 
@@ -88,63 +72,6 @@ def _classes(names: Names, split: str) -> tuple[int, tuple[str, ...] | None]:
     label, name = _labels(names, split), names.of[split, "y"]
     words = class_names(label)
     return (len(words) if words else _told(names.path, class_count, label, name)), words
-
-
-def _passed_over(names: Sequence[str]) -> str:
-    """Arrays that are not taken, as a phrase."""
-    return f"{len(names)} array{'' if len(names) == 1 else 's'} ({', '.join(names[:5])}{', ...' * (len(names) > 5)})"
-
-
-def _known(path: Path, every: tuple[str, ...]) -> Names:
-    """Which array is what, by its name."""
-    found: dict[tuple[str, str], tuple[int, str]] = {}
-    for name in every:
-        what = _meaning(name)
-        if what is None:
-            continue
-        split, field, rank = what
-        if (split, field) in found and found[split, field][0] == rank:
-            raise ValueError(f"{path} has both {found[split, field][1]} and {name}: leave out one of them")
-        if (split, field) not in found or found[split, field][0] > rank:
-            found[split, field] = rank, name
-    of = {key: name for key, (_, name) in found.items()}
-    return Names(path, of, tuple(name for name in every if name not in of.values()))
-
-
-def _meaning(name: str) -> tuple[str, str, int] | None:
-    """The split ("" for none), the field and the rank of the word that an array's name says; None for another name."""
-    word = name.lower().replace("-", "_").replace(".", "_").strip("_")
-    candidates = [("", word)]
-    for split in SPLITS:
-        for known in WORDS[split]:
-            if word.startswith(known):
-                candidates.append((split, word.removeprefix(known).strip("_")))
-            if word.endswith(known):
-                candidates.append((split, word.removesuffix(known).strip("_")))
-    for split, rest in candidates:
-        for field in ("x", "y"):
-            if split and not rest:
-                return split, "x", len(WORDS["x"])
-            if rest in WORDS[field] and not (split and rest.startswith("arr_")):
-                return split, field, WORDS[field].index(rest)
-    return None
-
-
-def _check_misspelt(names: Names, split: str) -> None:
-    """Refuse a split without labels where an unknown array's name is nearly that of labels."""
-    if (split, "y") in names.of:
-        return
-    for name in names.rest:
-        plain = name.lower().replace("-", "_")
-        for known in WORDS[split] if split else ("",):
-            near = [f"{known}_{word}".strip("_") for word in WORDS["y"] if len(word) > 2]
-            near += [f"{word}_{known}".strip("_") for word in WORDS["y"] if len(word) > 2]
-            match = difflib.get_close_matches(plain, near, n=1, cutoff=0.8)
-            if match:
-                raise ValueError(
-                    f"{names.path} has no labels beside {names.of[split, 'x']}, but an array {name!r}: call it "
-                    f"{match[0]}, or leave it out"
-                )
 
 
 def _names(path: Path) -> tuple[str, ...]:

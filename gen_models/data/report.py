@@ -212,6 +212,7 @@ def _told_example(report: Report) -> str:
         return f"sounds of {sizes} samples" + (f", {rate:,} a second" if rate else "")
     if kind == "tables" and meaning:
         target = f", target {meaning.target!r}" if meaning.target else ", no target"
+        target += " (a number)" if meaning.target and meaning.classes is None else ""
         return f"rows of {len(meaning.numeric)} numbers and {len(meaning.categorical)} words{target}"
     if kind == "points":
         return f"points of {sizes} numbers"

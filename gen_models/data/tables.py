@@ -11,11 +11,13 @@ An example is `{"x": float32 [F], "mask": bool [F], "categories": int32 [K], "y"
   words; 0 is a missing word, or one that the training file does not have;
 - y is the target: float32 [], or int32 [] from 0 on where its column is not numeric. Without a target there is none.
 
-A column is numeric where all its values are numbers, unless `categorical` names it. Missing is what is empty, NA, NaN,
-null or ?. `scale_of` measures mean and deviation on the training part, for `transforms.standardise`, which makes NaN 0.
+A column is numeric where all its values are numbers, unless `categorical` names it. Missing is what is empty, NA, N/A,
+NaN, null or ?, and among numbers also None, - and a point. Values may be separated by commas, semicolons, tabs or bars
+(`csvs.py`). A column without a name is passed over if it is empty or counts the rows.
+
+`scale_of` measures mean and deviation on the training part, for `transforms.standardise`, which makes NaN 0.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,11 +26,14 @@ from typing import NamedTuple
 import numpy as np
 
 from gen_models.data.access import ArraySource, tenth, within
+from gen_models.data.csvs import is_number, read_rows
 from gen_models.data.dataset import Arrays, Dataset, Origin, take_examples
 from gen_models.data.listing import SPLIT_FOLDERS
 from gen_models.errors import unknown
 
-MISSING = ("", "na", "nan", "null", "?")
+MISSING = ("", "na", "nan", "null", "?", "n/a", "#n/a", "<na>", "-nan")
+MISSING_NUMBERS = ("none", "-", "--", ".")  # are missing in columns of numbers, and words in others
+_SIGNS = str.maketrans("", "", "%$€£, ")  # what stands around numbers that are not written plainly
 
 
 class Columns(NamedTuple):
@@ -50,7 +55,8 @@ def table_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     if last not in (None, "last"):
         raise ValueError(f"test={last} of a table must be left out, or be 'last'")
     files = _files(path)
-    tables = {split: _read(file) for split, file in files.items()}
+    read = {split: _read(file) for split, file in files.items()}
+    tables = {split: table for split, (table, _) in read.items()}
     columns = _columns(tables["train"], files["train"], options)
     found = {split: _arrays(table, files[split], columns) for split, table in tables.items()}
     if len(found) == 1:
@@ -66,7 +72,17 @@ def table_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     note = f"rows of {path}" + ("" if len(files) > 1 else "; test split by us")
     splits = {split: partial(within, limit, ArraySource(arrays)) for split, arrays in found.items()}
     classes = len(columns.classes) if columns.classes else None
-    return Origin(splits, classes, note, kind="tables", meaning=columns, check=_check)
+    return Origin(
+        splits,
+        classes,
+        note,
+        balanced=False if last else None,
+        kind="tables",
+        meaning=columns,
+        check=_check,
+        passed_over=tuple(dict.fromkeys(phrase for _, passed in read.values() for phrase in passed)),
+        drawn=("test",) if len(files) == 1 else (),
+    )
 
 
 def scale_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -102,25 +118,55 @@ def _files(path: Path) -> dict[str, Path]:
     return found
 
 
-def _read(path: Path) -> dict[str, list[str]]:
-    """Column -> its words, in the order of the rows."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.reader(file)
-            names = [name.strip() for name in next(lines, [])]
-            rows = []
-            for row in lines:
-                if row and len(row) != len(names):
-                    raise ValueError(f"{path}, line {lines.line_num}: {len(row)} values for {len(names)} columns")
-                if row:
-                    rows.append(row)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV file in UTF-8 ({error}): convert it") from None
-    if not rows:
+def _read(path: Path) -> tuple[dict[str, list[str]], list[str]]:
+    """Column -> its words, in the order of the rows; and which columns were passed over, in phrases."""
+    rows = read_rows(path)
+    if len(rows) < 2:
         raise ValueError(f"{path} has no rows below the names of its columns: get it again")
-    if len(set(names)) < len(names) or "" in names:
-        raise ValueError(f"{path}: each column needs a name of its own, got {', '.join(names)}")
-    return dict(zip(names, ([word.strip() for word in column] for column in zip(*rows, strict=True)), strict=True))
+    names = [name.strip() for name in rows[0][1]]
+    names[0] = names[0].lstrip("# ")  # as np.savetxt marks its header
+    for line, row in rows[1:]:
+        if len(row) != len(names):
+            raise ValueError(f"{path}, line {line}: {len(row)} values for {len(names)} columns")
+    _check_names(names, path)
+    columns = [list(column) for column in zip(*(row for _, row in rows[1:]), strict=True)]
+    table, passed_over = {}, []
+    for index, (name, words) in enumerate(zip(names, columns, strict=True)):
+        if name:
+            table[name] = words
+        elif not any(words) or words in (_count(0, len(words)), _count(1, len(words))):
+            passed_over.append(
+                f"column {index + 1}, which has no name and " + ("counts rows" if any(words) else "is empty")
+            )
+        else:
+            raise ValueError(f"{path}: column {index + 1} has no name: give it one")
+    return table, passed_over
+
+
+def _check_names(names: Sequence[str], path: Path) -> None:
+    """Refuse names that are no names, as those of a file whose first line is a row."""
+    own = [name for name in names if name]
+    if len(set(own)) < len(own):
+        twice = next(name for name in own if own.count(name) > 1)
+        raise ValueError(
+            f"{path}: two columns are called {twice!r}: each column needs a name of its own in the first line"
+        )
+    numbers = [name for name in own if is_number(name)]
+    in_order = all(name.isdecimal() for name in numbers) and (
+        [int(name) for name in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(numbers)))
+        if numbers
+        else 1
+    )
+    if numbers and not in_order:
+        raise ValueError(
+            f"{path}: the first line must name the columns, and {numbers[0]!r} is a number: "
+            "put a line of names before it"
+        )
+
+
+def _count(start: int, total: int) -> list[str]:
+    """The words of an index of rows."""
+    return [str(number) for number in range(start, start + total)]
 
 
 def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[str, str]) -> Columns:
@@ -136,6 +182,8 @@ def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[st
             continue
         is_numeric = name not in chosen["categorical"] and _numbers(words) is not None
         own = tuple(sorted({word for word in words if not _is_missing(word)}))
+        if not is_numeric and name not in chosen["categorical"]:
+            _refuse_spoiled(name, words, path)
         if name == target:
             classes = None if is_numeric else own
         elif is_numeric:
@@ -152,6 +200,19 @@ def _columns(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[st
     return Columns(tuple(numeric), tuple(categorical), target, classes)
 
 
+def _refuse_spoiled(name: str, words: Sequence[str], path: Path) -> None:
+    """Refuse a column most of whose values are numbers, perhaps with a sign or a comma: it was meant to be numeric."""
+    there = [(row, word) for row, word in enumerate(words) if not _is_missing(word)]
+    strange = next(((row, word) for row, word in there if _numbers([word]) is None), None)
+    alike = sum(is_number(word) or is_number(word.translate(_SIGNS)) for _, word in there)
+    if strange is not None and 2 * alike > len(there):
+        row, word = strange
+        raise ValueError(
+            f"{path}: column {name!r} has numbers, but {word!r} in row {row + 1}: repair it, leave the cell empty "
+            f"where the number is missing, or say categorical={name} or drop={name}"
+        )
+
+
 def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) -> dict[str, np.ndarray]:
     """The fields of a table's N rows: x [N, F], mask [N, F], categories [N, K] and y [N]."""
     total = len(next(iter(table.values())))
@@ -160,7 +221,7 @@ def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) ->
             raise ValueError(f"{path} lacks the column {name!r} of the training file: add it")
     x = np.empty((total, len(columns.numeric)), np.float32)
     for index, name in enumerate(columns.numeric):
-        x[:, index] = _numeric(table[name], path, name)
+        x[:, index] = _single(_numeric(table[name], path, name), path, name)
     found = {"x": x, "mask": ~np.isnan(x)}
     if columns.categorical:
         by_column = []
@@ -176,14 +237,14 @@ def _arrays(table: Mapping[str, Sequence[str]], path: Path, columns: Columns) ->
 def _target(words: Sequence[str], path: Path, columns: Columns) -> np.ndarray:
     """The target column as y [N]: int32 of classes, else float32."""
     for row, word in enumerate(words):
-        if _is_missing(word):
+        if _is_missing(word) or (columns.classes is None and word.lower() in MISSING_NUMBERS):
             raise ValueError(f"{path}: row {row + 1} has no {columns.target!r}, the target: remove the row")
         if columns.classes is not None and word not in columns.classes:
             raise unknown(f"class in {path.name}", word, columns.classes)
     if columns.classes is not None:
         number = {word: i for i, word in enumerate(columns.classes)}
         return np.array([number[word] for word in words], np.int32)
-    return _numeric(words, path, columns.target or "").astype(np.float32)
+    return _single(_numeric(words, path, columns.target or ""), path, columns.target or "")
 
 
 def _numeric(words: Sequence[str], path: Path, name: str) -> np.ndarray:
@@ -195,9 +256,24 @@ def _numeric(words: Sequence[str], path: Path, name: str) -> np.ndarray:
     raise ValueError(f"{path}: row {row + 1} has {word!r} in the numeric column {name!r}: repair or remove it")
 
 
+def _single(numbers: np.ndarray, path: Path, name: str) -> np.ndarray:
+    """A column as float32; ValueError where that does not hold its numbers, or cannot tell most of them apart."""
+    with np.errstate(over="ignore"):
+        single = numbers.astype(np.float32)
+    there = np.isfinite(numbers)
+    if not np.isfinite(single[there]).all():
+        raise ValueError(f"{path}: column {name!r} has {np.abs(numbers[there]).max():.3g}, too large: rescale it")
+    if len(np.unique(single[there])) * 2 < len(np.unique(numbers[there])):
+        raise ValueError(
+            f"{path}: column {name!r} has numbers such as {numbers[there][0]:.17g}, which differ beyond 7 digits: "
+            f"subtract their smallest, or say drop={name}"
+        )
+    return single
+
+
 def _numbers(words: Sequence[str]) -> np.ndarray | None:
     """The cells as [N] float64, NaN where one is missing; None where one is neither missing nor a finite number."""
-    missing = np.array([word.lower() in MISSING for word in words], bool)
+    missing = np.array([word.lower() in (*MISSING, *MISSING_NUMBERS) for word in words], bool)
     try:
         numbers = np.array(["nan" if gone else word for word, gone in zip(words, missing, strict=True)], np.float64)
     except ValueError:

@@ -3,7 +3,9 @@
 PATH is a text file (`.gz` or not), whose last tenth is `test`, or a folder with `train.txt`, `test.txt` and perhaps
 `validation.txt` (each with `.gz` or without).
 
-- `unit=characters`: UTF-8; the vocabulary is all characters of all splits, sorted. `unit=bytes`: 256 tokens.
+- `unit=characters`: UTF-8; the vocabulary is all characters of all splits, sorted. A mark at the file's beginning is no
+  character, and a line ends with a newline, also where the file has a carriage return before it. `unit=bytes`: 256
+  tokens, which are the file's bytes.
 - `documents=file`: window i is the tokens i * length to (i + 1) * length, and what does not fill one is dropped.
 - `documents=lines`: each line is a document, and windows hold tokens of one document alone; `length` defaults to the
   longest. A line begins after, and ends with, the token of the newline. What is behind the end is padded with newlines,
@@ -24,6 +26,7 @@ import numpy as np
 
 from gen_models.data.access import Example, tenth, within
 from gen_models.data.dataset import Arrays, Origin
+from gen_models.data.names import counted
 from gen_models.errors import unknown
 
 UNITS = ("characters", "bytes")
@@ -117,6 +120,12 @@ def tokens_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     length = _length(options.get("length"))
     files = _files(path)
     texts = {split: _read(file, unit) for split, file in files.items()}
+    passed_over = []
+    if unit == "characters":
+        cut = {split: _without_returns(text) for split, text in texts.items()}
+        fewer = sum(len(texts[split]) - len(text) for split, text in cut.items())
+        passed_over += [f"{counted(fewer, 'carriage return')} before newlines"] if fewer else []
+        texts = cut
     vocabulary = Vocabulary(tuple(map(chr, range(256))), unit) if unit == "bytes" else _characters(texts)
     if unit == "characters":
         points = np.array([ord(symbol) for symbol in vocabulary.symbols], np.uint32)
@@ -124,7 +133,10 @@ def tokens_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     if documents == "lines":
         if "\n" not in vocabulary.symbols:
             raise ValueError(f"{path} has no line that ends: documents=lines needs one document a line")
-        sources = _lines(texts, vocabulary.symbols.index("\n"), length)
+        newline = vocabulary.symbols.index("\n")
+        empty = sum(_empty_lines(text, newline) for text in texts.values())
+        passed_over += [f"{counted(empty, 'empty line')}"] if empty else []
+        sources = _lines(texts, newline, length)
     else:
         sources = _windows(texts, length or LENGTH)
     for split, source in sources.items():
@@ -135,7 +147,16 @@ def tokens_origin(path: Path, options: Mapping[str, str], limit: int) -> Origin:
     note = f"{unit} of {path}" + ("" if len(files) > 1 else "; test split by us")
     splits = {split: partial(within, limit, source) for split, source in sources.items()}
     size = len(vocabulary.symbols)
-    return Origin(splits, size, note, kind="tokens", meaning=vocabulary, check=_check)
+    return Origin(
+        splits,
+        size,
+        note,
+        kind="tokens",
+        meaning=vocabulary,
+        check=_check,
+        passed_over=tuple(passed_over),
+        drawn=() if len(files) > 1 else ("test",),
+    )
 
 
 def _windows(texts: Mapping[str, np.ndarray], length: int) -> dict[str, Any]:
@@ -203,9 +224,21 @@ def _read(path: Path, unit: str) -> np.ndarray:
     if unit == "bytes":
         return np.frombuffer(raw, np.uint8)
     try:
-        return np.frombuffer(raw.decode().encode("utf-32-le"), "<u4")
+        return np.frombuffer(raw.decode("utf-8-sig").encode("utf-32-le"), "<u4")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 at byte {error.start}: convert it, or add ?unit=bytes") from None
+
+
+def _without_returns(text: np.ndarray) -> np.ndarray:
+    """Code points without the carriage returns that stand before newlines."""
+    returns = (text[:-1] == ord("\r")) & (text[1:] == ord("\n"))
+    return text[np.append(~returns, True)] if returns.any() else text
+
+
+def _empty_lines(text: np.ndarray, newline: int) -> int:
+    """How many newlines of a text end an empty line."""
+    ends = text == newline
+    return int((ends[1:] & ends[:-1]).sum()) + int(ends[0])
 
 
 def _characters(texts: Mapping[str, np.ndarray]) -> Vocabulary:
