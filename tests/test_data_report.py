@@ -2,13 +2,15 @@
 
 import dataclasses
 import json
+import time
 import zlib
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
-from gen_models.data import Splits, evaluation_batches, load_splits
+from gen_models.data import Splits, evaluation_batches, load_splits, sources
 from gen_models.data.checksums import of_arrays
 from gen_models.data.report import DataAbsent, absent, changes, report_of, told
 
@@ -88,7 +90,7 @@ def test_meanings_survive_json(tmp_path):
 
 def test_dim_images_and_parts_without_classes_are_told():
     dim = {"x": np.full((6, 2, 2, 1), 16, np.uint8), "y": np.array([0, 1, 2, 0, 1, 2])}
-    test = {"x": dim["x"][:2], "y": dim["y"][:2]}
+    test = {"x": np.tile(dim["x"][:2], (5, 1, 1, 1)), "y": np.tile(dim["y"][:2], 5)}
     line = told(stored(Splits.of_arrays(dim, test, num_classes=3)))
     assert line.endswith("; test has no example of class 2; the brightest pixel is 16 of 255")
 
@@ -99,3 +101,44 @@ def test_what_was_passed_over_is_told_once():
     parts = {word: dataclasses.replace(getattr(splits, word), passed_over=passed) for word in ("train", "test")}
     line = told(stored(dataclasses.replace(splits, **parts)))
     assert line.endswith("; passed over: 3 files (.txt)")
+
+
+def write_images(root, shade=0):
+    for name in ("ant", "bee"):
+        for index in range(20):
+            path = root / name / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((4, 4), index + shade, np.uint8)).save(path)
+    return f"folder:{root}"
+
+
+def test_streamed_data_are_known_by_their_files_and_some_examples(tmp_path, monkeypatch):
+    memory = stored(load_splits(write_images(tmp_path / "a")))
+    monkeypatch.setattr(sources, "IN_MEMORY_BYTES", 0)
+    name = write_images(tmp_path / "b" / "a")
+    before = stored(load_splits(name))
+    assert before["parts"]["train"]["counts"] == memory["parts"]["train"]["counts"]
+    assert "of files and some examples" in told(before)
+    assert changes(memory, before) == []  # checksums of two kinds are not compared
+    moved = tmp_path / "c"
+    (tmp_path / "b").rename(moved)
+    assert changes(before, stored(load_splits(f"folder:{moved / 'a'}"))) == []
+    write_images(moved / "a", shade=7)
+    assert any(
+        "the checksum of train" in phrase for phrase in changes(before, stored(load_splits(f"folder:{moved / 'a'}")))
+    )
+
+
+def test_other_names_of_classes_are_a_change(tmp_path):
+    name = write_images(tmp_path / "a")
+    before = stored(load_splits(name))
+    assert absent(before, OSError("gone")).train.meaning.classes == ("ant", "bee")
+    (tmp_path / "a" / "bee").rename(tmp_path / "a" / "cow")
+    assert "the names of the classes, columns or symbols are others" in changes(before, stored(load_splits(name)))
+
+
+def test_a_report_of_100_mb_takes_less_than_a_second():
+    splits = Splits.of_arrays({"x": np.zeros((100, 1000, 1000), np.uint8)})
+    start = time.process_time()
+    report_of(splits)
+    assert time.process_time() - start < 1.0

@@ -13,7 +13,8 @@ import numpy as np
 from gen_models.data.access import Joined, Subset
 
 CHUNK = 2**24  # bytes that are read at once
-EXAMPLES = 16  # of a source, evenly spaced, are read
+EXAMPLES = 16  # of a source with a file for each example, evenly spaced, are read
+WITHOUT_FILES = 256  # of another source, evenly spaced, are read
 FILES = 4096  # of a source, evenly spaced, are looked at for their sizes
 
 
@@ -35,8 +36,8 @@ def of_text(text: str) -> str:
 def of_source(source: Any) -> str:
     """Eight hexadecimal digits from the number of examples, the names and sizes of their files, and a few of them.
 
-    Names are those of the file and its folder, so that data may be moved. `EXAMPLES` are read whole, and `FILES` are
-    looked at, however many there are: what changes elsewhere without a change of names is not seen.
+    Names are those of the file and its folder, so that data may be moved. `EXAMPLES` (or `WITHOUT_FILES`) are read
+    whole, and `FILES` are looked at, however many there are: other changes without a change of names are not seen.
     """
     total = zlib.crc32(str(len(source)).encode())
     for index in _spaced(len(source), FILES):
@@ -44,10 +45,15 @@ def of_source(source: Any) -> str:
         if path is not None:
             size = path.stat().st_size if path.exists() else -1
             total = zlib.crc32(f"{path.parent.name}/{path.name} {size}".encode(errors="surrogateescape"), total)
-    for index in _spaced(len(source), EXAMPLES):
+    for index in _spaced(len(source), EXAMPLES if has_files(source) else WITHOUT_FILES):
         example = {name: np.asarray(value) for name, value in source[index].items()}
         total = zlib.crc32(of_arrays(example).encode(), total)
     return f"{total:08x}"
+
+
+def has_files(source: Any) -> bool:
+    """Whether a source has a file for each example."""
+    return len(source) > 0 and _path(source, 0) is not None
 
 
 def _spaced(total: int, most: int) -> list[int]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from gen_models.data import checksums
 from gen_models.data.absent import AbsentSource, DataAbsent
-from gen_models.data.access import Subset
+from gen_models.data.access import ArraySource, Subset
 from gen_models.data.dataset import Dataset
 from gen_models.data.meanings import meaning_from_json, meaning_to_json
 from gen_models.data.splits import Splits
@@ -27,6 +27,7 @@ Report = Mapping[str, Any]
 PARTS = ("train", "held_out", "test")
 MOST_CLASSES = 1000  # of which a report counts the examples
 DIM = 128  # 8-bit images none of whose pixels is as bright may have been meant otherwise
+FAIR = 3  # examples of each class, on average, of which every part should have one
 SAME = ("kind", "shape", "levels", "num_classes")  # what two reports must share, besides their parts
 
 
@@ -78,6 +79,8 @@ def changes(before: Report, now: Report) -> list[str]:
         if before[what] != now[what]:
             words = {"num_classes": "the number of classes"}.get(what, f"the {what}")
             found.append(f"{words} was {_said(before[what])} and is {_said(now[what])}")
+    if before["meaning"] != now["meaning"]:
+        found.append("the names of the classes, columns or symbols are others")
     for word in PARTS:
         found += _part_changes(word, _own(before, word), _own(now, word))
     return found
@@ -130,22 +133,27 @@ def _part(part: Dataset) -> dict[str, Any]:
         "examples": len(part),
         "num_classes": None if part.num_classes is None else int(part.num_classes),
         "counts": _counts(part),
-        "range": _range(part),
+        "ranges": _ranges(part),
         "fields": {name: f"{np.asarray(v).dtype} {list(np.shape(v)[1:])}" for name, v in fields.items()},
         "checksum": checksums.of_arrays(fields) if in_memory else checksums.of_source(part.source),
-        "checksum_of": "all examples" if in_memory else "files and some examples",
+        "checksum_of": "all examples" if in_memory else _seen(part.source),
     }
+
+
+def _seen(source: Any) -> str:
+    """What a streamed part's checksum is of."""
+    return "files and some examples" if checksums.has_files(source) else "some examples"
 
 
 def _labels(part: Dataset) -> np.ndarray | None:
     """The classes [N] of a part's examples, where they are known without reading the examples."""
     if part.arrays is not None:
         return part.arrays.get("y")
-    source, labels = part.source, None
-    if isinstance(source, Subset):
-        labels = getattr(source.source, "labels", None)
-        labels = None if labels is None else np.asarray(labels)[np.asarray(source.indices)]
-    return labels
+    if not isinstance(part.source, Subset):
+        return None
+    whole, indices = part.source.source, np.asarray(part.source.indices)
+    labels = whole.arrays.get("y") if isinstance(whole, ArraySource) else getattr(whole, "labels", None)
+    return None if labels is None else np.asarray(labels)[indices]
 
 
 def _counts(part: Dataset) -> list[int] | None:
@@ -158,11 +166,11 @@ def _counts(part: Dataset) -> list[int] | None:
     return [int(count) for count in np.bincount(labels, minlength=part.num_classes)]
 
 
-def _range(part: Dataset) -> list[int] | None:
-    """The smallest and the largest pixel of images in memory."""
-    if part.arrays is None or part.kind not in ("images", "pairs", "boxes") or not part.arrays["x"].size:
-        return None
-    return [int(part.arrays["x"].min()), int(part.arrays["x"].max())]
+def _ranges(part: Dataset) -> dict[str, list[int]]:
+    """The smallest and the largest pixel of images in memory, by field."""
+    fields = {"images": ("x",), "boxes": ("x",), "pairs": ("x", "y")}.get(part.kind, ())
+    arrays = part.arrays or {}
+    return {f: [int(arrays[f].min()), int(arrays[f].max())] for f in fields if f in arrays and arrays[f].size}
 
 
 def _own(report: Report, word: str) -> Any:
@@ -240,16 +248,19 @@ def _told_doubts(report: Report) -> list[str]:
     """What may not have been meant: parts without labels, or without some of the classes; dim images."""
     found = []
     own = {word: part for word, part in report["parts"].items() if part and "same_as" not in part}
-    for part in own.values():
+    for word, part in own.items():
         if part["num_classes"] is None and report["num_classes"] is not None:
             found.append(f"{part['split']} has no labels")
-        lacks = [index for index, count in enumerate(part["counts"] or ()) if not count]
+        counts = part["counts"] or ()
+        enough = word == "train" or part["examples"] >= FAIR * len(counts)  # few examples lack some class as a rule
+        lacks = [index for index, count in enumerate(counts) if not count and enough]
         if lacks:
             some = ", ".join(map(str, lacks[:5])) + (", ..." if len(lacks) > 5 else "")
             found.append(f"{part['split']} has no example of {'class' if len(lacks) == 1 else 'classes'} {some}")
-    ranges = [part["range"] for part in own.values() if part["range"]]
-    if ranges and report["levels"] == 256 and max(most for _, most in ranges) < DIM:
-        found.append(f"the brightest pixel is {max(most for _, most in ranges)} of 255")
+    for field, of in (("x", ""), ("y", " of y")):
+        most = max((part["ranges"][field][1] for part in own.values() if field in part["ranges"]), default=255)
+        if report["levels"] == 256 and most < DIM:
+            found.append(f"the brightest pixel{of} is {most} of 255")
     return found
 
 
