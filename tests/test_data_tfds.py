@@ -61,7 +61,7 @@ def test_stock_readers_answer_through_load(name, tmp_path, mocked):
         assert data.shape == SHAPES[name] and data.arrays["x"].dtype == np.uint8
         assert data.arrays["x"].std() > 0 and data.arrays["y"].any() == (data.num_classes is not None)
     if name == "lsun":
-        with pytest.raises(ValueError, match="give size="):
+        with pytest.raises(ValueError, match="give --size 64, or size=64 in the library"):
             load(name, "train", tmp_path)
 
 

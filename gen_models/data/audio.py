@@ -102,10 +102,15 @@ def audio_origin(path: Path, options: Mapping[str, str], limit: int, damaged: st
 
     splits = {split: partial(read, files) for split, files in found.items()}
     meaning = Sound(rate, tuple(map(shown, classes)) or None)
-    note = f"sounds in {shown(path)}" + (f"; {listing.note}" if listing.note else "")
     passed_over = (*listing.passed_over, *left_out(faults))
     return Origin(
-        splits, len(classes) or None, note, kind="audio", meaning=meaning, check=_check, passed_over=passed_over
+        splits,
+        len(classes) or None,
+        f"sounds in {shown(path)}",
+        kind="audio",
+        meaning=meaning,
+        check=_check,
+        passed_over=passed_over,
     )
 
 

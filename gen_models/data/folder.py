@@ -93,7 +93,7 @@ def folder_origin(root: Path, size: tuple[int, int] | None, limit: int, damaged:
     return Origin(
         {split: partial(read, files) for split, files in found.items()},
         len(classes) or None,
-        note + form.note() + (f"; {listing.note}" if listing.note else ""),
+        note + form.note(),
         meaning=Classes(tuple(map(shown, classes))) if classes else None,
         passed_over=(*listing.passed_over, *left_out(faults), *form.phrases()),
     )

@@ -49,7 +49,6 @@ class Listing(NamedTuple):
     splits: dict[str, list[Found]]  # `train` alone where `official` is False: `with_test` takes `test` out of it
     official: bool  # whether the folder is laid out in splits
     passed_over: tuple[str, ...]  # what was not taken, in phrases: "3 files of other kinds (.txt)"
-    note: str  # what should be known beside, or ""
 
 
 def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> Listing:
@@ -78,7 +77,7 @@ def find_splits(root: Path, suffixes: Sequence[str], kind: str, what: str) -> Li
         )
     splits = {split: own for split, own in splits.items() if own}
     _check_labels(root, splits, official, what)
-    return Listing(splits, bool(official), passed.phrases(), _shared(splits) if passed.linked else "")
+    return Listing(splits, bool(official), (*passed.phrases(), *(_shared(splits) if passed.linked else ())))
 
 
 def split_of(name: str) -> str | None:
@@ -245,12 +244,12 @@ def _tell_folders(
     )
 
 
-def _shared(splits: Mapping[str, Sequence[Found]]) -> str:
-    """A remark on files that are in the training split and in another one as well, as links may make them; or ""."""
+def _shared(splits: Mapping[str, Sequence[Found]]) -> list[str]:
+    """Phrases on files that are in the training split and in another one as well, as links may make them."""
     remarks = []
     of_train = {os.path.realpath(file.path) for file in splits["train"]}
     for split in (split for split in splits if split != "train"):
         same = sum(os.path.realpath(file.path) in of_train for file in splits[split])
         if same:
-            remarks.append(f"{counted(same, 'file')} of {split} are of train too")
-    return "; ".join(remarks)
+            remarks.append(f"the fact that {counted(same, 'file')} of {split} are in train too")
+    return remarks

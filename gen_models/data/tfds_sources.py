@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gen_models.data.access import Example
+from gen_models.data.access import DamagedExample, Example
 from gen_models.data.cache import cached, file_stamp
 from gen_models.data.dataset import IN_MEMORY_BYTES, Origin, missing
 
@@ -87,7 +87,7 @@ def tfds_origin(name: str, root: Path, size: tuple[int, int] | None) -> Origin:
     if not versions:
         raise missing(name, root)
     if name == "lsun" and size is None:
-        raise ValueError("the images of 'lsun' vary in size: give size=, as in size=64")
+        raise ValueError("the images of 'lsun' vary in size: give --size 64, or size=64 in the library")
     info = versions[-1]
     try:
         json.loads(info.read_text(encoding="utf-8"))  # TFDS would fail on it in protobuf, without the file's name
@@ -125,11 +125,11 @@ def _data_source(builder: str, root: Path, split: str, name: str) -> Any:
 
 @contextlib.contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """Make what array_record raises where a file is damaged or missing a ValueError that names the folder."""
+    """Make what array_record raises where a file is damaged or missing a `DamagedExample` that names the folder."""
     try:
         yield
     except (RuntimeError, OSError) as error:
-        raise ValueError(f"{folder} cannot be read ({error}): delete it and prepare it again") from error
+        raise DamagedExample(f"{folder} cannot be read ({error})", "delete it and prepare it again") from error
 
 
 def _read_all(source: Examples, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -140,7 +140,9 @@ def _read_all(source: Examples, shape: tuple[int, ...]) -> dict[str, np.ndarray]
         for index, example in zip(indices, source.__getitems__(indices), strict=True):
             if example["x"].shape != shape:
                 sizes = f"{shape} and {example['x'].shape}"
-                raise ValueError(f"the images of {source.name!r} vary in size ({sizes}): give size=, as in size=64")
+                raise ValueError(
+                    f"the images of {source.name!r} vary in size ({sizes}): give --size 64, or size=64 in the library"
+                )
             image[index], label[index] = example["x"], example["y"]
     return {"x": image, "y": label}
 
