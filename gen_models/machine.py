@@ -1,7 +1,15 @@
 """What a process may use of the machine. Imports no JAX."""
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def core_numbers() -> list[int]:
@@ -26,3 +34,54 @@ def stopping_signals() -> list[int]:
 
 def _is_free(handler: object) -> bool:
     return handler == signal.SIG_DFL or str(getattr(handler, "__module__", "")).startswith("gen_models.")
+
+
+def available_memory() -> int | None:
+    """Bytes that this process may still use, swap included: the least of what the limits leave that are known; or None.
+
+    The limits: the machine's memory, those of the process's control groups (containers, Slurm), and `ulimit -v`.
+    """
+    left = [*_of_machine(), *_of_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")), *_of_process()]
+    return max(0, min(left)) if left else None
+
+
+def _of_machine() -> Iterator[int]:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines if line.endswith("kB")}
+        if "MemAvailable" in found:
+            yield found["MemAvailable"] + found.get("SwapFree", 0)
+
+
+def _of_groups(groups: Path, root: Path) -> Iterator[int]:
+    """What the control groups' limits, of both versions, leave; files that may be dropped do not count as used."""
+    with contextlib.suppress(OSError):
+        for line in groups.read_text().splitlines():
+            _, kinds, name = line.split(":", 2)
+            if kinds and "memory" not in kinds.split(","):
+                continue
+            base = root / "memory" if kinds else root
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if kinds else ("memory.max", "memory.current")
+            inside = Path(name.lstrip("/"))
+            for folder in (base / inside, *(base / parent for parent in inside.parents)):
+                with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+                    limit, used = (int((folder / file).read_text()) for file in names)
+                    yield limit - used + _dropped(folder / "memory.stat")
+
+
+def _dropped(statistics: Path) -> int:
+    """Bytes of a control group's files that the system may drop."""
+    with contextlib.suppress(OSError, ValueError):
+        found = dict(line.split() for line in statistics.read_text().splitlines())
+        return sum(int(found.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return 0
+
+
+def _of_process() -> Iterator[int]:
+    if resource is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            yield limit - pages * resource.getpagesize()

@@ -10,11 +10,17 @@ import sys
 import zlib
 from pathlib import Path
 
+import jax
+import numpy as np
+import optax
 import pytest
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
-from gen_models.run import cli, config, console, directory, endings
+from gen_models import machine
+from gen_models.core import TrainState
+from gen_models.data import order
+from gen_models.run import cli, config, console, directory, endings, job, room
 from gen_models.run.config import InputError, Stopped
 from gen_models.run.experiments import find
 from gen_models.run.terminal import Forgiving, terminal
@@ -226,3 +232,81 @@ def test_a_tool_and_the_entry_end_as_experiments_do(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.guard(_raiser(MemoryError()))
     assert ended.value.code == config.OUT_OF_MEMORY
+
+
+SMALL = ["--dataset", "digits", "--batch-size", "16", "--hidden", "8", "--latent", "2", "--importance-samples", "2"]
+
+
+def _steps_of(folder):
+    return sorted(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def test_data_that_fail_in_training_and_an_evaluation_that_fails_leave_a_saved_state(tmp_path, monkeypatch, capsys):
+    """One line for the data; a traceback, with a line on the state, for code. All that was owed is done in the end."""
+    words = [*SMALL, "--steps", "6", "--evaluate-every", "3", "--log-every", "1", "--run-dir", str(tmp_path / "r")]
+    vae, broken = find("vae"), {4}
+    step_of = order.Order.step
+
+    def step(self, number):
+        if number in broken:
+            raise OSError(f"photos/{number}.jpg is cut off")
+        return step_of(self, number)
+
+    def mistaken(self, state, key):
+        raise TypeError("a mistake")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job.Job, "evaluate", mistaken)
+        with pytest.raises(TypeError, match="a mistake") as raised:
+            cli.main(vae, words)
+    assert f"{tmp_path / 'r' / 'checkpoints' / '3'} is complete" in raised.value.__notes__[0]
+    assert _steps_of(tmp_path / "r") == [3]
+    capsys.readouterr()
+    monkeypatch.setattr(order.Order, "step", step)
+    assert cli.main(vae, words) == config.BAD_DATA
+    said = capsys.readouterr().err
+    saved = _steps_of(tmp_path / "r")[-1]
+    assert "photos/4.jpg is cut off" in said and f"{saved} is complete" in said and len(said.splitlines()) == 1, said
+    broken.clear()
+    assert cli.main(vae, words) == config.FINISHED
+    rows = [row["step"] for row in directory.Run(tmp_path / "r").history() if any("validation" in k for k in row)]
+    assert rows == [3, 6]
+
+
+def test_a_full_disk_in_training_keeps_what_is_complete(tmp_path, monkeypatch, capsys):
+    def log(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(directory.Run, "log", log)
+    words = [*SMALL, "--steps", "2", "--log-every", "1", "--run-dir", str(tmp_path / "r")]
+    assert cli.main(find("vae"), words) == config.CANNOT_WRITE
+    said = capsys.readouterr().err
+    assert "No space left" in said and f"{tmp_path / 'r'} has no checkpoint yet" in said and not said.count("Traceback")
+
+
+@pytest.mark.parametrize(("free", "fits"), [(10_000, False), (10**10, True), (None, True)])
+def test_a_state_larger_than_memory_is_refused_before_it_is_made(free, fits, monkeypatch):
+    params = {"net": {"kernel": jax.ShapeDtypeStruct((30, 20), np.float32), "bias": jax.ShapeDtypeStruct((20,), "f4")}}
+    state = jax.eval_shape(lambda p: TrainState(0, jax.random.key(0), p, {}, {"": optax.adam(0.1).init(p)}, p), params)
+    monkeypatch.setattr(room, "available_memory", lambda: free)
+    assert room.size_of(params) == 4 * 620 and room.size_of(state) >= 4 * 4 * 620
+    if fits:
+        room.refuse_too_large(state)
+    else:
+        with pytest.raises(ValueError, match=r"net/kernel, 30 x 20.*--optimizer sgd"):
+            room.refuse_too_large(state)
+
+
+def test_limits_of_containers_are_known(tmp_path):
+    """Both versions of control groups, a limit of a parent, and none."""
+    (tmp_path / "groups").write_text("0::/slurm/job\n4:memory:/old\n3:cpu:/x\n")
+    for folder, limit, used in (("slurm", "1000", "300"), ("slurm/job", "max", "200")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / folder / "memory.current").write_text(f"{used}\n")
+    (tmp_path / "slurm" / "memory.stat").write_text("anon 200\ninactive_file 50\nactive_file 20\n")
+    (tmp_path / "memory" / "old").mkdir(parents=True)
+    (tmp_path / "memory" / "old" / "memory.limit_in_bytes").write_text("5000")
+    (tmp_path / "memory" / "old" / "memory.usage_in_bytes").write_text("1000")
+    assert sorted(machine._of_groups(tmp_path / "groups", tmp_path)) == [1000 - 300 + 70, 4000]
+    assert machine.available_memory() > 2**20

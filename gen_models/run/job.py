@@ -21,6 +21,7 @@ from gen_models.measures.figure import Figure
 from gen_models.optimizers import optimizer
 from gen_models.run.config import Experiment, Optimisation
 from gen_models.run.fields import traced_fields, value_of, with_values
+from gen_models.run.room import refuse_too_large
 from gen_models.schedules import schedule
 
 
@@ -113,8 +114,23 @@ class Job:
         return jax.jit(self.initialise, compiler_options=quick)
 
     def initial(self, seed: int) -> TrainState:
-        """A fresh state of a run with this seed; compiled once for all runs of the group."""
-        return self._compiled_initialise(*self.initial_arguments(seed))
+        """A fresh state of a run with this seed; compiled once for all runs of the group.
+
+        Raises:
+          ValueError: it is larger than the memory.
+        """
+        self.refuse_too_large()
+        # Waited for: where memory lacks, XLA:CPU tells who waits for the whole, and never answers who reads a part.
+        return jax.block_until_ready(self._compiled_initialise(*self.initial_arguments(seed)))
+
+    def refuse_too_large(self, parts: int = 1) -> None:
+        """Refuse a state that does not fit into memory, cut over `parts` devices; `initial` need not trace it again.
+
+        Raises:
+          ValueError: it is too large.
+        """
+        arguments = self.initial_arguments(self.config.seed)
+        refuse_too_large(jax.eval_shape(self._compiled_initialise, *arguments), parts)
 
     def shapes(self) -> TrainState:
         """A state's shapes and dtypes, as `jax.eval_shape` gives them."""

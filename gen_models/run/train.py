@@ -4,7 +4,6 @@ The command line comes here only once its arguments are known to be good.
 """
 
 import importlib
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from gen_models.core import TrainState
 from gen_models.measures.base import headline_of
 from gen_models.measures.figure import Figure
 from gen_models.run import config as configs
-from gen_models.run import console, directory
+from gen_models.run import console, directory, endings
 from gen_models.run.directory import Request, Run
 from gen_models.run.job import Job, Keys, keys, make_job
 from gen_models.run.restore import initial_or_saved
@@ -38,14 +37,12 @@ def start_run(asked: Request) -> Result:
     """Start JAX, make the job and run it.
 
     Raises:
-      InputError: as `run_job`; or the data or the config are wrong.
+      InputError, Stopped: as `run_job`; or the data or the config are wrong.
     """
     config = asked.config
-    try:
+    with endings.about_input():
         start(coordinator=config.coordinator, processes=config.processes, process_id=config.process_id)
         job = make_job(asked.experiment, config)
-    except (ValueError, OSError, ImportError) as error:
-        raise configs.InputError(str(error)) from error
     return run_job(job, asked)
 
 
@@ -60,21 +57,26 @@ def run_job(job: Job, asked: Request, *, until: int | None = None, again: bool =
 
     Raises:
       InputError: the directory cannot be written, or its checkpoint is of another model.
+      Stopped: the data cannot be read any more, memory ran out, or the directory cannot be written any more.
     """
     try:
         with quiet():
             return _run_job(job, asked, until, again)
-    except _CannotWrite as error:
-        print(f"error: {error}", file=sys.stderr)
-        return configs.CANNOT_WRITE, None
+    except Exception as error:
+        ended = endings.in_training(error, _kept(Run(asked.folder)))
+        if ended is error:
+            raise
+        raise ended from error
 
 
 def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result:
     began, config = time.perf_counter(), asked.config
     first = jax.process_index() == 0  # of several hosts, the one that writes
     with ExitStack() as stack:
-        try:
+        with endings.about_input():
             mesh = _mesh(job, config)
+            if not any((asked.folder / "checkpoints").glob("*")):
+                job.refuse_too_large(mesh.size if mesh is not None and config.shard_parameters else 1)
             run = _open(stack, asked, first)
             if (ended := _ended(run, again) if first and jax.process_count() == 1 else None) is not None:
                 return ended
@@ -83,15 +85,10 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints, protected=run.earlier_ends()))
             state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters and mesh is not None)
             write = stack.enter_context(Writer(run, config.tensorboard)) if first else None
-        except (ValueError, OSError, ImportError) as error:
-            raise configs.InputError(str(error)) from error
-        try:
-            before = _go_on(run, asked, int(np.max(jax.device_get(state.step)))) if first else 0.0
-            training = _Training(job, asked, run, write, lambda: before + time.perf_counter() - began)
-            outcome = training.fit(state, checkpoints, mesh, until)
-            return _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
-        except OSError as error:
-            raise _CannotWrite(_told(error, run)) from error
+        before = _go_on(run, asked, int(np.max(jax.device_get(state.step)))) if first else 0.0
+        training = _Training(job, asked, run, write, lambda: before + time.perf_counter() - began)
+        outcome = training.fit(state, checkpoints, mesh, until)
+        return _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
 
 
 def _open(stack: ExitStack, asked: Request, first: bool) -> Run:
@@ -254,16 +251,10 @@ def _unfinished(outcome: Outcome, run: Run) -> int:
     return _STATUS[outcome.status]
 
 
-class _CannotWrite(OSError):
-    """Ends a run; the message says what could not be written and what is safe."""
-
-
-def _told(error: OSError, run: Run) -> str:
-    """What could not be written, which checkpoint is safe, and what to do."""
+def _kept(run: Run) -> str:
+    """What of a run is safe."""
     steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
-    kept = f"{run.checkpoints / str(max(steps))} is complete" if steps else "there is no checkpoint yet"
-    told = str(error) if str(run.folder) in str(error) else f"{error}, in {run.folder}"
-    return f"{told}; {kept}. The same command goes on from there once this is mended"
+    return f"{run.checkpoints / str(max(steps))} is complete" if steps else f"{run.folder} has no checkpoint yet"
 
 
 class Writer:

@@ -10,6 +10,7 @@ import numpy as np
 
 from gen_models.nn.devices import plain
 from gen_models.run.job import Job, keys
+from gen_models.run.room import free_memory, size_of
 from gen_models.sweep.stacked import stacked_batches, stacked_numbers, stacked_step
 from gen_models.training.loop import fit
 from gen_models.training.program import holds
@@ -94,18 +95,10 @@ def bytes_per_member(job: Job) -> int:
     compiled = jax.jit(job.step, donate_argnums=0).lower(state, batch_shape(job), *numbers).compile()
     planned = compiled.memory_analysis()
     temporary = 0 if planned is None else int(planned.temp_size_in_bytes)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state) if hasattr(leaf.dtype, "itemsize"))
-    return 2 * size + temporary
+    return 2 * size_of(state) + temporary
 
 
 def available_bytes() -> int:
     """Memory that may still be used: the device's, or the host's where it is a CPU."""
-    device = jax.local_devices()[0]
-    statistics = device.memory_stats() or {}
-    if "bytes_limit" in statistics:
-        return int(statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)) * len(jax.local_devices())
-    try:
-        with open("/proc/meminfo") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 2**33
+    free = free_memory(len(jax.local_devices()))
+    return 2**33 if free is None else free

@@ -21,6 +21,7 @@ class Calls:
         self._pace = Pace(most)
         self._pending: deque[tuple[int, Any]] = deque()
         self._started = 0
+        self.settled = True  # whether metrics of all calls that are over are logged: an error may have come in between
 
     def agree(self, stop: bool) -> tuple[int, bool]:
         """How many steps the next call takes, and whether to stop; all hosts give and get the same."""
@@ -37,15 +38,18 @@ class Calls:
 
     def settle(self, keep: int) -> int | None:
         """Fetch metrics until `keep` calls are under way; the steps done where one diverged, else None."""
+        self.settled = False
         while len(self._pending) > keep:
             first, outputs = self._pending.popleft()
-            metrics, count, good = jax.device_get(outputs)
+            # Waited for first: what a call found no memory for would be read for ever.
+            metrics, count, good = jax.device_get(jax.block_until_ready(outputs))
             self._pace.measure(int(count))
             newest = self._window.add(first, metrics, int(count))
             if self._report is not None:
                 self._report(first + int(count), newest)
             if not good:
                 return first + int(count)
+        self.settled = True
         return None
 
     def restart_pace(self) -> None:

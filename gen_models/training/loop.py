@@ -8,7 +8,7 @@ changes a bit of the result: it is a number that the program reads.
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
+from gen_models.machine import stopping_signals
 from gen_models.training import parallel
 from gen_models.training.best import Best
 from gen_models.training.calls import Calls, Window
@@ -103,12 +104,14 @@ def fit(
       shard_parameters: with a mesh, cut the state as well (`parallel.shardings`).
 
     Returns:
-      The outcome: "finished" also where `best` ended the training before the last step. A first SIGINT or SIGTERM, on
-      any host, saves and returns with status "interrupted"; a second SIGINT raises.
+      The outcome: "finished" also where `best` ended the training before the last step. A first SIGINT, SIGTERM or
+      other of `stopping_signals`, on any host, saves and returns with status "interrupted"; a second SIGINT raises.
 
     Raises:
       ValueError: an interval is negative, the mesh does not divide the batch, or the step changes the structure, shapes
         or dtypes of the state.
+      Exception: whatever the data, `evaluate` or `draw` raise; on one host the state of the last good step is saved
+        before, and an evaluation that is owed is made when training goes on.
     """
     intervals = _Intervals(checkpoint_every, evaluate_every, draw_every)
     _refuse_negative(steps=steps, log_every=log_every, **intervals._asdict())
@@ -118,18 +121,27 @@ def fit(
     window.resume(notes)
     if best is not None:
         best.resume(notes, done)
-    if done >= steps or (best is not None and best.exhausted):
+    owed = bool(notes.get("owed"))  # whether the evaluation at this step failed when it was due
+    if not owed and (done >= steps or (best is not None and best.exhausted)):
         return Outcome("finished", state, done, _newest(checkpoints))
     limits = {"most": steps_per_call, "limit": diverged_above}
     program, state = _prepare(step, state, batches, done, key, numbers or {}, mesh, shard_parameters, limits)
     calls = Calls(window, program.most, report)
-    with _signals() as interrupted:
+    began = done
+
+    def keep() -> None:  # what the names stand for when an error comes
+        if checkpoints is not None and done > began:
+            own = {} if best is None else best.open()
+            _keep(checkpoints, done, state, calls, lambda: window.open() | own | {"owed": owed})
+
+    with _signals() as interrupted, _before_errors(keep):
         while True:
             count, stop = calls.agree(interrupted())
-            count = min(count, _due(done, steps, intervals) - done)
-            state, *outputs = program.run(state, done, count)
-            calls.add(done, outputs)
-            done += count
+            if not owed:
+                count = min(count, _due(done, steps, intervals) - done)
+                state, *outputs = program.run(state, done, count)
+                calls.add(done, outputs)
+                done, owed = done + count, True
             now = _after_step(done, steps, intervals, stop or (jax.process_count() == 1 and interrupted()))
             # Metrics are fetched one call behind, unless what comes next needs to know that this one was good.
             diverged_at = calls.settle(0 if now.any_but_log else 1)
@@ -146,6 +158,7 @@ def fit(
                 if best is not None:
                     best.take(done, state, values)
                     now = now if not best.exhausted else now._replace(saves=True, ends="finished")
+            owed = False
             if now.draws and draw is not None:
                 draw(state, done)
             if now.saves and checkpoints is not None:
@@ -156,6 +169,33 @@ def fit(
                 return Outcome(now.ends, state, done, _newest(checkpoints))
             if now.any_but_log:
                 calls.restart_pace()
+
+
+@contextmanager
+def _before_errors(keep: Callable[[], None]) -> Iterator[None]:
+    """Call `keep` before an error leaves the block."""
+    try:
+        yield
+    except Exception:
+        keep()
+        raise
+
+
+def _keep(
+    checkpoints: Saves, done: int, state: TrainState, calls: Calls, notes: Callable[[], Mapping[str, Any]]
+) -> None:
+    """Save the state after `done` steps, where it is there and good and all its metrics are logged."""
+    if jax.process_count() > 1 or not calls.settled:  # of several hosts, others may be waiting
+        return
+    with suppress(Exception):  # the error that ends the training is the one to show
+        if calls.settle(0) is None and not _is_gone(state) and is_finite(state):
+            checkpoints.save(done, state, notes())
+            checkpoints.latest()  # waits for it
+
+
+def _is_gone(state: TrainState) -> bool:
+    """Whether its buffers were given to a call that failed."""
+    return any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 class _Intervals(NamedTuple):
@@ -324,7 +364,7 @@ def _newest(checkpoints: Saves | None) -> Path | None:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether SIGINT or SIGTERM has come; a second SIGINT interrupts at once."""
+    """Gives a function that says whether a signal that asks to end has come; a second SIGINT interrupts at once."""
     came: list[int] = []
 
     def handle(number: int, frame: Any) -> None:
@@ -335,7 +375,8 @@ def _signals() -> Iterator[Callable[[], bool]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # only the main thread may catch signals
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {int(signal.SIGINT), int(signal.SIGTERM), *map(int, stopping_signals())}
+    before = {number: signal.signal(number, handle) for number in sorted(numbers)}
     try:
         yield lambda: bool(came)
     finally:

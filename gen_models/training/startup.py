@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import warnings
 from pathlib import Path
 
 import jax
@@ -45,12 +46,18 @@ def host_devices(count: int) -> int:
     """Ask JAX for `count` CPU devices; returns how many devices there are.
 
     What the user's environment asked for stays as it is, and so does everything once JAX has used a device.
+
+    Raises:
+      ValueError: the platform that the environment asks for is not there.
     """
     named = "JAX_NUM_CPU_DEVICES" in os.environ or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not named:
         with contextlib.suppress(RuntimeError):  # JAX is running: a program before this one has used a device
             jax.config.update("jax_num_cpu_devices", count)
-    return len(jax.devices())
+    try:
+        return len(jax.devices())
+    except RuntimeError as error:  # of JAX_PLATFORMS=cuda on a machine without a GPU, say
+        raise ValueError(f"JAX finds no device: {error}. JAX_PLATFORMS=cpu trains on the CPU") from error
 
 
 def keep_memory() -> None:
@@ -73,22 +80,27 @@ def keep_compiled() -> None:
     """Keep compiled programs on disk, those of small steps too, and use those of earlier processes.
 
     A folder for each kind of processor: a program for another one might use instructions that this one lacks. What
-    cannot be written or read is compiled anew.
+    cannot be written or read is compiled anew, in silence; so is all where the user has no folder to write in.
     """
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str(_cache_folder()))
+    if jax.config.values["jax_compilation_cache_dir"] is None and (folder := _cache_folder()) is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache", UserWarning)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _cache_folder() -> Path:
+def _cache_folder() -> Path | None:
+    """The folder of compiled programs in the user's cache directory; None where there is none that can be written."""
     system = platform.system()
+    home = Path(os.path.expanduser("~"))  # stays "~" for a user who has no home, which `Path.home` raises for
     if system == "Darwin":
-        root = Path.home() / "Library" / "Caches"
+        root = home / "Library" / "Caches"
     elif system == "Windows":
-        root = Path(os.environ.get("LOCALAPPDATA", str(Path.home())))
+        root = Path(os.environ.get("LOCALAPPDATA", str(home)))
     else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        root = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    if not root.is_absolute() or not _can_be_made(root / "gen_models"):
+        return None
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         processor = next(line for line in lines if line.startswith(("flags", "Features")))
@@ -96,3 +108,11 @@ def _cache_folder() -> Path:
         processor = platform.processor()
     kind = hashlib.sha256(processor.encode()).hexdigest()[:8]
     return root / "gen_models" / f"xla-{platform.machine()}-{kind}"
+
+
+def _can_be_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
