@@ -81,8 +81,8 @@ class CausalConv(nn.Module):
         if columns % 2 == 0 or rows < 1:
             raise ValueError(f"a causal window has a row or more and an odd number of columns, got {self.window}")
         middle, inputs = columns // 2, x.shape[-1]
-        kernel = self.param("kernel", self.kernel_init, (rows, columns, inputs, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (rows, columns, inputs, self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         if self.of_image and at is not None and at.column is not None:
             x = image_window(x, at, rows, columns)  # first, so that no more than this is converted to the dtype
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
@@ -129,8 +129,8 @@ class RowConv(nn.Module):
         if columns % 2 == 0 or rows < 1:
             raise ValueError(f"a window of rows has a row or more and an odd number of columns, got {self.window}")
         middle = columns // 2
-        kernel = self.param("kernel", self.kernel_init, (rows, columns, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (rows, columns, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if at is None:
             shift = int(self.of_image)  # the last row is seen by no row, the first sees none

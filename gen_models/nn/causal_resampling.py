@@ -46,8 +46,8 @@ class CornerConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """The convolution of x, plus the bias."""
         rows, columns = self.window
-        kernel = self.param("kernel", self.kernel_init, (rows, columns, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (rows, columns, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if at is None:
             _divisible(x.shape[1:3], self.strides)
@@ -196,8 +196,8 @@ def once_a_block(
 
 
 def _weights(module, x, window, init):
-    kernel = module.param("kernel", init, (*window, x.shape[-1], module.features))
-    bias = module.param("bias", nn.initializers.zeros, (module.features,))
+    kernel = module.param("kernel", init, (*window, x.shape[-1], module.features), jnp.float32)
+    bias = module.param("bias", nn.initializers.zeros, (module.features,), jnp.float32)
     x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=module.dtype)
     return kernel, bias, x
 

@@ -121,8 +121,8 @@ class Conv(nn.Module):
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out {self.features}"]:
         """The convolution of x, plus the bias."""
         shape = (*self.window, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if self.mask is not None:
             kernel = kernel * jnp.asarray(self.mask, kernel.dtype)
@@ -146,8 +146,8 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b *space c"]) -> Float[Array, "b *out {self.features}"]:
         """The transposed convolution of x, plus the bias."""
-        kernel = self.param("kernel", self.kernel_init, (*self.window, x.shape[-1], self.features))
-        bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (*self.window, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = conv_transpose(x, kernel, strides=self.strides, padding=self.padding)
         return y if bias is None else y + bias

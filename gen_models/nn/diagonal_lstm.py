@@ -58,11 +58,11 @@ class DiagonalBiLSTM(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"], at: At | None = None) -> Float[Array, "b _ _ {self.features}"]:
         """h for each pixel, in one of the three ways of `gen_models/nn/causal.py`."""
         inputs, h = x.shape[-1], self.features
-        kernel = self.param("kernel", self.kernel_init, (2, inputs, 4 * h))
+        kernel = self.param("kernel", self.kernel_init, (2, inputs, 4 * h), jnp.float32)
         kernel = kernel * input_mask(1, inputs, h, self.colours)
         # Rows of a direction's: h of the pixel above, then of the one beside it.
-        recurrent = self.param("recurrent_kernel", self.kernel_init, (2, 2 * h, 4 * h))
-        bias = self.param("bias", forget_bias, (2, 4 * h))
+        recurrent = self.param("recurrent_kernel", self.kernel_init, (2, 2 * h, 4 * h), jnp.float32)
+        bias = self.param("bias", forget_bias, (2, 4 * h), jnp.float32)
         x, *each = nn.dtypes.promote_dtype(x, kernel, recurrent, bias, dtype=self.dtype)
         left, right = (RowWeights(*(w[direction] for w in each)) for direction in range(2))
         if at is None:

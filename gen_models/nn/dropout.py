@@ -28,4 +28,4 @@ class Dropout(nn.Module):
         if not train or (isinstance(rate, int | float) and rate == 0):
             return x
         keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
-        return jnp.where(keep, x / (1 - rate), 0)
+        return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)  # a rate that is traced may be wider than x

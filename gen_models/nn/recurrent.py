@@ -111,19 +111,19 @@ class _Layer(nn.Module):
         """The parameters for inputs of that width, as the functions of this file take them."""
         gates, h = self._cell().gates, self.features
 
-        def recurrent_init(key, shape):
-            blocks = jax.vmap(lambda key: self.recurrent_init(key, (h, h)))(jax.random.split(key, gates))
+        def recurrent_init(key, shape, dtype):
+            blocks = jax.vmap(lambda key: self.recurrent_init(key, (h, h), dtype))(jax.random.split(key, gates))
             return blocks.swapaxes(0, 1).reshape(shape)
 
         return Weights(
-            self.param("kernel", self.kernel_init, (inputs, gates * h)),
-            self.param("recurrent_kernel", recurrent_init, (h, gates * h)),
-            self.param("bias", self._bias_init, (gates * h,)),
-            self.param("recurrent_bias", self.bias_init, (h,)) if self._cell().second_bias else None,
+            self.param("kernel", self.kernel_init, (inputs, gates * h), jnp.float32),
+            self.param("recurrent_kernel", recurrent_init, (h, gates * h), jnp.float32),
+            self.param("bias", self._bias_init, (gates * h,), jnp.float32),
+            self.param("recurrent_bias", self.bias_init, (h,), jnp.float32) if self._cell().second_bias else None,
         )
 
-    def _bias_init(self, key, shape):
-        return self.bias_init(key, shape)
+    def _bias_init(self, key, shape, dtype):
+        return self.bias_init(key, shape, dtype)
 
     def __call__(self, x: Steps, carry: Any = None, lengths: Lengths = None) -> tuple[Outputs, Any]:
         """Outputs and the last carry; `carry` and `lengths` as in the function of the same name."""
@@ -148,9 +148,9 @@ class LSTM(_Layer):
     def _cell(self):
         return LSTM_CELL
 
-    def _bias_init(self, key, shape):
+    def _bias_init(self, key, shape, dtype):
         h = self.features
-        return self.bias_init(key, shape).at[h : 2 * h].add(self.forget_bias)
+        return self.bias_init(key, shape, dtype).at[h : 2 * h].add(self.forget_bias)
 
 
 class GRU(_Layer):

@@ -77,10 +77,10 @@ def lstm_over_rows(
     return _loop(taps, mesh_for(x.shape[1]), x.astype(wide), weights.cast(wide), keep).astype(dtype)
 
 
-def forget_bias(key: Any, shape: tuple[int, ...]) -> Array:
+def forget_bias(key: Any, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
     """Biases [..., 4 H]: 1 for the forget gate, else 0."""
     h = shape[-1] // 4
-    return jnp.zeros(shape).at[..., h : 2 * h].set(1.0)
+    return jnp.zeros(shape, dtype).at[..., h : 2 * h].set(1.0)
 
 
 def input_mask(taps: int, inputs: int, features: int, colours: int) -> np.ndarray:
@@ -111,10 +111,10 @@ class RowLSTM(nn.Module):
         if self.window < 1 or self.window % 2 == 0:
             raise ValueError(f"a Row LSTM's window is odd and positive, got {self.window}")
         k, middle, inputs, h = self.window, self.window // 2, x.shape[-1], self.features
-        kernel = self.param("kernel", self.kernel_init, (middle + 1, inputs, 4 * h))
+        kernel = self.param("kernel", self.kernel_init, (middle + 1, inputs, 4 * h), jnp.float32)
         kernel = (kernel * input_mask(middle + 1, inputs, h, self.colours)).reshape(-1, 4 * h)
-        recurrent = self.param("recurrent_kernel", self.kernel_init, (k, h, 4 * h)).reshape(-1, 4 * h)
-        bias = self.param("bias", forget_bias, (4 * h,))
+        recurrent = self.param("recurrent_kernel", self.kernel_init, (k, h, 4 * h), jnp.float32).reshape(-1, 4 * h)
+        bias = self.param("bias", forget_bias, (4 * h,), jnp.float32)
         x, *each = nn.dtypes.promote_dtype(x, kernel, recurrent, bias, dtype=self.dtype)
         weights = RowWeights(*each)
         if at is None:
