@@ -6,19 +6,23 @@ import os
 import pickle
 import warnings
 import wave
+from dataclasses import replace
 from pathlib import Path, PurePath
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 import gen_models as gm
+from experiments.vae import EXPERIMENT
 from gen_models.data import batches, load, load_splits, sources
 from gen_models.data import images as images_module
 from gen_models.data.access import DamagedExample
 from gen_models.data.images import decode, header
 from gen_models.data.listing import find_splits, fraction_of, split_of, with_test
 from gen_models.data.names import shown
+from gen_models.run.job import make_job
 from gen_models.sweep.plan import group_of
 
 RNG = np.random.default_rng(0)
@@ -355,6 +359,8 @@ def test_without_a_test_split_the_held_out_part_is_measured(tmp_path):
     splits = load_splits(name)
     assert (len(splits.train), len(splits.held_out), splits.test) == (6, 6, None)
     assert splits.held_out_word == "validation"
+    config = replace(EXPERIMENT.config_class(dataset=name, batch_size=2), hidden=(4,), latent=2)
+    assert make_job(EXPERIMENT, config).test(jax.random.key(0)).word == "validation"
     with pytest.raises(ValueError, match="has no test split: it has train, validation: add one, or"):
         load(name, "test")
     with pytest.raises(ValueError, match=r"no test split, so that --train-split train.validation leaves nothing"):
@@ -438,8 +444,6 @@ def test_options_that_do_not_fit(arguments, message):
 
 
 def test_the_command_lines_size_reaches_the_images(tmp_path):
-    from experiments.classifier import EXPERIMENT
-
     for i in range(12):
         for group in "ab":
             write(tmp_path / group / f"{i}.png", pixels(20 + i, 24))
