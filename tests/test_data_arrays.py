@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from experiments import classifier
+from experiments import classifier, likelihood_ladder
 from gen_models.data import Splits, evaluation_batches, in_memory, load, load_splits
 from gen_models.data.labels import tail_is_unlike
 from gen_models.data.report import report_of, told
@@ -309,3 +309,18 @@ def test_pixels_of_two_levels_stay_as_they_are(transform):
 def test_parts_of_splits_are_data_sets():
     with pytest.raises(ValueError, match=r"parts must be data sets, got dict: of arrays, use Splits\.of_arrays"):
         Splits({"x": X}, None, None)
+
+
+def test_more_levels_than_the_images_have_are_refused_before_compute(tmp_path):
+    name = save(tmp_path, {"image": (X > 127).astype(np.uint8)})
+    config = replace(likelihood_ladder.EXPERIMENT.variants["pixel_cnn"], dataset=name, levels=4)
+    with pytest.raises(ValueError, match=r"have 2 levels, and 4 are wanted: --levels 2"):
+        likelihood_ladder.data(config)
+    assert likelihood_ladder.data(replace(config, levels=2)).levels == 2
+
+
+@pytest.mark.parametrize("split", ["test", "test[:50%]", "train+test", "validation", "Train", "train[:0]"])
+def test_what_may_not_be_trained_on(split):
+    config = replace(classifier.EXPERIMENT.variants["logistic"], train_split=split)
+    with pytest.raises(ValueError, match=r"must not be trained on|give train or|unknown split|is empty"):
+        classifier.data(config)

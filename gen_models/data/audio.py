@@ -111,6 +111,7 @@ def audio_origin(path: Path, options: Mapping[str, str], limit: int, damaged: st
         meaning=meaning,
         check=_check,
         passed_over=passed_over,
+        drawn=() if listing.official else ("test",),
     )
 
 
@@ -182,7 +183,8 @@ def _archive(path: Path, label: str | None, length: str | None, limit: int) -> O
     splits = {s: partial(within, limit, Clips(audio, spans[where], labels[where], size)) for s, where in chosen.items()}
     classes = None if name is None else int(labels.max()) + 1
     note = f"sounds in {path}, labelled by {name}" if name else f"sounds in {path}"
-    return Origin(splits, classes, note, kind="audio", meaning=Sound(None, None), check=_check)
+    drawn = () if "take" in arrays else ("test",)
+    return Origin(splits, classes, note, kind="audio", meaning=Sound(None, None), check=_check, drawn=drawn)
 
 
 def _example(samples: np.ndarray, label: np.ndarray | np.integer, length: int) -> Example:

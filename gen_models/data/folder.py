@@ -96,6 +96,7 @@ def folder_origin(root: Path, size: tuple[int, int] | None, limit: int, damaged:
         note + form.note(),
         meaning=Classes(tuple(map(shown, classes))) if classes else None,
         passed_over=(*listing.passed_over, *left_out(faults), *form.phrases()),
+        drawn=() if listing.official else ("test",),
     )
 
 

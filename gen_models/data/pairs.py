@@ -82,7 +82,10 @@ def pairs_origin(
     splits = {split: partial(within, limit, source(pairs)) for split, pairs in found.items()}
     note = f"pairs of images in {shown(path)}{one.note() or other.note()}"
     passed_over = (*passed.phrases(), *left_out(faults), *one.phrases(), *other.phrases())
-    return Origin(splits, None, note, kind="pairs", meaning=other.shape, check=_check, passed_over=passed_over)
+    drawn = () if official else ("test",)
+    return Origin(
+        splits, None, note, kind="pairs", meaning=other.shape, check=_check, passed_over=passed_over, drawn=drawn
+    )
 
 
 def _pairs(root: Path, files: Sequence[PurePath], sides: tuple[str, str]) -> list[tuple[Found, Found]]:

@@ -244,7 +244,10 @@ def load_splits(
         another kind, nothing is left to measure, or as `load`.
     """
     if "test" in train_split:
-        raise ValueError(f"--train-split {train_split}: figures are of the test split, which must not be trained on")
+        raise ValueError(
+            f"--train-split {train_split}: figures are of the test split, which must not be trained on: give train or "
+            "train+validation"
+        )
     if not train_split.startswith("train"):
         raise ValueError(f"--train-split {train_split}: give train or train+validation, or a slice such as train[:10%]")
     origin = origin_of(name, data_dir, size=size, damaged=damaged)

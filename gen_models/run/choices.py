@@ -76,11 +76,11 @@ def level_images(config: BinaryImages, levels: int) -> Splits:
     """Images whose pixels are integers 0 to levels - 1; with two levels, `binary_images` that are redrawn.
 
     Raises:
-      ValueError, OSError, ImportError: as `load_splits`.
+      ValueError, OSError, ImportError: as `load_splits`; or the images have fewer levels.
     """
     if levels == 2:
         return binary_images(config, redraws=True)
-    return load_splits(
+    splits = load_splits(
         config.dataset,
         config.train_split,
         config.data_dir,
@@ -91,3 +91,9 @@ def level_images(config: BinaryImages, levels: int) -> Splits:
         kinds=("images",),
         how=f"{levels} levels",
     )
+    if levels > splits.levels:
+        raise ValueError(
+            f"the images of {config.dataset!r} have {splits.levels} levels, and {levels} are wanted: --levels "
+            f"{splits.levels} (in the library, levels={splits.levels})"
+        )
+    return splits
