@@ -1,7 +1,11 @@
 """Metrics of regression, classification and density models, for whole arrays of predictions.
 
 All are pure and may run under `jit` and `vmap`. `weight` is [B], 1 for an example and 0 for the padding of a last batch
-(any non-negative numbers will do); without it all examples count alike. Shapes that do not fit raise ValueError.
+(any non-negative numbers will do); without it all examples count alike. Shapes that do not fit, no examples, and
+weights that are all 0 raise ValueError.
+
+A label below 0, or beyond the classes, is no class: outside of `jit` it raises ValueError, and inside, where no value
+can be looked at, the result is NaN. What labels stand beside a weight of 0 does not matter.
 """
 
 import math
@@ -35,10 +39,11 @@ def r2(
 ) -> Float[Array, ""]:
     """Coefficient of determination: 1 - residual / total sum of squares, averaged over the entries of an example.
 
-    An entry that is the same in all targets counts 1 where it is predicted without error and 0 otherwise, as in
-    scikit-learn.
+    An entry that is the same in all targets counts 1 where it is predicted without error and 0 otherwise, and of one
+    example the result is NaN, as it has no variance to explain: both as in scikit-learn.
     """
     _same_shape(prediction, target)
+    several = target.shape[0] > 1 if weight is None else (jnp.asarray(weight) > 0).sum() > 1
     w = _normalised(weight, target.shape[0]).reshape(-1, *[1] * (target.ndim - 1))
     residual = (w * (target - prediction) ** 2).sum(0)
     total = (w * (target - (w * target).sum(0)) ** 2).sum(0)
@@ -46,7 +51,8 @@ def r2(
     # largest and smallest target instead.
     constant = jnp.where(w > 0, target, -jnp.inf).max(0) == jnp.where(w > 0, target, jnp.inf).min(0)
     score = 1 - residual / jnp.where(constant, 1.0, total)
-    return jnp.where(constant, (residual == 0).astype(score.dtype), score).mean()
+    score = jnp.where(constant, (residual == 0).astype(score.dtype), score).mean()
+    return jnp.where(several, score, jnp.nan)
 
 
 def accuracy(logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
@@ -62,21 +68,23 @@ def top_k_accuracy(
     Raises:
       ValueError: `k` is not within 1 and the number of classes.
     """
-    _check_labels(logits, labels)
+    fits = _check_labels(logits, labels, weight)
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k must be within 1 and the {logits.shape[-1]} classes, got {k}")
     best = jax.lax.top_k(logits, k)[1]  # [B, k]
-    return _mean((best == labels[:, None]).any(-1).astype(jnp.float32), weight)
+    return _mean(jnp.where(fits, (best == labels[:, None]).any(-1), jnp.nan), weight)
 
 
 def confusion_matrix(
     predicted: Int[Array, "b"], labels: Int[Array, "b"], classes: int, weight: Weight = None
 ) -> Float[Array, "k k"]:
-    """Counts, or sums of weights, by [true class, predicted class]; labels beyond the classes count nowhere."""
+    """Counts, or sums of weights, by [true class, predicted class]."""
     _same_shape(predicted, labels)
+    fits = _are_classes(labels, classes, weight) & _are_classes(predicted, classes, weight)
     counts = jnp.ones(labels.shape) if weight is None else jnp.asarray(weight, jnp.result_type(float))
     true, guess = jax.nn.one_hot(labels, classes), jax.nn.one_hot(predicted, classes)
-    return jnp.einsum("b,bi,bj->ij", counts, true, guess, precision="highest")
+    found = jnp.einsum("b,bi,bj->ij", counts, true, guess, precision="highest")
+    return jnp.where(fits.all(), found, jnp.nan)
 
 
 def precision_recall_f1(
@@ -91,19 +99,30 @@ def precision_recall_f1(
     return _ratio(hits, predicted), _ratio(hits, present), _ratio(2 * hits, predicted + present)
 
 
+def balanced_accuracy(logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
+    """Mean over the classes that are present of the share of their examples whose largest logit is theirs."""
+    _check_labels(logits, labels, weight)
+    shares = _normalised(weight, labels.shape[0])
+    confusion = confusion_matrix(logits.argmax(-1), labels, logits.shape[-1], shares)
+    recall, present = precision_recall_f1(confusion)[1], confusion.sum(1) != 0  # NaN counts, and stays
+    return jnp.where(present, recall + 0 * confusion.sum(), 0).sum() / present.sum()
+
+
 def negative_log_likelihood(
     logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None
 ) -> Float[Array, ""]:
     """Mean cross-entropy, nats per example."""
-    _check_labels(logits, labels)
-    return _mean(-jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=-1)[:, 0], weight)
+    fits = _check_labels(logits, labels, weight)
+    own = jnp.where(fits, labels, 0)[:, None]
+    nats = -jnp.take_along_axis(jax.nn.log_softmax(logits), own, axis=-1)[:, 0]
+    return _mean(jnp.where(fits, nats, jnp.nan), weight)
 
 
 def brier_score(logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
     """Mean over examples of sum_k (p_k - [k is the label])^2, from 0 to 2 (Brier 1950)."""
-    _check_labels(logits, labels)
+    fits = _check_labels(logits, labels, weight)
     error = jax.nn.softmax(logits) - jax.nn.one_hot(labels, logits.shape[-1])
-    return _mean((error**2).sum(-1), weight)
+    return _mean(jnp.where(fits, (error**2).sum(-1), jnp.nan), weight)
 
 
 def expected_calibration_error(
@@ -116,14 +135,14 @@ def expected_calibration_error(
     Raises:
       ValueError: `bins` is below 1.
     """
-    _check_labels(logits, labels)
+    fits = _check_labels(logits, labels, weight)
     if bins < 1:
         raise ValueError(f"bins must be 1 or more, got {bins}")
     confidence = jax.nn.softmax(logits).max(-1)
     correct = (logits.argmax(-1) == labels).astype(confidence.dtype)
     index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     # Of n_m examples in bin m, n_m / n |acc_m - conf_m| = |sum over bin m of (correct - confidence)| / n: n_m cancels.
-    gap = _normalised(weight, labels.shape[0]) * (correct - confidence)
+    gap = _normalised(weight, labels.shape[0]) * jnp.where(fits, correct - confidence, jnp.nan)
     return jnp.abs(jax.ops.segment_sum(gap, index, bins)).sum()
 
 
@@ -176,16 +195,21 @@ def _per_example(values: Array) -> Array:
 
 def _normalised(weight: Weight, size: int) -> Array:
     """Weights with the sum 1, [B]."""
+    _some_examples(size)
     if weight is None:
         return jnp.full(size, 1 / size)
     if jnp.shape(weight) != (size,):
         raise ValueError(f"weight must have the shape ({size},), one number an example, got {jnp.shape(weight)}")
     weight = jnp.asarray(weight, jnp.result_type(float))
-    return weight / weight.sum()
+    total = weight.sum()
+    if not isinstance(total, jax.core.Tracer) and not total > 0:
+        raise ValueError(f"the weights of the {size} examples are all 0: a mean needs an example that counts")
+    return weight / total
 
 
 def _mean(values: Array, weight: Weight) -> Array:
     """Weighted mean over examples [B]."""
+    _some_examples(values.shape[0])
     if weight is None:
         return jnp.asarray(values).mean()
     # Where the weight is 0 the value is left out, and not multiplied by 0: padding may hold NaN or infinity.
@@ -198,11 +222,39 @@ def _ratio(part: Array, whole: Array) -> Array:
     return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), 0.0)
 
 
+def _some_examples(size: int) -> None:
+    if size == 0:
+        raise ValueError("there are no examples to take a mean of: give one at least")
+
+
 def _same_shape(a: Array, b: Array) -> None:
     if a.shape != b.shape:
         raise ValueError(f"predictions have the shape {a.shape}, but targets {b.shape}: they must be equal")
 
 
-def _check_labels(logits: Array, labels: Array) -> None:
+def _check_labels(logits: Array, labels: Array, weight: Weight) -> Array:
+    """Whether each label is a class, bool [B], true too for what weighs nothing.
+
+    Raises:
+      ValueError: the shapes do not fit, or, outside of `jit`, a label is no class.
+    """
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(f"logits must be [B, K] and labels [B], got the shapes {logits.shape} and {labels.shape}")
+    return _are_classes(labels, logits.shape[-1], weight)
+
+
+def _are_classes(labels: Array, classes: int, weight: Weight) -> Array:
+    """`_check_labels` for labels alone."""
+    fits = jnp.asarray((labels >= 0) & (labels < classes))
+    if weight is not None:
+        if jnp.shape(weight) != labels.shape:
+            raise ValueError(
+                f"weight must have the shape {labels.shape}, one number an example, got {jnp.shape(weight)}"
+            )
+        fits = fits | (jnp.asarray(weight) == 0)
+    if not isinstance(fits, jax.core.Tracer) and not bool(fits.all()):
+        wrong = int(jnp.asarray(labels)[~fits][0])
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1}, got {wrong}: leave such examples out, or weigh them 0"
+        )
+    return fits

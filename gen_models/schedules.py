@@ -36,6 +36,8 @@ def schedule(
 ) -> optax.Schedule:
     """A learning rate as a function of the number of updates done.
 
+    It takes a step as an int or as a scalar array of any numbers, such as the uint32 counters of other libraries.
+
     With T = steps - warmup_steps and t the steps since the warm-up:
 
     - "constant": peak;
@@ -71,7 +73,9 @@ def schedule(
     span = steps - warmup_steps
 
     def rate(step):
-        t = jnp.asarray(step - warmup_steps, jnp.float32)
+        # A float before anything is taken from it: a difference of unsigned steps would wrap around below 0.
+        step = jnp.asarray(step).astype(jnp.float32)
+        t = step - warmup_steps
         done = jnp.clip(t / span, 0.0, 1.0)
         if name == "cosine":
             fraction = end_fraction + (1 - end_fraction) * (1 + jnp.cos(math.pi * done)) / 2
@@ -80,7 +84,7 @@ def schedule(
         elif name == "exponential":
             fraction = decay_rate ** (t / span)
         elif name == "piecewise":
-            fraction = decay_rate ** jnp.sum(step >= jnp.asarray(boundaries, jnp.int32))
+            fraction = decay_rate ** jnp.sum(step >= jnp.asarray(boundaries, jnp.float32))
         else:
             fraction = jnp.ones([])
         return peak * jnp.where(t < 0, (step + 1) / (warmup_steps + 1), fraction)

@@ -12,7 +12,7 @@ from numpy.polynomial.hermite_e import hermegauss
 from PIL import Image
 
 from gen_models.data.splits import Splits
-from gen_models.data.transforms import binarise_dynamic
+from gen_models.data.transforms import binarise_dynamic, compose, random_shift
 from gen_models.measures import (
     Elbo,
     LatentWalk,
@@ -61,7 +61,7 @@ def test_means_that_have_no_standard_error():
     assert mean_of(np.zeros((1, 3))).standard_error.shape == (3,)
 
 
-def test_a_function_is_compiled_once_for_a_model_and_each_batch_draws_anew():
+def test_a_function_is_compiled_once_for_a_model_and_each_example_draws_anew():
     traces = []
 
     def noise(model, params, stats, batch, key):
@@ -70,8 +70,8 @@ def test_a_function_is_compiled_once_for_a_model_and_each_batch_draws_anew():
 
     split, trained = split_of({"x": np.zeros(10, np.float32)}), trained_of(jnp.float32(0))
     first = split.each(noise, trained, KEY, size=4)
-    drawn = [jax.random.normal(jax.random.fold_in(KEY, i), (4,)) for i in range(3)]
-    np.testing.assert_array_equal(first, np.concatenate(drawn)[:10])
+    drawn = [jax.random.normal(jax.random.fold_in(KEY, i), (1,)) for i in range(10)]
+    np.testing.assert_array_equal(first, np.concatenate(drawn))
     # Another run of the group: the same model with other parameters, another key, a part of the same size.
     again = split.each(noise, trained._replace(params=jnp.float32(5)), KEY, size=4)
     np.testing.assert_allclose(again, first + 5, rtol=1e-6)
@@ -93,6 +93,27 @@ def test_a_transform_is_compiled_once_for_all_measures_and_evaluations():
     np.testing.assert_array_equal(first.value, again.value)
     assert (replace(split, seed=1).mean(squares, trained_of(jnp.float32(0)), KEY, size=4).value != first.value).all()
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("how", [lambda split: split, streamed])
+def test_figures_do_not_depend_on_the_examples_that_are_taken_at_a_time(how):
+    """An example's noise is its own: of the transform, and of what is measured; padding draws nothing for others."""
+    x = np.random.default_rng(0).uniform(size=(11, 3, 3, 1)).astype(np.float32)
+    noisy = compose(random_shift(1), binarise_dynamic)
+    split, trained = how(split_of({"x": x}, transform=noisy)), trained_of(jnp.float32(0))
+
+    def measured(model, params, stats, batch, key):
+        return jnp.concatenate([batch["x"].reshape(len(batch["x"]), -1), jax.random.normal(key, (1, 2))], 1)
+
+    whole = split.each(measured, trained, KEY, size=11)
+    for size in (1, 4, 50):
+        np.testing.assert_array_equal(split.each(measured, trained, KEY, size=size), whole)
+    np.testing.assert_array_equal(split.first(5).each(measured, trained, KEY, size=3), whole[:5])
+    assert len(np.unique(whole, axis=0)) == 11
+    one = noisy({"x": x[7:8], "levels": 256}, jax.random.fold_in(jax.random.key(split.seed), 7))
+    np.testing.assert_array_equal(whole[7, :9], np.asarray(one["x"]).ravel())
+    np.testing.assert_array_equal(split.some(11)["x"].reshape(11, 9), whole[:, :9])
+    assert (replace(split, seed=1).each(measured, trained, KEY)[:, :9] != whole[:, :9]).any()
 
 
 @pytest.mark.parametrize("how", [lambda split: split, streamed])

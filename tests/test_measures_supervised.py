@@ -49,6 +49,8 @@ def test_accuracy_and_cross_entropy_are_scikit_learns(how):
     probabilities = scipy.special.softmax(logits_of(arrays), 1)
     expected = sklearn.metrics.log_loss(arrays["y"], probabilities)
     assert found["cross-entropy"].value == pytest.approx(expected, rel=1e-5)
+    balanced = sklearn.metrics.balanced_accuracy_score(arrays["y"], guess)
+    assert found["balanced accuracy"].value == pytest.approx(balanced, rel=1e-6)
     assert (found["cross-entropy"].unit, found["accuracy"].note) == ("nats/image", "the spread is over images")
     assert Accuracy.headline == ("accuracy", "maximize")
     assert figures_of(Accuracy("chance: 0.25"), CLASSIFIER, split)["accuracy"].note == "chance: 0.25"
@@ -124,7 +126,14 @@ def test_regression_without_error_and_without_variance():
     split = split_of({"x": np.ones((3, 2), np.float32), "y": np.full(3, 2.0, np.float32)})
     found = figures_of(RegressionErrors(), trained_of(apply=lambda params, stats, x: x.sum(1)), split)
     assert (found["RMSE"].value, found["RMSE"].spread) == (0, 0)
+    assert np.isnan(found["R2"].value) and found["R2"].note == "undefined: all targets are equal, and have no variance"
+    # The mean of 0.1 in float64, three times, is not 0.1: their variance is no 0.
+    tenths = {"x": np.zeros((3, 2), np.float32), "y": np.full(3, 0.1)}
+    found = figures_of(RegressionErrors(), trained_of(apply=lambda params, stats, x: x.sum(1)), split_of(tenths))
     assert np.isnan(found["R2"].value)
+    one = {"x": np.zeros((1, 2), np.float32), "y": np.ones(1)}
+    found = figures_of(RegressionErrors(), trained_of(apply=lambda params, stats, x: x.sum(1)), split_of(one))
+    assert np.isnan(found["R2"].value) and found["R2"].note == "undefined: one example has no variance"
 
 
 def _network(layers):

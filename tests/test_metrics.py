@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import sklearn.exceptions
 import sklearn.metrics
 
 from gen_models import metrics
@@ -71,6 +72,79 @@ class TestAgainstScikitLearn:
                 expected += inside.sum() / w.sum() * abs(correct[inside].mean() - confidence[inside].mean())
         ours = metrics.expected_calibration_error(LOGITS, LABELS, bins, weight)
         np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["all", "weighted"])
+def test_balanced_accuracy_is_scikit_learns(weight):
+    rare = np.where((LABELS == 2) & (np.arange(B) > 20), 0, LABELS)  # classes of unlike sizes
+    expected = sklearn.metrics.balanced_accuracy_score(rare, LOGITS.argmax(-1), sample_weight=weight)
+    np.testing.assert_allclose(metrics.balanced_accuracy(LOGITS, rare, weight), expected, rtol=1e-6)
+    present = rare != 3  # a class without examples does not count
+    score = sklearn.metrics.recall_score(
+        rare[present], LOGITS[present].argmax(-1), labels=[0, 1, 2, 4], average="macro"
+    )
+    np.testing.assert_allclose(metrics.balanced_accuracy(LOGITS[present], rare[present]), score, rtol=1e-6)
+
+
+OF_LABELS = {
+    "accuracy": metrics.accuracy,
+    "top_k_accuracy": lambda logits, labels, weight=None: metrics.top_k_accuracy(logits, labels, 2, weight),
+    "balanced_accuracy": metrics.balanced_accuracy,
+    "negative_log_likelihood": metrics.negative_log_likelihood,
+    "brier_score": metrics.brier_score,
+    "expected_calibration_error": lambda logits, labels, weight=None: metrics.expected_calibration_error(
+        logits, labels, weight=weight
+    ),
+    "confusion_matrix": lambda logits, labels, weight=None: metrics.confusion_matrix(
+        logits.argmax(-1), labels, K, weight
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_LABELS)
+def test_a_label_that_is_no_class(name):
+    """An error outside of `jit`, NaN inside, and nothing at all where it weighs nothing."""
+    metric, few = OF_LABELS[name], LOGITS[:8]
+    for wrong in (-1, K, K + 200):
+        labels = LABELS[:8].copy()
+        labels[3] = wrong
+        with pytest.raises(ValueError, match=f"labels must be from 0 to {K - 1}, got {wrong}:"):
+            metric(few, labels)
+        assert np.isnan(jax.jit(metric)(few, labels)).all()
+        weight = (np.arange(8) != 3).astype(np.float32)
+        rest = np.arange(8) != 3
+        for found in (metric(few, labels, weight), jax.jit(metric)(few, labels, weight)):
+            np.testing.assert_allclose(found, metric(few[rest], labels[rest]), rtol=1e-6)
+
+
+def test_a_prediction_that_is_no_class():
+    with pytest.raises(ValueError, match="labels must be from 0 to 2, got 3"):
+        metrics.confusion_matrix(np.array([0, 3]), np.array([0, 1]), 3)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", [*OF_LABELS, "mean_squared_error", "mean_absolute_error", "r2"])
+def test_a_mean_over_no_examples_is_an_error(name):
+    labels = np.zeros(0, np.int32)
+    call = OF_LABELS[name] if name in OF_LABELS else getattr(metrics, name)
+    none = (LOGITS[:0], labels) if name in OF_LABELS else (X[:0], Y[:0])
+    some = (LOGITS[:3], LABELS[:3]) if name in OF_LABELS else (X[:3], Y[:3])
+    if name != "confusion_matrix":  # whose counts of nothing are 0
+        for how in (call, jax.jit(call)):
+            with pytest.raises(ValueError, match="no examples"):
+                how(*none)
+        with pytest.raises(ValueError, match="weights of the 3 examples are all 0"):
+            call(*some, weight=np.zeros(3, np.float32))
+
+
+def test_r2_of_one_example_is_not_defined():
+    with pytest.warns(sklearn.exceptions.UndefinedMetricWarning):
+        assert np.isnan(sklearn.metrics.r2_score(Y[:1, 0], X[:1, 0]))
+    assert np.isnan(metrics.r2(X[:1], Y[:1]))
+    weight = np.array([0, 1, 0], np.float32)
+    assert np.isnan(metrics.r2(X[:3], Y[:3], weight))
+    assert np.isnan(jax.jit(metrics.r2)(X[:3], Y[:3], weight))
+    assert np.isfinite(metrics.r2(X[:3], Y[:3], np.array([0, 1, 1], np.float32)))
 
 
 def test_constant_logits_are_no_better_than_chance():

@@ -274,6 +274,21 @@ def test_warm_up_in_front_of_any_schedule(name):
     assert warmed.argmax() == 4
 
 
+@pytest.mark.parametrize("name", ["constant", "cosine", "linear", "exponential", "piecewise"])
+def test_a_step_may_be_of_any_type(name):
+    """Unsigned ones too, whose difference from the warm-up would wrap around; also far beyond the end."""
+    options = {"boundaries": (9,)} if name == "piecewise" else {}
+    rate = schedule(name, 0.2, 12, warmup_steps=4, **options)
+    for step in (0, 3, 4, 9, 12, 1000):
+        expected = float(rate(step))
+        assert np.isfinite(expected) and 0 <= expected <= 0.2 * (1 + 1e-6)
+        for kind in (np.int32, np.uint8 if step < 256 else np.uint16, np.uint32, jnp.int32, jnp.uint32, jnp.float32):
+            assert float(rate(kind(step))) == expected, kind
+        assert float(jax.jit(rate)(jnp.uint32(step))) == pytest.approx(expected, rel=1e-6)
+    if name in ("cosine", "linear"):
+        assert float(rate(1000)) == float(rate(12))
+
+
 def test_a_schedule_starts_at_step_zero():
     seen = run(sgd(schedule("linear", 1.0, 4)), steps=5, grad=jnp.ones_like)
     np.testing.assert_allclose(-np.diff(np.concatenate([START[None], seen]), axis=0)[:, 0, 0], [1, 0.75, 0.5, 0.25, 0])

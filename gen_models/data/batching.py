@@ -252,8 +252,8 @@ def evaluation_batches(
     """Every example once, in order, in batches of one static shape, for figures over a split.
 
     Each batch has `weight` float32 [B]: 1, and 0 for what fills up the last batch (copies of the last example). A mean
-    over the split is sum(weight * value) / sum(weight) over all batches. Batch i's transform gets `fold_in(key(seed),
-    i)`: the same randomness every time.
+    over the split is sum(weight * value) / sum(weight) over all batches. The transform gets example i as a batch of
+    one, with the key `fold_in(key(seed), i)`: the same randomness every time, and for every `batch_size`.
 
     Raises:
       ValueError: as `in_memory`, but a batch may be larger than the data.
@@ -272,14 +272,14 @@ def evaluation_batches(
     root = jax.random.key(seed)
 
     def generate() -> Iterator[Batch]:
-        for number, start in enumerate(range(0, total, batch_size)):
+        for start in range(0, total, batch_size):
             index = np.arange(start, start + batch_size, dtype=np.int32)
             weight = (index < total).astype(np.float32)
             index = np.minimum(index, total - 1)
             found = read(index)
             if kind == "tokens":
                 del found["start"]  # these batches do not go on where the ones before ended
-            batch = finish(found | {"index": index}, jax.random.fold_in(root, number))
+            batch = finish(found | {"index": index}, root)
             yield batch | {"weight": jnp.asarray(weight)}
 
     return generate()  # a generator of its own, so that bad input raises at the call and not at the first batch
@@ -287,8 +287,17 @@ def evaluation_batches(
 
 @lru_cache(maxsize=16)
 def _compiled_finish(transform: Transform | None, levels: int, kind: str) -> Callable[..., Batch]:
-    """`_finish` compiled once for a transform, as a split is gone through for each measure and evaluation."""
-    return jax.jit(lambda batch, key: _finish(batch, transform, key, levels, kind))
+    """`_finish` of each example, alone and with a key of its own; compiled once for a transform.
+
+    Whatever a split is gone through for, and in batches of whatever size, an example is the same.
+    """
+
+    def one(example: Batch, key: Any) -> Batch:
+        alone = jax.tree.map(lambda leaf: leaf[None], example)
+        made = _finish(alone, transform, jax.random.fold_in(key, example["index"]), levels, kind)
+        return jax.tree.map(lambda leaf: leaf[0], made)
+
+    return jax.jit(jax.vmap(one, (0, None)))
 
 
 def _gather(arrays: Mapping[str, np.ndarray], indices: np.ndarray) -> dict[str, np.ndarray]:

@@ -151,14 +151,16 @@ class Split:
         return replace(self, dataset=dataset)
 
     def each(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> np.ndarray:
-        """Values of every example, [N, ...] in float64, by `function(model, params, stats, batch, key) -> [B, ...]`.
+        """Values of every example, [N, ...] in float64, by `function(model, params, stats, batch, key) -> [1, ...]`.
 
-        Batch i gets `fold_in(key, i)`. The function is compiled once for a model, however many runs of a group are
-        measured, if it is the same object each time: a module's function, or a frozen measure's method.
+        The function gets batches of one example, many at a time by `vmap`; that of example i gets `fold_in(key, i)`. So
+        its noise, and that of the data's transform, do not depend on `size`, the examples taken at a time, nor on the
+        other examples. It is compiled once for a model, however many runs of a group are measured, if it is the same
+        object each time: a module's function, or a frozen measure's method.
         """
-        compiled, values = compiled_for(function, trained.model), []
-        for index, batch in enumerate(self.batches(size)):
-            value = compiled(trained.params, trained.stats, batch, jax.random.fold_in(key, index))
+        compiled, values = _compiled_for_examples(function, trained.model), []
+        for batch in self.batches(size):
+            value = compiled(trained.params, trained.stats, batch, key)
             values.append(np.asarray(value, np.float64)[np.asarray(batch["weight"]) > 0])
         return np.concatenate(values)
 
@@ -179,6 +181,20 @@ def mean_of(values: np.ndarray) -> Mean:
 def compiled_for(function: Callable[..., Any], model: Model) -> Callable[..., Any]:
     """`function` with the model as its first argument, compiled; the same program for the same function and model."""
     return jax.jit(partial(function, model))
+
+
+@lru_cache(maxsize=64)
+def _compiled_for_examples(function: Callable[..., Any], model: Model) -> Callable[..., Any]:
+    """`function` of each example of a batch, alone and with a key of its own, compiled as `compiled_for` does."""
+
+    def each(params: Params, stats: Stats, batch: Any, key: Key) -> Any:
+        def one(example: Any) -> Any:
+            alone = jax.tree.map(lambda leaf: leaf[None], example)
+            return function(model, params, stats, alone, jax.random.fold_in(key, example["index"]))[0]
+
+        return jax.vmap(one)(batch)
+
+    return jax.jit(each)
 
 
 def metric_name(figure: str) -> str:

@@ -48,12 +48,18 @@ class Accuracy:
     headline: ClassVar[Headline] = ("accuracy", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Accuracy with its standard error over examples, cross-entropy in nats, and calibration error in 15 bins."""
+        """Accuracy with its standard error over examples, its mean over classes, cross-entropy, and calibration error.
+
+        Cross-entropy is in nats; the calibration error is taken in 15 bins.
+        """
         logits, labels = predicted(trained, split)
         accuracy = float(metrics.accuracy(logits, labels))
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
         note = self.note or f"the spread is over {split.data.examples}"
         yield Figure("accuracy", accuracy, "fraction", split.where, error, note, "maximize")
+        balanced = float(metrics.balanced_accuracy(logits, labels))
+        note = "mean over the classes of the accuracy in each"
+        yield Figure("balanced accuracy", balanced, "fraction", split.where, note=note, better="maximize")
         nats = float(metrics.negative_log_likelihood(logits, labels))
         yield Figure("cross-entropy", nats, f"nats/{one(split)}", split.where, better="minimize")
         calibration = float(metrics.expected_calibration_error(logits, labels))

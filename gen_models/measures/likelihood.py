@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import jax
 import numpy as np
 
+from gen_models import metrics
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Headline, Mean, Split, Trained
 from gen_models.measures.figure import Figure
@@ -49,7 +50,7 @@ class NegativeLogLikelihood:
         mean = split.mean(self._log_prob, trained, key)
         exact = f"importance-weighted bound, {self.bound_samples} samples" if self.bound_samples else "exact"
         yield _negative("NLL", mean, 1.0, unit, split, exact)
-        yield _negative("bits/dim", mean, np.prod(split.dataset.shape) * np.log(2), "bits", split, exact)
+        yield _negative("bits/dim", mean, 1 / metrics.bits_per_dim(1.0, split.dataset.shape), "bits", split, exact)
 
     def _condition(self, batch: Any) -> dict[str, Any]:
         how: dict[str, Any] = {"particles": self.bound_samples} if self.bound_samples else {}

@@ -40,9 +40,8 @@ class RegressionErrors:
         yield Figure(
             "MAE", float(absolute.value), self.unit, split.where, float(absolute.standard_error), better="minimize"
         )
-        variance = ((truth - truth.mean(0)) ** 2).sum()
-        explained = 1 - ((predicted - truth) ** 2).sum() / variance if variance else float("nan")
-        yield Figure("R2", float(explained), "", split.where, note="share of the variance explained", better="maximize")
+        explained, note = _explained(predicted, truth)
+        yield Figure("R2", explained, "", split.where, note=note, better="maximize")
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `predictions.png`: the first output against its truth."""
@@ -54,3 +53,12 @@ class RegressionErrors:
         """Predictions and truth, each [N, outputs] in float64."""
         predicted = split.each(_prediction, trained, jax.random.key(0), size=500)
         return predicted, np.asarray(labels_of(split), np.float64).reshape(predicted.shape)
+
+
+def _explained(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, str]:
+    """R^2 of all outputs together, each weighed by its variance, and what the table says of it."""
+    if (truth == truth[0]).all():  # the mean of equal numbers is rounded, so that their variance need not be 0
+        why = "one example has no variance" if len(truth) == 1 else "all targets are equal, and have no variance"
+        return float("nan"), f"undefined: {why}"
+    variance = ((truth - truth.mean(0)) ** 2).sum()
+    return float(1 - ((predicted - truth) ** 2).sum() / variance), "share of the variance explained"
