@@ -135,3 +135,10 @@ def test_empty_lines_are_told(tmp_path):
     (tmp_path / "t.txt").write_text("\none\n\n\ntwo\n" * 20)
     line = told(report_of(load_splits(f"tokens:{tmp_path}/t.txt?documents=lines")))
     assert line.endswith("; passed over: 60 empty lines")
+
+
+def test_an_archive_is_no_text(tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"a.txt" + bytes(95) + b"some text " * 199)
+    with pytest.raises(ValueError, match=r"is no text .it holds zero bytes, as archives do.: unpack it"):
+        load(f"tokens:{tmp_path}/t.txt")
+    assert len(load(f"tokens:{tmp_path}/t.txt?unit=bytes"))

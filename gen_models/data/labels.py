@@ -36,7 +36,7 @@ def flat_labels(label: np.ndarray, count: int, name: str) -> np.ndarray:
                 f"{name} has labels such as {label[label != np.round(label)][0]}: classes are whole numbers"
             )
     if label.dtype.kind == "S":
-        label = np.char.decode(label, "utf-8", "replace")
+        label = np.array([word.decode("utf-8", "replace") for word in label.tolist()])
     if label.dtype.kind not in "biufU":
         raise ValueError(f"{name} must be whole numbers or words, got {label.dtype}: np.asarray({name}.tolist())")
     return label.astype(np.int64) if label.dtype.kind in "bf" else label

@@ -223,6 +223,8 @@ def _read(path: Path, unit: str) -> np.ndarray:
         raise ValueError(f"{path} is a truncated or corrupt gzip file ({error}): get it again") from None
     if unit == "bytes":
         return np.frombuffer(raw, np.uint8)
+    if b"\0" in raw:
+        raise ValueError(f"{path} is no text (it holds zero bytes, as archives do): unpack it, or add ?unit=bytes")
     try:
         return np.frombuffer(raw.decode("utf-8-sig").encode("utf-32-le"), "<u4")
     except UnicodeDecodeError as error:
