@@ -67,7 +67,6 @@ def estimate(job: "Job", devices: int = 1, shard_parameters: bool = False) -> di
     import jax
 
     from gen_models.nn.devices import plain
-    from gen_models.sweep.measure import batch_shape
 
     batches = job.batches(job.config.seed)
     if batches.batch_size % devices:
@@ -79,7 +78,7 @@ def estimate(job: "Job", devices: int = 1, shard_parameters: bool = False) -> di
 
     state = job.shapes()
     state = state._replace(carry=jax.tree.map(part, state.carry))
-    batch = jax.tree.map(part, batch_shape(job))
+    batch = jax.tree.map(part, job.batch_shape)
     numbers = (job.numbers(job.config),) if job.names else ()
     began = time.perf_counter()
     with plain():

@@ -81,6 +81,8 @@ def show_result(
         where = () if shared else ("this machine",)
         table.add_row("training time", f"{seconds:.1f}", "s", *where, "on this machine, compilation included")
     console.print(table)
+    for remark in run.remarks():
+        say(remark)
     pictures = [*sorted(run.samples.glob("*.png")), run.curves]
     shown = [picture for picture in pictures if picture.exists() and not picture.name.startswith("step_")]
     if shown:

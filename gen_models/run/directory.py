@@ -1,11 +1,14 @@
 """A run's directory: what was asked for, where it ran, what it measured and what came out.
 
     config.json        the experiment's module, the variant and every field
+    data.json          what was read, and what a batch is, so that the model can be restored without the data
     environment.json   versions, devices, commit and command, one entry each time the run was started
     metrics.jsonl      one JSON object a line: step, seconds of training, and metrics
     samples/           pictures taken during training and at the end
     curves.png         metrics against steps
     checkpoints/       Orbax
+    best/              the checkpoint that was best in evaluations, where it is asked for
+    batch_stats.npz    batch norm's statistics for averaged parameters, once the run has finished (kept_stats.py)
     result.json        the figures, once the run has finished
     result_at_40.json  those that it had before it was trained for longer; the pictures of then are in samples/at_40/
     stopped.json       why it has not: it diverged, say
@@ -20,18 +23,14 @@ import math
 import os
 import platform
 import re
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from gen_models.files import write_text
 from gen_models.measures.figure import Figure
+from gen_models.run import kept_data, paths
 from gen_models.run.config import INCIDENTAL, Experiment
 from gen_models.run.endings import warn
 from gen_models.run.fields import flat, from_json, names_marked, to_json
@@ -44,7 +43,6 @@ except ImportError:  # Windows
 FORM = 2  # of config.json; runs of another form are refused
 # Fields that say how far a run is trained, and nothing of what it does until there: it goes on with other values.
 LENGTHS = ("steps", "early_stopping")
-PACKAGES = ("gen_models", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class Request(NamedTuple):
@@ -68,6 +66,7 @@ class Run:
         self.steps_before = steps_before  # of a run that is trained for longer: as many as were asked for before
         self.samples = folder / "samples"
         self.checkpoints = folder / "checkpoints"
+        self.best = folder / "best"
         self.metrics = folder / "metrics.jsonl"
         self.curves = folder / "curves.png"
 
@@ -82,6 +81,8 @@ class Run:
         """Write `result.json`: the run is done, after `step` steps; `more` is kept beside the figures."""
         saved = [f._asdict() | {"value": _for_json(f.value), "spread": _for_json(f.spread)} for f in figures]
         ended = {} if step is None else {"step": step}
+        if changed := (self.data() or {}).get("changed"):
+            more["data_changed"] = changed
         write_json(self.folder / "result.json", {"figures": saved, "seconds": round(seconds, 3), **ended, **more})
         (self.folder / "stopped.json").unlink(missing_ok=True)
 
@@ -110,9 +111,12 @@ class Run:
         return max((int(path.name) for path in self.checkpoints.glob("*") if path.name.isdigit()), default=0)
 
     def earlier_ends(self) -> list[int]:
-        """Steps at which the run had finished before it was trained for longer."""
-        found = (_EARLIER.fullmatch(path.name) for path in self.folder.glob("result_at_*.json"))
-        return sorted({int(match[1]) for match in found if match})
+        """Steps at which the run had finished, or was measured, before it was trained for longer."""
+        found = set[int]()
+        for path in self.folder.glob("result_at_*.json"):
+            if match := _EARLIER.fullmatch(path.name):
+                found |= {int(match[1]), int(read_json(path).get("measured_at", 0))}
+        return sorted(found)
 
     def put_result_aside(self) -> None:
         """Keep the result of a run that is trained for longer: `result_at_STEP.json`, and pictures in `samples/`."""
@@ -130,8 +134,29 @@ class Run:
         (self.folder / "result.json").replace(self.folder / f"result_{name}.json")
 
     def config(self) -> dict[str, Any]:
-        """What `config.json` holds: experiment, variant and config."""
-        return read_json(self.folder / "config.json")
+        """What `config.json` holds: experiment, variant and config.
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        found = read_json(self.folder / "config.json")
+        if lacking := [name for name in ("experiment", "variant", "config") if name not in found and "form" in found]:
+            raise ValueError(f"{self.folder / 'config.json'} is damaged: it has no {lacking[0]!r}: restore it")
+        return found
+
+    def data(self) -> dict[str, Any] | None:
+        """What `data.json` holds (`kept_data.py`); None for a run that began before there was one."""
+        path = self.folder / "data.json"
+        if not path.exists():
+            return None
+        found = read_json(path)
+        if not {"report", "batch"} <= set(found):
+            raise ValueError(f"{path} is damaged: restore it, or remove it and have the run's data there")
+        return found
+
+    def remarks(self) -> list[str]:
+        """Lines that belong to the run's figures: where its data changed."""
+        return kept_data.remarks(self.data())
 
     def rewind(self, step: int) -> float:
         """Drop metrics of steps after `step` (of a run that was killed); returns the seconds trained up to there."""
@@ -144,11 +169,14 @@ class Run:
         if not self.metrics.exists():
             return []
         rows = []
-        for line in self.metrics.read_text().splitlines():
+        for line in self.metrics.read_text(errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(row, dict) or not {"step", "seconds"} <= set(row):
+                break
+            rows.append(row)
         return rows
 
     def log(self, step: int, seconds: float, values: Mapping[str, float]) -> None:
@@ -161,13 +189,15 @@ class Run:
 def check_run(request: Request) -> Run | None:
     """The run in the request's folder, or None where the directory is new; nothing is written.
 
+    A run whose data have `moved` passes: whether they are the same data is known once they are read (`open_run`).
+
     Raises:
       ValueError: the directory belongs to another experiment or config (the fields that differ are named), or is of
         another form, or holds something that is not a run.
     """
     folder = request.folder
     if (folder / "config.json").exists():
-        _compare(request, read_json(folder / "config.json"))
+        _compare(request, Run(folder).config())
         return Run(folder)
     if folder.exists() and (not folder.is_dir() or not all(map(_is_beginning, folder.iterdir()))):
         raise ValueError(f"{folder} is not empty and holds no run: choose another --run-dir")
@@ -175,12 +205,17 @@ def check_run(request: Request) -> Run | None:
 
 
 @contextmanager
-def open_run(request: Request) -> Iterator[Run]:
+def open_run(request: Request, data: Mapping[str, Any] | None = None) -> Iterator[Run]:
     """Make the run's directory, or continue in the one that is there, and hold it.
+
+    Args:
+      request: the run.
+      data: what `Job.described` says of its data; None: they are neither kept nor compared.
 
     Raises:
       InUse: another process holds the directory.
-      ValueError: as `check_run`; or something in it is a link, through which a run would write elsewhere.
+      ValueError: as `check_run`; or something in it is a link, through which a run would write elsewhere; or the data
+        are others than the run's (`kept_data.to_keep`).
       OSError: it cannot be written.
     """
     folder = request.folder
@@ -192,11 +227,14 @@ def open_run(request: Request) -> Iterator[Run]:
         try:
             # It may have been made since. Fields that may change, as the folder of the data, are kept as they are now.
             run = check_run(request)
+            kept = None if data is None else _data_to_keep(request, data)  # first: it may be another run's
             before = None if run is None else steps_before(request)
             if run is not None and before is not None:
                 run.put_result_aside()  # first: a result beside the new config.json would count as the new one's
             if run is None or read_json(folder / "config.json") != _asked(request):
                 write_json(folder / "config.json", _asked(request))
+            if kept is not None and kept != Run(folder).data():
+                write_json(folder / "data.json", kept)
             (folder / "samples").mkdir(exist_ok=True)
             for left in folder.glob(".*"):  # by a process that was killed while it wrote
                 if _TEMPORARY.fullmatch(left.name):
@@ -213,7 +251,9 @@ def open_run(request: Request) -> Iterator[Run]:
 
 
 _EARLIER = re.compile(r"result_at_(\d+)(-\d+)?\.json")
-_TEMPORARY = re.compile(r"\.(config\.json|environment\.json|metrics\.jsonl|result\.json|stopped\.json)\.\d+")
+_TEMPORARY = re.compile(
+    r"\.(batch_stats\.npz|config\.json|data\.json|environment\.json|metrics\.jsonl|result\.json|stopped\.json)\.\d+"
+)
 
 
 def _is_beginning(path: Path) -> bool:
@@ -271,33 +311,6 @@ def existing_run(folder: str | Path) -> Run:
     return Run(folder)
 
 
-def record_environment(run: Run, step: int = 0, steps: int | None = None) -> None:
-    """Add this start's versions, devices, commit, command and steps to `environment.json`. Imports JAX.
-
-    Args:
-      run: what is started.
-      step: the step from which it goes on.
-      steps: how many it is asked for.
-    """
-    import jax
-
-    path = run.folder / "environment.json"
-    starts = read_json(path)["starts"] if path.exists() else []
-    entry = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "from_step": step,
-        "steps": steps,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "devices": [f"{d.platform}:{d.device_kind}" for d in jax.devices()],
-        "commit": _commit(),
-        "versions": {name: _version(name) for name in PACKAGES},
-    }
-    write_json(path, {"starts": [*starts, entry]})
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
@@ -309,7 +322,7 @@ def _asked(request: Request) -> dict[str, Any]:
     named = {"form": FORM, "experiment": experiment.name, "variant": request.variant}
     if "." not in experiment.name:  # of somebody's own project: `find` takes its file
         named["file"] = str(Path(experiment.file).resolve())
-    return named | {"config": to_json(request.config)}
+    return named | {"config": to_json(paths.with_absolute_paths(request.config))}
 
 
 def refuse_earlier_form(folder: Path, asked: Mapping[str, Any]) -> None:
@@ -329,18 +342,70 @@ def _compare(request: Request, old: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{folder} holds a run of {old['experiment']}, not of {request.experiment.name}: choose another --run-dir"
         )
-    # A field that the code has gained since the run began stands at its default.
-    before, now = flat(to_json(from_json(type(config), old["config"]))), flat(to_json(config))
-    incidental = names_marked(config, INCIDENTAL)
-    names = [name for name in sorted(before | now) if name not in incidental]
-    different = [name for name in names if before.get(name) != now.get(name)]
-    if not set(different) <= set(LENGTHS):
-        fields = ", ".join(f"{name} is {before.get(name)!r} there and {now.get(name)!r} here" for name in different)
+    different = _differing(request, old)
+    before, now, names = different.before, different.now, different.names
+    if not set(names) <= set(LENGTHS) and not paths.moved(before, now, [n for n in names if n not in LENGTHS]):
+        fields = ", ".join(f"{name} is {before.get(name)!r} there and {now.get(name)!r} here" for name in names)
         raise ValueError(
             f"{folder} holds a run with another config: {fields}. Choose another --run-dir, or repeat the old fields"
         )
-    if different:
-        _refuse_fewer_steps(Run(folder), config.steps)
+    if set(names) & set(LENGTHS):
+        _refuse_fewer_steps(Run(folder), config)
+
+
+class _Differing(NamedTuple):
+    """Two configs of one class, as `flat` gives them, and the names of the fields in which they differ."""
+
+    before: dict[str, Any]
+    now: dict[str, Any]
+    names: list[str]  # incidental ones do not count
+
+
+def _differing(request: Request, old: Mapping[str, Any]) -> _Differing:
+    """How the config that is asked for differs from what `config.json` holds; ValueError where that is no config."""
+    config = request.config
+    try:  # a field that the code has gained since the run began stands at its default
+        before = flat(to_json(from_json(type(config), old["config"])))
+    except ValueError as error:
+        raise ValueError(
+            f"{request.folder / 'config.json'} cannot be used ({error}): restore it, use the version that made the run "
+            "(environment.json names its commit), or choose another --run-dir"
+        ) from error
+    now, incidental, places = flat(to_json(config)), names_marked(config, INCIDENTAL), paths.path_fields(config)
+    if config.early_stopping:  # then evaluations decide where the run ends
+        incidental = [name for name in incidental if name not in ("evaluate_every", "evaluated")]
+    names = [
+        name
+        for name in sorted(before | now)
+        if name not in incidental
+        and before.get(name) != now.get(name)
+        and not (name in places and paths.same_path(before.get(name), now.get(name)))
+    ]
+    return _Differing(before, now, names)
+
+
+def moved(request: Request) -> str:
+    """Where the data of the run in the folder lay and lie now, in words; "" where they have not moved."""
+    path = request.folder / "config.json"
+    if not path.exists():
+        return ""
+    different = _differing(request, Run(request.folder).config())
+    return ", ".join(
+        f"{name} is {different.before[name]!r} there and {different.now[name]!r} here"
+        for name in different.names
+        if paths.moved(different.before, different.now, [name])
+    )
+
+
+def _data_to_keep(request: Request, now: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What `data.json` is to hold; None: as it is. Raises ValueError where the run's data are others now."""
+    run, places = Run(request.folder), moved(request)
+    if not places and run.result() is not None and steps_before(request) is None:
+        return None  # it has its figures already
+    steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
+    trained = max(steps, default=0) or (run.steps_done() if run.result() is not None else 0)
+    accepted = getattr(request.config, "changed_data", False)
+    return kept_data.to_keep(request.folder, run.data(), now, step=trained, places=places, accepted=accepted)
 
 
 def steps_before(request: Request) -> int | None:
@@ -354,16 +419,26 @@ def steps_before(request: Request) -> int | None:
 
 
 def finished_as_asked(request: Request) -> list[Figure] | None:
-    """The figures of the run in the folder, where it has finished and is not asked to go on for longer; else None."""
-    return Run(request.folder).result() if steps_before(request) is None else None
+    """The figures of the run in the folder, where it has finished and there is nothing to be done; else None.
+
+    A run that is asked to go on for longer, or whose data have moved and are to be compared, has something to do.
+    """
+    return Run(request.folder).result() if steps_before(request) is None and not moved(request) else None
 
 
-def _refuse_fewer_steps(run: Run, steps: int) -> None:
-    """Refuse to end a run before the steps that it has taken."""
-    if steps < (done := run.steps_done()):
+def _refuse_fewer_steps(run: Run, config: Any) -> None:
+    """Refuse to end a run before the steps that it has taken, or to go on as it is with one that stopped early."""
+    done = run.steps_done()
+    if config.steps < done:
         raise ValueError(
-            f"{run.folder} has {done} steps done, more than --steps {steps} (steps={steps} in the library): ask for "
-            f"{done} or more, or choose another --run-dir"
+            f"{run.folder} has {done} steps done, more than --steps {config.steps} (steps={config.steps} in the "
+            f"library): ask for {done} or more, or choose another --run-dir"
+        )
+    result = read_json(run.folder / "result.json") if (run.folder / "result.json").exists() else {}
+    if 0 < config.early_stopping <= result.get("evaluations_since_best", 0) and done < config.steps:
+        raise ValueError(
+            f"{run.folder} stopped early at step {done}, {result['evaluations_since_best']} evaluations after its "
+            "best: to go on, give a higher --early-stopping, or 0 (early_stopping= in the library)"
         )
 
 
@@ -374,8 +449,11 @@ def read_json(path: Path) -> dict[str, Any]:
       ValueError: it is damaged.
     """
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds {type(found).__name__}, not an object")
+        return found
+    except ValueError as error:  # no JSON, or no UTF-8
         raise ValueError(f"{path} is damaged ({error}): restore it, or choose another --run-dir") from error
 
 
@@ -385,27 +463,3 @@ def _for_json(value: float | None) -> float | str | None:
         return None
     value = float(value)
     return value if math.isfinite(value) else str(value)
-
-
-@lru_cache  # a version does not change while the process has the package loaded
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-@lru_cache
-def _commit() -> str | None:
-    """The commit of the code, with a + where files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -4,11 +4,15 @@ A config may hold other frozen dataclasses, one level deep: the fields of `netwo
 `network.layers` and so on. In JSON a nested config names its class: {"network": {"class": "PixelCnn", "layers": 5}}.
 """
 
+import contextlib
 import dataclasses
+import enum
 import json
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path, PurePath
 from typing import Any
 
 from gen_models.run.config import INCIDENTAL, TRACED, Mark, Range
@@ -80,9 +84,16 @@ def ranges(config: Any) -> dict[str, Range]:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """A config as JSON holds it: tuples are lists, and a nested config names its class."""
+    """A config as JSON holds it: tuples are lists, a nested config names its class, and an `Enum` is its member's name.
+
+    `from_json` gives the config back; paths are words in between.
+    """
 
     def one(value: Any) -> Any:
+        if isinstance(value, enum.Enum):
+            return value.name
+        if isinstance(value, tuple | list):
+            return [one(inner) for inner in value]
         if not dataclasses.is_dataclass(value):
             return value
         fields = {field.name: one(getattr(value, field.name)) for field in dataclasses.fields(value)}
@@ -115,30 +126,110 @@ def from_json(kind: type, fields: Mapping[str, Any]) -> Any:
     """The config that `to_json` made JSON of; a field that is not there stands at its default.
 
     Raises:
-      ValueError: a field or a nested config's class is unknown, as in a run of another version.
+      ValueError: a field or a nested config's class is unknown, as in a run of another version; a value is not of its
+        field's type, as after a change by hand; or a field that has no default is not there.
     """
     known = annotations(kind)
     if strange := sorted(set(fields) - set(known)):
         raise ValueError(
             f"the config has the fields {strange}, which {kind.__name__} does not: it is of another version"
         )
+    if lacking := sorted({field.name for field in dataclasses.fields(kind) if _is_required(field)} - set(fields)):
+        raise ValueError(
+            f"the config lacks the fields {lacking}, which {kind.__name__} needs: it is of another version"
+        )
     return kind(**{name: _value(known[name], name, value) for name, value in fields.items()})
 
 
+def _is_required(field: dataclasses.Field) -> bool:
+    return field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+class _OfAnotherType(Exception):
+    """A value is not of an alternative of its field's type."""
+
+
 def _value(annotation: Any, name: str, value: Any) -> Any:
+    """The value of a field of this type; raises ValueError where it is of another."""
+    if isinstance(value, Mapping) and (classes := {one.__name__: one for one in _dataclasses(annotation)}):
+        if value.get(CLASS) not in classes:
+            raise ValueError(
+                f"the config's {name} is of the class {value.get(CLASS)!r}: known are {', '.join(classes)}"
+            )
+        return from_json(classes[value[CLASS]], {key: own for key, own in value.items() if key != CLASS})
+    for alternative in _alternatives(annotation):
+        with contextlib.suppress(_OfAnotherType):
+            return _of_type(alternative, value)
+    wanted = " or ".join(map(_words, _alternatives(annotation)))
+    raise ValueError(f"the config's {name} is {value!r}, and must be {wanted}")
+
+
+def _of_type(kind: Any, value: Any) -> Any:
+    """The value as one of a type that is no union; raises `_OfAnotherType` where it is none."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return _taken(value, any(value == one and type(value) is type(one) for one in inner))
     if isinstance(value, list):
-        return tuple(_value(annotation, name, one) for one in value)
-    if not isinstance(value, Mapping):
-        return value
-    classes = {one.__name__: one for one in _dataclasses(annotation)}
-    if value.get(CLASS) not in classes:
-        raise ValueError(f"the config's {name} is of the class {value.get(CLASS)!r}: known are {', '.join(classes)}")
-    return from_json(classes[value[CLASS]], {key: own for key, own in value.items() if key != CLASS})
+        return _sequence(kind, value)
+    if _is_a(kind, PurePath):
+        return Path(_taken(value, isinstance(value, str)))
+    if _is_a(kind, enum.Enum):
+        return kind[_taken(value, isinstance(value, str) and value in kind.__members__)]
+    if kind in (int, float):
+        return _taken(value, isinstance(value, int if kind is int else int | float) and not isinstance(value, bool))
+    if kind in (bool, str, type(None)):
+        return _taken(value, isinstance(value, kind))
+    return _taken(value, (origin or kind) is not tuple and not dataclasses.is_dataclass(kind))
+
+
+def _sequence(kind: Any, values: list[Any]) -> tuple[Any, ...]:
+    """A list of JSON as a tuple, as configs must be hashable; each of its values is checked too."""
+    inner = typing.get_args(kind)
+    single = kind in (bool, int, float, str, type(None)) or _is_a(kind, PurePath) or _is_a(kind, enum.Enum)
+    _taken(values, not single and not dataclasses.is_dataclass(kind))
+    if typing.get_origin(kind) is not tuple or inner[1:] == (...,):
+        inner = (inner[0] if inner else Any,) * len(values)
+    _taken(values, len(inner) == len(values))
+    try:
+        return tuple(_value(own, "", one) for own, one in zip(inner, values, strict=True))
+    except ValueError as error:
+        raise _OfAnotherType from error
+
+
+def _taken(value: Any, good: bool) -> Any:
+    """The value, where it is of the type that is tried."""
+    if not good:
+        raise _OfAnotherType
+    return value
+
+
+def _is_a(kind: Any, base: type) -> bool:
+    return isinstance(kind, type) and issubclass(kind, base)
+
+
+def _alternatives(annotation: Any) -> Iterator[Any]:
+    """The types that a type is a union of, without marks."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        yield from _alternatives(typing.get_args(annotation)[0])
+    elif origin in (typing.Union, types.UnionType):
+        for inner in typing.get_args(annotation):
+            yield from _alternatives(inner)
+    else:
+        yield annotation
+
+
+def _words(kind: Any) -> str:
+    """A type in words."""
+    if typing.get_origin(kind) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
+    if _is_a(kind, enum.Enum):
+        return " or ".join(kind.__members__)
+    return (
+        "none" if kind is type(None) else str(kind) if typing.get_args(kind) else getattr(kind, "__name__", str(kind))
+    )
 
 
 def _dataclasses(annotation: Any) -> Iterator[type]:
     """The dataclasses that a type is a union of."""
-    if dataclasses.is_dataclass(annotation):
-        yield annotation  # type: ignore[misc]
-    for inner in typing.get_args(annotation):
-        yield from _dataclasses(inner)
+    yield from (one for one in _alternatives(annotation) if dataclasses.is_dataclass(one))  # type: ignore[misc]

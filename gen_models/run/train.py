@@ -17,11 +17,13 @@ from jax.sharding import Mesh
 
 from gen_models import plots
 from gen_models.core import TrainState
+from gen_models.data.report import told
 from gen_models.measures.base import headline_of
 from gen_models.measures.figure import Figure
 from gen_models.run import config as configs
 from gen_models.run import console, directory, endings
 from gen_models.run.directory import Request, Run
+from gen_models.run.environment import record_environment
 from gen_models.run.job import Job, Keys, keys, make_job
 from gen_models.run.restore import initial_or_saved
 from gen_models.schedules import schedule
@@ -43,7 +45,14 @@ def start_run(asked: Request) -> Result:
     with endings.about_input():
         start(coordinator=config.coordinator, processes=config.processes, process_id=config.process_id)
         job = make_job(asked.experiment, config)
-    return run_job(job, asked)
+        if jax.process_index() == 0:
+            console.say(told(job.report))
+        moved = directory.moved(asked) and directory.steps_before(asked) is None
+        finished = Run(asked.folder).result() if moved else None
+    status, figures = run_job(job, asked)
+    if finished is not None and figures is not None:  # its data have moved, and are the same
+        console.show_result(Run(asked.folder), figures, finished_before=True)
+    return status, figures
 
 
 def run_job(job: Job, asked: Request, *, until: int | None = None, again: bool = True) -> Result:
@@ -77,7 +86,7 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
             mesh = _mesh(job, config)
             if not any((asked.folder / "checkpoints").glob("*")):
                 job.refuse_too_large(mesh.size if mesh is not None and config.shard_parameters else 1)
-            run = _open(stack, asked, first)
+            run = _open(stack, job, asked, first)
             if (ended := _ended(run, again) if first and jax.process_count() == 1 else None) is not None:
                 return ended
             if first:
@@ -91,10 +100,10 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
         return _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
 
 
-def _open(stack: ExitStack, asked: Request, first: bool) -> Run:
+def _open(stack: ExitStack, job: Job, asked: Request, first: bool) -> Run:
     """The run's directory, held by the first host alone."""
     if first:
-        run = stack.enter_context(directory.open_run(asked))
+        run = stack.enter_context(directory.open_run(asked, job.described()))
         remove_unfinished(run.checkpoints)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the run directory is open")
@@ -113,7 +122,7 @@ def _ended(run: Run, again: bool) -> Result | None:
 def _go_on(run: Run, asked: Request, done: int) -> float:
     """Drop what was written after step `done`; returns the seconds trained up to there."""
     before = run.rewind(done)
-    directory.record_environment(run, done, asked.config.steps)
+    record_environment(run, done, asked.config.steps)
     if done:
         console.say(f"resuming at step {done:,} from", run.folder)
     if run.steps_before not in (None, asked.config.steps):

@@ -18,6 +18,7 @@ import numpy as np
 from gen_models.core import TrainState
 from gen_models.run import directory
 from gen_models.run.directory import Request, Run
+from gen_models.run.environment import record_environment
 from gen_models.run.job import Job, keys
 from gen_models.run.restore import initial_or_saved
 from gen_models.run.train import Writer, conclude, diverged_message, draw_samples
@@ -58,7 +59,7 @@ def run_group(job: Job, asked: Sequence[Request], how: How) -> Iterator[Ended]:
         runs: list[_Open] = []
         for one in asked:
             try:
-                run = stack.enter_context(directory.open_run(one))
+                run = stack.enter_context(directory.open_run(one, job.described()))
             except directory.InUse as error:
                 yield Ended(one.folder, "busy", str(error))
                 continue
@@ -85,7 +86,7 @@ class _Stack:
         self._keys = [keys(run.asked.config.seed) for run in runs]
         self._before = [run.run.rewind(start) for run in runs]
         for run in runs:
-            directory.record_environment(run.run)
+            record_environment(run.run)
         self._began = time.perf_counter()
 
     def fit(self, states: Sequence[TrainState], how: How) -> Outcome:

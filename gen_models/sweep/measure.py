@@ -67,7 +67,7 @@ def cost(job: Job) -> dict[str, float]:
     """
     state = job.shapes()
     found = {"parameters": float(sum(leaf.size for leaf in jax.tree.leaves(state.params)))}
-    batch = batch_shape(job)
+    batch = job.batch_shape
     numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in job.names},) if job.names else ()
     with plain():
         traced = jax.jit(lambda *arguments: job.step(*arguments)).trace(state, batch, *numbers)
@@ -78,13 +78,6 @@ def cost(job: Job) -> dict[str, float]:
     return found
 
 
-def batch_shape(job: Job) -> Any:
-    """Shapes of a batch."""
-    batches = job.batches(job.config.seed)
-    row = jax.tree.map(lambda x: np.asarray(x)[0], batches.rows(0, 1))
-    return jax.eval_shape(batches.make, batches.data, row, jax.random.key(0))
-
-
 def bytes_per_member(job: Job) -> int:
     """Memory that a stacked run adds, estimated: its state twice (old and new) and its gradients and activations.
 
@@ -92,7 +85,7 @@ def bytes_per_member(job: Job) -> int:
     """
     state = job.shapes()
     numbers = ({name: jax.ShapeDtypeStruct((), np.float32) for name in job.names},) if job.names else ()
-    compiled = jax.jit(job.step, donate_argnums=0).lower(state, batch_shape(job), *numbers).compile()
+    compiled = jax.jit(job.step, donate_argnums=0).lower(state, job.batch_shape, *numbers).compile()
     planned = compiled.memory_analysis()
     temporary = 0 if planned is None else int(planned.temp_size_in_bytes)
     return 2 * size_of(state) + temporary
