@@ -2,11 +2,11 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from tiny import tiny_words
 
 from gen_models.run import cli, config
 from gen_models.run.directory import Request, existing_run, open_run
@@ -14,13 +14,11 @@ from gen_models.run.experiments import find
 from gen_models.run.restore import load_run
 from gen_models.run.train import other_steps
 
-CLASSIFIER = find("classifier")
-VARIANT = next(iter(CLASSIFIER.variants))
-TINY = [*tiny_words(CLASSIFIER, VARIANT), "--schedule", "constant", "--evaluate-every", "0", "--log-every", "3"]
+SMALL = find("small", Path(__file__).parent / "stand_in" / "small.py")
 
 
 def train(folder, *words):
-    return cli.main(CLASSIFIER, [VARIANT, *TINY, "--run-dir", str(folder), *words])
+    return cli.main(SMALL, ["--log-every", "3", *words, "--run-dir", str(folder)])
 
 
 def leaves(state):
@@ -80,14 +78,14 @@ def test_a_run_that_was_killed_goes_on_to_more_steps_or_fewer_but_not_below_thos
 
 @pytest.mark.parametrize("name", ["cosine", "linear", "exponential"])
 def test_the_rate_of_before_and_of_now_are_named(name):
-    own = dataclasses.replace(CLASSIFIER.variants[VARIANT], steps=80, schedule=name, learning_rate=0.2)
+    own = dataclasses.replace(SMALL.variants["base"], steps=80, schedule=name, learning_rate=0.2)
     rates = {"cosine": ("0.1", "0"), "linear": ("0.1", "0"), "exponential": ("0.0632", "0.02")}[name]
-    asked = Request(CLASSIFIER, VARIANT, own, None)
+    asked = Request(SMALL, "base", own, None)
     assert other_steps(asked, 40, 40) == (
         f"80 steps where 40 were asked for before: from here on the {name} course is that of 80 steps; the learning "
         f"rate at step 40 is {rates[0]} (of 40 steps: {rates[1]})"
     )
-    with_own = asked._replace(experiment=dataclasses.replace(CLASSIFIER, optimizer=lambda config: None))
+    with_own = asked._replace(experiment=dataclasses.replace(SMALL, optimizer=lambda config: None))
     assert other_steps(with_own, 40, 40).endswith("the experiment's own optimizer is that of a run of 80 steps")
 
 
@@ -109,6 +107,6 @@ def _killed(*_):
 
 
 def _open(folder, steps):
-    words = [*TINY, "--run-dir", str(folder), "--steps", str(steps)]
-    with open_run(cli.request(CLASSIFIER, VARIANT, words)) as run:
+    words = ["--log-every", "3", "--run-dir", str(folder), "--steps", str(steps)]
+    with open_run(cli.request(SMALL, "base", words)) as run:
         return run

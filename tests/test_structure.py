@@ -26,7 +26,10 @@ LAYERS = {
     "evaluation": ("run", "measures", "training", "sweep"),
 }
 # Modules that need JAX; no other module of the same folder may import it.
-WITH_JAX = {"run": {"job", "train", "restore", "choices"}, "sweep": {"worker", "group", "stacked", "measure"}}
+WITH_JAX = {
+    "run": {"job", "train", "restore", "choices", "kept_stats", "best", "start"},
+    "sweep": {"worker", "group", "stacked", "measure"},
+}
 LONGEST = 30  # lines of a function in an experiment, its docstring included
 
 

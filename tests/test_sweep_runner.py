@@ -134,6 +134,38 @@ def test_a_sweep_is_a_table_that_grows_and_is_not_repeated(tmp_path, capsys):
     assert "8 of them done before" in capsys.readouterr().out
 
 
+def test_a_sweep_goes_on_to_more_steps_and_keeps_the_results_of_before(tmp_path, capsys):
+    words = ["--variants", "base", "--seeds", "2", "--execution", "processes"]
+    assert _sweep(tmp_path, *words, "--steps", "50") == FINISHED
+    begun = _starts(tmp_path)
+    capsys.readouterr()
+    assert _sweep(tmp_path, *words, "--steps", "80", "--dry-run") == FINISHED
+    assert "2 runs to train of 2" in capsys.readouterr().out and not list(tmp_path.glob("*/*/result_at_*"))
+    assert _sweep(tmp_path, *words, "--steps", "80") == FINISHED
+    assert "2 runs go on for longer; results that they have stay there as result_at_STEP.json" in _flat(capsys)
+    assert {run: len(pids) for run, pids in _starts(tmp_path).items()} == {run: 2 for run in begun}
+    assert len(list(tmp_path.glob("*/*/result_at_50.json"))) == len(list(tmp_path.glob("*/*/result.json"))) == 2
+    assert json.loads((tmp_path / "base" / "0" / "config.json").read_text())["config"]["steps"] == 80
+    with pytest.raises(InputError, match="has 80 steps done, more than --steps 50"):
+        _sweep(tmp_path, *words, "--steps", "50")
+    with pytest.raises(InputError, match="was trained for 80 steps, and rows that are judged must all be of as many"):
+        _sweep(tmp_path, *words[:4], "--halving", "2", "--steps", "90")
+    assert not list(tmp_path.glob("*/*/result_at_80.json"))
+
+
+def _flat(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_early_stopping_is_not_for_halving_and_leaves_stacking_out(tmp_path):
+    words = ["--variants", "base", "--grid", "width=1,2", "--early-stopping", "2"]
+    with pytest.raises(InputError, match="leave out --early-stopping"):
+        _sweep(tmp_path, *words, "--halving", "2")
+    runs = [planned(tmp_path, Row("base", "base", _with(steps=100_000, early_stopping=2)), seed) for seed in range(8)]
+    with Runner(EXPERIMENT, tmp_path, "auto", 2, lambda line: None) as runner:
+        assert set(runner.estimated(runs).seconds) == {"processes", "one"}
+
+
 def test_halving_keeps_the_best_by_what_the_workers_say(tmp_path):
     words = ["--variants", "base", "--seeds", "2", "--grid", "good=1,4,2,3", "--base", "base,good=1", "--halving", "2"]
     assert _sweep(tmp_path, *words) == FINISHED
@@ -189,5 +221,5 @@ def test_a_budget_of_seconds_is_steps_that_stay(tmp_path):
     assert [row["config"]["steps"] for row in kept["rows"]] == [500, 500]
     kept["rows"][0]["config"]["steps"] = 400  # as a slower machine might have measured
     (tmp_path / "sweep.json").write_text(json.dumps(kept))
-    with pytest.raises(InputError, match="steps is 500 there and 400 here"):
+    with pytest.raises(InputError, match="has 500 steps done, more than --steps 400"):
         _sweep(tmp_path, *words)

@@ -67,6 +67,8 @@ class RunConfig:
     """Steps between evaluations on the validation split; 0: never."""
     evaluated: Annotated[int, INCIDENTAL] = 0
     """Examples of the validation split in an evaluation during training; 0: all."""
+    init_from: str | None = None
+    """Directory of another run, from whose weights this one starts where names and shapes agree."""
     early_stopping: int = 0
     """Evaluations without a new best after which training stops, to be measured at the best state; 0: never."""
     keep_best: Annotated[bool, INCIDENTAL] = False

@@ -19,6 +19,12 @@ def run_parser(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--experiment", type=Path, metavar="FILE", help="file of an experiment of one's own, if no longer the run's"
     )
+    parser.add_argument(
+        "--best",
+        action="store_true",
+        help="use the state that was best in evaluations, of a run with --keep-best (of one with --early-stopping it "
+        "is used in any case)",
+    )
     return parser
 
 
@@ -29,7 +35,8 @@ def loaded(arguments: argparse.Namespace) -> "Loaded":
       ValueError, OSError, ImportError: as `load_run`.
     """
     load_run = importlib.import_module("gen_models.run.restore").load_run
-    return load_run(arguments.run, data_dir=arguments.data_dir, experiment=arguments.experiment)
+    best = True if arguments.best else None
+    return load_run(arguments.run, data_dir=arguments.data_dir, experiment=arguments.experiment, best=best)
 
 
 def sampler_of(found: "Loaded") -> "DrawsSamples":

@@ -3,7 +3,6 @@
 The command line comes here only once its arguments are known to be good.
 """
 
-import importlib
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,14 +19,18 @@ from gen_models.core import TrainState
 from gen_models.data.report import told
 from gen_models.measures.base import headline_of
 from gen_models.measures.figure import Figure
+from gen_models.run import best as bests
 from gen_models.run import config as configs
-from gen_models.run import console, directory, endings
+from gen_models.run import console, directory, endings, loggers
 from gen_models.run.directory import Request, Run
 from gen_models.run.environment import record_environment
 from gen_models.run.job import Job, Keys, keys, make_job
-from gen_models.run.restore import initial_or_saved
+from gen_models.run.kept_stats import KeptStats, keep
+from gen_models.run.loggers import Loggers
+from gen_models.run.start import source_of, starting_state
 from gen_models.schedules import schedule
 from gen_models.training import parallel
+from gen_models.training.best import Best
 from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
 from gen_models.training.loop import Outcome, fit
 from gen_models.training.startup import start
@@ -62,11 +65,13 @@ def run_job(job: Job, asked: Request, *, until: int | None = None, again: bool =
       job: the job of the run's config, or of one that differs from it in its seed and TRACED fields alone.
       asked: the run.
       until: the step at which to stop, evaluated and saved, although the run has more; None: its last.
-      again: whether a run that diverged before is trained once more; otherwise it stays diverged.
+      again: whether a run that diverged or was dropped before is trained once more, and one that has finished is no
+        error.
 
     Raises:
       InputError: the directory cannot be written, or its checkpoint is of another model.
       Stopped: the data cannot be read any more, memory ran out, or the directory cannot be written any more.
+      EndedBefore: the run has ended, and is not to be trained `again`.
     """
     try:
         with quiet():
@@ -84,39 +89,60 @@ def _run_job(job: Job, asked: Request, until: int | None, again: bool) -> Result
     with ExitStack() as stack:
         with endings.about_input():
             mesh = _mesh(job, config)
+            bests.refuse_several_hosts(config)
             if not any((asked.folder / "checkpoints").glob("*")):
                 job.refuse_too_large(mesh.size if mesh is not None and config.shard_parameters else 1)
+            source = source_of(job, asked)
+            watching = loggers.chosen(asked.experiment, config) if first else []
             run = _open(stack, job, asked, first)
             if (ended := _ended(run, again) if first and jax.process_count() == 1 else None) is not None:
                 return ended
             if first:
                 run.begin()
             checkpoints = stack.enter_context(Checkpoints(run.checkpoints, protected=run.earlier_ends()))
-            state = initial_or_saved(job, config.seed, checkpoints, mesh, config.shard_parameters and mesh is not None)
-            write = stack.enter_context(Writer(run, config.tensorboard)) if first else None
+            state = starting_state(job, asked, checkpoints, source, mesh, config.shard_parameters and mesh is not None)
+            write = stack.enter_context(Loggers(run, config, watching)) if first else None
+            best = bests.followed(stack, job, run, config)
         before = _go_on(run, asked, int(np.max(jax.device_get(state.step)))) if first else 0.0
-        training = _Training(job, asked, run, write, lambda: before + time.perf_counter() - began)
+        if write is not None:
+            write.start()
+        training = _Training(job, asked, run, write, best, lambda: before + time.perf_counter() - began)
         outcome = training.fit(state, checkpoints, mesh, until)
-        return _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
+        status, figures = _after(training, outcome, until) if first else (_STATUS[outcome.status], None)
+        if write is not None:
+            write.ended("paused" if status == configs.PAUSED else outcome.status, figures or ())
+        return status, figures
 
 
 def _open(stack: ExitStack, job: Job, asked: Request, first: bool) -> Run:
     """The run's directory, held by the first host alone."""
     if first:
         run = stack.enter_context(directory.open_run(asked, job.described()))
-        remove_unfinished(run.checkpoints)
+        for saved in (run.checkpoints, run.best):
+            remove_unfinished(saved)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("the run directory is open")
     return run if first else directory.existing_run(asked.folder)
 
 
+class EndedBefore(Exception):
+    """Another process ended the run before this one held its directory; only `run_job(again=False)` raises it."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status  # "finished", "diverged" or "dropped"
+
+
 def _ended(run: Run, again: bool) -> Result | None:
-    """How the run ended, where another process ended it before this one held its directory."""
-    if (figures := run.result()) is not None:
-        return configs.FINISHED, figures
-    if not again and (run.stopped() or {}).get("status") == "diverged":
-        return configs.DIVERGED, None
-    return None
+    """The result of a run that has one already; else None.
+
+    Raises:
+      EndedBefore: it has, or it diverged or was dropped, and is not to be trained `again`.
+    """
+    figures, stopped = run.result(), (run.stopped() or {}).get("status", "")
+    if not again and (figures is not None or stopped in ("diverged", "dropped")):
+        raise EndedBefore("finished" if figures is not None else stopped)
+    return None if figures is None else (configs.FINISHED, figures)
 
 
 def _go_on(run: Run, asked: Request, done: int) -> float:
@@ -152,9 +178,15 @@ class _Training:
     """One run's training, and what is logged, measured and drawn during it."""
 
     def __init__(
-        self, job: Job, asked: Request, run: Run, write: "Writer | None", seconds: Callable[[], float]
+        self,
+        job: Job,
+        asked: Request,
+        run: Run,
+        write: Loggers | None,
+        best: Best | None,
+        seconds: Callable[[], float],
     ) -> None:
-        self.job, self.asked, self.run, self.write, self.seconds = job, asked, run, write, seconds
+        self.job, self.asked, self.run, self.write, self.best, self.seconds = job, asked, run, write, best, seconds
         self.keys: Keys = keys(asked.config.seed)
 
     def fit(self, state: TrainState, checkpoints: Checkpoints, mesh: Mesh | None, until: int | None) -> Outcome:
@@ -175,6 +207,7 @@ class _Training:
                 log_every=config.log_every,
                 evaluate=self.evaluate,
                 evaluate_every=config.evaluate_every if evaluates else 0,
+                best=self.best,
                 draw=self.draw,
                 draw_every=config.draw_every,
                 report=None if self.write is None else report,
@@ -184,7 +217,7 @@ class _Training:
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         assert self.write is not None
-        self.write(step, self.seconds(), values)
+        self.write.log(step, self.seconds(), {name: float(np.mean(value)) for name, value in values.items()})
 
     def evaluate(self, state: TrainState) -> Mapping[str, float]:
         state = parallel.local(state)  # whole and on one device, where evaluation and sampling are
@@ -208,21 +241,43 @@ def _after(training: _Training, outcome: Outcome, until: int | None) -> Result:
     seconds = training.seconds()
     if outcome.status != "finished":
         return _unfinished(outcome, run), None
-    if until is not None and until < config.steps:
+    best = training.best if config.early_stopping else None
+    if best is not None:
+        bests.told(best, outcome.step, config.steps)
+    elif until is not None and until < config.steps:
         return configs.PAUSED, None
-    figures = conclude(training.job, run, training.asked, parallel.local(outcome.state), seconds)
+    figures = conclude(training.job, run, training.asked, parallel.local(outcome.state), seconds, best)
     console.show_result(run, figures, seconds=seconds)
     return configs.FINISHED, figures
 
 
-def conclude(job: Job, run: Run, asked: Request, state: TrainState, seconds: float) -> list[Figure]:
-    """Write figures, pictures, curves and `result.json` of a run whose training has ended; returns the figures."""
-    own = keys(asked.config.seed)
+def conclude(
+    job: Job, run: Run, asked: Request, state: TrainState, seconds: float, best: Best | None = None
+) -> list[Figure]:
+    """Write figures, pictures, curves and `result.json` of a run whose training has ended; returns the figures.
+
+    Args:
+      job: the run's.
+      run: its directory.
+      asked: the run.
+      state: the last one.
+      seconds: how long it trained.
+      best: knows the state that is measured, where that is not the last one.
+    """
+    own, ended, more = keys(asked.config.seed), int(state.step), dict[str, Any]()
+    if best is not None:
+        state, more = bests.best_state(job, state, best)
+    if job.estimates_stats(state):  # once for all that follows, and for tools that have no data
+        found = KeptStats(int(state.step), job.trained(state).stats)
+        keep(run.folder, found)
+        job = job.with_stats(found)
     figures = job.figures(state, own.figures)
+    if best is not None and best.step is not None:
+        figures = bests.noted(figures, more["measured_at"], best.metric)
     job.draw(state, own.samples, run.samples, job.test(own.figures))
     name = asked.experiment.name.rsplit(".", 1)[-1]
     plots.curves(run.history(), run.curves, title=f"{name}, {asked.variant}, seed {asked.config.seed}")
-    run.finish(figures, seconds, int(state.step))
+    run.finish(figures, seconds, ended, **more)
     return figures
 
 
@@ -264,31 +319,3 @@ def _kept(run: Run) -> str:
     """What of a run is safe."""
     steps = [int(path.name) for path in run.checkpoints.glob("*") if path.name.isdigit()]
     return f"{run.checkpoints / str(max(steps))} is complete" if steps else f"{run.folder} has no checkpoint yet"
-
-
-class Writer:
-    """Metrics to `metrics.jsonl`, and to TensorBoard where asked."""
-
-    def __init__(self, run: Run, tensorboard: bool) -> None:
-        self._run, self._board = run, None
-        if tensorboard:
-            try:
-                board = importlib.import_module("tensorboardX")
-            except ImportError as error:
-                raise ImportError("--tensorboard needs an extra: pip install 'gen_models[tensorboard]'") from error
-            self._board = board.SummaryWriter(str(run.folder / "tensorboard"))
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._board is not None:
-            self._board.close()
-
-    def __call__(self, step: int, seconds: float, values: Mapping[str, Any]) -> None:
-        """Write one line of metrics."""
-        values = {name: float(np.mean(value)) for name, value in values.items()}
-        self._run.log(step, seconds, values)
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from gen_models.sweep.collect import collect
 from gen_models.sweep.endings import Ending, ended_before
 from gen_models.sweep.options import read
 from gen_models.sweep.plan import Plan, PlannedRun
-from gen_models.sweep.planning import plan_of, refuse_other_configs
+from gen_models.sweep.planning import go_on, of_other_lengths, plan_of, refuse_other_configs
 from gen_models.sweep.runner import Runner
 from gen_models.sweep.search import Objective
 from gen_models.sweep.space import Space
@@ -44,14 +44,21 @@ def sweep(experiment: Experiment, words: Sequence[str]) -> int:
             plan = by_the_clock(experiment, plan, float(options.budget[0]))
     refuse_other_configs(experiment, plan)
     space = tuning.space_asked(options, plan)
+    longer = of_other_lengths(experiment, plan)
     if options.dry_run:
-        return dry_run(experiment, plan, options)
+        return dry_run(experiment, plan, options, {request.folder for request in longer})
+    go_on(longer, bool(options.halving) or tuning.is_search(options))
     return execute(experiment, plan, options, space)
 
 
-def dry_run(experiment: Experiment, plan: Plan, options: argparse.Namespace) -> int:
-    """Print the runs, their groups and, after a few steps of each, how long it would take. Nothing is kept."""
-    left = [run for run in plan.runs() if ended_before(run.folder) is None]
+def dry_run(
+    experiment: Experiment, plan: Plan, options: argparse.Namespace, longer: Collection[Path] = frozenset()
+) -> int:
+    """Print the runs, their groups and, after a few steps of each, how long it would take. Nothing is kept.
+
+    Runs whose folders are in `longer` would go on although they have ended; all of their steps are counted.
+    """
+    left = [run for run in plan.runs() if run.folder in longer or ended_before(run.folder) is None]
     groups: dict[str, list[PlannedRun]] = {}
     for run in left:
         groups.setdefault(plans.group_of(run.config), []).append(run)

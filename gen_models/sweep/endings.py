@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from gen_models.run import directory
 
+BY_ANOTHER = "by another process"  # the message of a run that another process has ended
+
 
 class Ending(NamedTuple):
     """How a run ended, in this process or before."""

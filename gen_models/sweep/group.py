@@ -16,13 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_models.core import TrainState
-from gen_models.run import directory
+from gen_models.run import directory, loggers
 from gen_models.run.directory import Request, Run
 from gen_models.run.environment import record_environment
 from gen_models.run.job import Job, keys
-from gen_models.run.restore import initial_or_saved
-from gen_models.run.train import Writer, conclude, diverged_message, draw_samples
-from gen_models.sweep.endings import ended_before
+from gen_models.run.loggers import Loggers
+from gen_models.run.start import Source, source_of, starting_state
+from gen_models.run.train import conclude, diverged_message, draw_samples
+from gen_models.sweep.endings import BY_ANOTHER, ended_before
 from gen_models.sweep.stacked import How, alive, member_of, stacked_batches, stacked_numbers, stacked_step
 from gen_models.training.checkpoint import Checkpoints, quiet, remove_unfinished
 from gen_models.training.loop import Outcome, fit, is_finite
@@ -40,7 +41,8 @@ class _Open(NamedTuple):
     asked: Request
     run: Run
     checkpoints: Checkpoints
-    write: Writer
+    write: Loggers
+    source: Source | None
 
 
 def run_group(job: Job, asked: Sequence[Request], how: How) -> Iterator[Ended]:
@@ -58,19 +60,21 @@ def run_group(job: Job, asked: Sequence[Request], how: How) -> Iterator[Ended]:
         stack.enter_context(quiet())
         runs: list[_Open] = []
         for one in asked:
+            source = source_of(job, one)
             try:
                 run = stack.enter_context(directory.open_run(one, job.described()))
             except directory.InUse as error:
                 yield Ended(one.folder, "busy", str(error))
                 continue
             if (before := ended_before(one.folder)) is not None:  # since the parent looked
-                yield Ended(one.folder, before.status, before.message)
+                yield Ended(one.folder, before.status, BY_ANOTHER)
                 continue
             run.begin()
             remove_unfinished(run.checkpoints)
-            checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
-            runs.append(_Open(one, run, checkpoints, stack.enter_context(Writer(run, one.config.tensorboard))))
-        states = [initial_or_saved(job, run.asked.config.seed, run.checkpoints) for run in runs]
+            checkpoints = stack.enter_context(Checkpoints(run.checkpoints, protected=run.earlier_ends()))
+            write = stack.enter_context(Loggers(run, one.config, loggers.chosen(one.experiment, one.config)))
+            runs.append(_Open(one, run, checkpoints, write, source))
+        states = [starting_state(job, run.asked, run.checkpoints, run.source) for run in runs]
         begun = [int(state.step) for state in states]
         for start in sorted(set(begun), reverse=True):  # runs that were killed may have got to different steps
             at = [i for i, step in enumerate(begun) if step == start]
@@ -86,7 +90,8 @@ class _Stack:
         self._keys = [keys(run.asked.config.seed) for run in runs]
         self._before = [run.run.rewind(start) for run in runs]
         for run in runs:
-            record_environment(run.run)
+            record_environment(run.run, start, run.asked.config.steps)
+            run.write.start()
         self._began = time.perf_counter()
 
     def fit(self, states: Sequence[TrainState], how: How) -> Outcome:
@@ -121,9 +126,11 @@ class _Stack:
                 frozen = outcome.status == "diverged" or i not in going  # else its last update ended in NaN
                 at = int(outcome.state.step[i]) + int(frozen)
                 run.run.stop("diverged", at, diverged_message(at))
+                run.write.ended("diverged")
                 yield Ended(run.asked.folder, "diverged", diverged_message(at))
         for i, state in living.items():
             if outcome.status == "interrupted":
+                self._runs[i].write.ended("interrupted")
                 yield Ended(self._runs[i].asked.folder, "interrupted")
             else:
                 yield self._measure(self._runs[i], state, seconds[i])
@@ -131,7 +138,7 @@ class _Stack:
     def _measure(self, run: _Open, state: TrainState, seconds: float) -> Ended:
         """Figures and pictures of one run; an error ends it alone, the others have theirs."""
         try:
-            conclude(self._job, run.run, run.asked, state, seconds)
+            run.write.ended("finished", conclude(self._job, run.run, run.asked, state, seconds))
         except Exception as error:
             traceback.print_exc()
             message = f"{type(error).__name__}: {error}"
@@ -147,13 +154,13 @@ class _Stack:
             own = {name: float(value[i]) for name, value in values.items()}
             # Neither lines of evaluations, which are written below, nor of runs that have diverged.
             if own and all(np.isfinite(value) for name, value in own.items() if name.endswith("loss")):
-                run.write(step, self._seconds(i), own)
+                run.write.log(step, self._seconds(i), own)
 
     def _evaluate(self, state: TrainState) -> Mapping[str, float]:
         for i in alive(state):
             values = self._job.evaluate(member_of(state, i), self._keys[i].evaluation)
             if values:
-                self._runs[i].write(int(np.max(state.step)), self._seconds(i), values)
+                self._runs[i].write.log(int(np.max(state.step)), self._seconds(i), values)
         return {}
 
     def _draw(self, state: TrainState, step: int) -> None:

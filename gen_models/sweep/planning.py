@@ -8,7 +8,7 @@ from typing import Any
 from gen_models.errors import unknown
 from gen_models.run import arguments, console
 from gen_models.run.config import INCIDENTAL, Experiment, InputError
-from gen_models.run.directory import Request, check_run
+from gen_models.run.directory import Request, check_run, open_run, steps_before
 from gen_models.run.fields import field_names, names_marked, value_of
 from gen_models.sweep import plan as plans
 from gen_models.sweep.budget import of_equal_budget
@@ -68,6 +68,37 @@ def refuse_other_configs(experiment: Experiment, plan: Plan) -> None:
             check_run(Request(experiment, run.variant, run.config, run.folder))
         except (ValueError, OSError) as error:
             raise InputError(str(error)) from error
+
+
+def of_other_lengths(experiment: Experiment, plan: Plan) -> list[Request]:
+    """The plan's runs that are there and were asked for with fewer steps, or another `--early-stopping`."""
+    asked = [Request(experiment, run.variant, run.config, run.folder) for run in plan.runs()]
+    return [request for request in asked if steps_before(request) is not None]
+
+
+def go_on(asked: Sequence[Request], judged: bool) -> None:
+    """Have runs go on for longer, each from where it is: a result that it has stays beside it.
+
+    Args:
+      asked: what `of_other_lengths` gave.
+      judged: whether the sweep is a search or successive halving, whose rows were chosen by runs of as many steps.
+
+    Raises:
+      InputError: the sweep is such a one; or a run is in use by another process, or cannot be written.
+    """
+    if asked and judged:
+        raise InputError(
+            f"{asked[0].folder} was trained for {steps_before(asked[0])} steps, and rows that are judged must all be "
+            "of as many: choose another --run-dir, or repeat the old --steps and --early-stopping"
+        )
+    for request in asked:
+        try:
+            with open_run(request):
+                pass
+        except (ValueError, OSError) as error:
+            raise InputError(str(error)) from error
+    if asked:
+        console.say(f"{len(asked)} runs go on for longer; results that they have stay there as result_at_STEP.json")
 
 
 def _variants(experiment: Experiment, options: argparse.Namespace) -> list[str]:

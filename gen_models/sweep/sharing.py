@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from gen_models.run.fields import to_json
 from gen_models.sweep.crew import Crew
-from gen_models.sweep.endings import Ending, ended_before
+from gen_models.sweep.endings import BY_ANOTHER, Ending, ended_before
 from gen_models.sweep.plan import PlannedRun, group_of
 from gen_models.sweep.pool import Worker
 
@@ -106,7 +106,7 @@ class Sharing:
         """Whether another process has ended the run since it was planned."""
         ending = ended_before(run.folder)
         if ending is not None:
-            self._end(run, ending._replace(message="by another process"))
+            self._end(run, ending._replace(message=BY_ANOTHER))
         return ending is not None
 
     def _take(self, worker: Worker, message: Any) -> None:

@@ -34,8 +34,9 @@ from gen_models.run.directory import Request
 from gen_models.run.experiments import find
 from gen_models.run.fields import from_json
 from gen_models.run.job import Job, make_job
-from gen_models.run.train import run_job
+from gen_models.run.train import EndedBefore, run_job
 from gen_models.sweep.choice import FILLED
+from gen_models.sweep.endings import BY_ANOTHER
 from gen_models.sweep.group import run_group
 from gen_models.sweep.measure import available_bytes, bytes_per_member, cost, seconds_per_step
 from gen_models.sweep.plan import group_of
@@ -162,6 +163,9 @@ class Serving:
                 said |= {"status": _STATUS.get(status, "failed"), "message": _MESSAGES.get(status, "")}
                 if status == configs.DIVERGED:
                     said["message"] = (directory.Run(one.folder).stopped() or {}).get("message", "")
+            except EndedBefore as before:
+                yield {"folder": folder, "status": before.status, "message": BY_ANOTHER}
+                continue
             except Exception as error:  # of one run: the others go on
                 if isinstance(error.__cause__, directory.InUse):
                     said |= {"status": "busy", "message": str(error)}

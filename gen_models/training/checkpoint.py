@@ -13,12 +13,13 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -163,6 +164,68 @@ class Checkpoints:
         except _NotAsSaved:
             return {}
 
+    def described(self, step: int) -> Mapping[str, Any]:
+        """What `checksums.describe` said of the state of a step when it was saved: no array is read.
+
+        Raises:
+          ValueError: the checkpoint is damaged.
+        """
+        self.wait()
+        try:
+            return self._recorded(step)
+        except _NotAsSaved as error:
+            raise ValueError(f"the checkpoint {self.path(step)} is damaged: {error}") from None
+
+    def leaves(self, step: int, within: Collection[str]) -> dict[str, jax.Array]:
+        """Leaves of the state of a step by name, on one device, whatever else the state holds.
+
+        Args:
+          step: which checkpoint.
+          within: the state's fields whose leaves are wanted, such as "params".
+
+        Raises:
+          ValueError: the checkpoint is damaged.
+        """
+        recorded = self.described(step)
+        wanted = {name for name in recorded["leaves"] if name.split("/")[0] in within}
+        with _reading():
+            try:
+                read = self._read_packed if recorded["notes"]["packed"] else self._read_some
+                found = {name: leaf for name, leaf in read(step, recorded, within).items() if name in wanted}
+            except (MemoryError, PermissionError):
+                raise
+            except Exception as error:
+                problem = f"it cannot be read ({_first_line(error)})"
+                raise ValueError(f"the checkpoint {self.path(step)} is damaged: {problem}") from None
+        wrong = next(iter(wanted - set(found)), None) or checksums.changed(recorded, found)
+        if wrong:
+            raise ValueError(f"the checkpoint {self.path(step)} is damaged: {wrong} has other values than were saved")
+        return found
+
+    def _read_packed(self, step: int, recorded: Mapping[str, Any], _: Collection[str]) -> dict[str, jax.Array]:
+        """All leaves, which lie in their order in one array for each dtype."""
+        like = [jax.ShapeDtypeStruct(leaf["shape"], _dtype(leaf["dtype"])) for leaf in recorded["leaves"].values()]
+        return dict(zip(recorded["leaves"], self._restore_packed(step, packing.placed(like)), strict=True))
+
+    def _read_some(self, step: int, _: Mapping[str, Any], within: Collection[str]) -> dict[str, jax.Array]:
+        """Some fields' leaves, of a state that was saved leaf by leaf."""
+        with ocp.PyTreeCheckpointer() as checkpointer:
+            folder = self.path(step) / "state"
+            metadata = checkpointer.metadata(folder)
+            tree = getattr(metadata, "item_metadata", metadata)
+            some = {name: inner for name, inner in getattr(tree, "tree", tree).items() if name in within}
+            like = packing.placed(jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), some))
+            types = ocp.checkpoint_utils.construct_restore_args(like)
+            asked = ocp.args.PyTreeRestore(item=like, restore_args=types, partial_restore=True)
+            return checksums.named_leaves(checkpointer.restore(folder, args=asked))
+
+    def _restore_packed(self, step: int, wanted: Any) -> Any:
+        """A packed state, whose leaves are put where `wanted`, of `packing.placed`, says."""
+        saved = packing.shapes(wanted)
+        types = ocp.checkpoint_utils.construct_restore_args(saved, jax.tree.map(lambda leaf: leaf.sharding, saved))
+        args = ocp.args.Composite(packed=ocp.args.PyTreeRestore(saved, restore_args=types))
+        return packing.unpack(self._checkpointer.restore(self.path(step), args=args)["packed"], wanted)
+
     def remove_after(self, step: int) -> None:
         """Remove the checkpoints of later steps."""
         self.wait()
@@ -222,14 +285,10 @@ class Checkpoints:
         with _reading():
             try:
                 if packs:
-                    saved = packing.shapes(wanted)
-                    places = jax.tree.map(lambda leaf: leaf.sharding, saved)
-                    types = ocp.checkpoint_utils.construct_restore_args(saved, places)
-                    args = {"packed": ocp.args.PyTreeRestore(saved, restore_args=types)}
+                    state = self._restore_packed(step, wanted)
                 else:
-                    args = {"state": ocp.args.StandardRestore(wanted)}
-                found = self._checkpointer.restore(self.path(step), args=ocp.args.Composite(**args))
-                state = packing.unpack(found["packed"], wanted) if packs else found["state"]
+                    args = ocp.args.Composite(state=ocp.args.StandardRestore(wanted))
+                    state = self._checkpointer.restore(self.path(step), args=args)["state"]
             except (MemoryError, PermissionError):
                 raise
             except Exception as error:
@@ -299,6 +358,12 @@ def _described_by_orbax(folder: Path) -> dict[str, Any]:
     tree = getattr(metadata, "item_metadata", metadata)
     leaves = checksums.named_leaves(getattr(tree, "tree", tree))
     return {"leaves": {name: {"shape": list(x.shape), "dtype": str(x.dtype)} for name, x in leaves.items()}}
+
+
+def _dtype(name: str) -> Any:
+    """The dtype of this name; of random keys too, such as "key<fry>"."""
+    keys = {"key<fry>": "threefry2x32", "key<rbg>": "rbg", "key<urbg>": "unsafe_rbg"}
+    return jax.random.key(0, impl=keys[name]).dtype if name in keys else jnp.dtype(name)
 
 
 def remove_unfinished(folder: Path) -> None:
