@@ -132,7 +132,7 @@ def _part(part: Dataset) -> dict[str, Any]:
         "made": part.made,
         "examples": len(part),
         "num_classes": None if part.num_classes is None else int(part.num_classes),
-        "counts": _counts(part),
+        "counts": class_counts(part),
         "ranges": _ranges(part),
         "fields": {name: f"{np.asarray(v).dtype} {list(np.shape(v)[1:])}" for name, v in fields.items()},
         "checksum": checksums.of_arrays(fields) if in_memory else checksums.of_source(part.source),
@@ -156,8 +156,8 @@ def _labels(part: Dataset) -> np.ndarray | None:
     return None if labels is None else np.asarray(labels)[indices]
 
 
-def _counts(part: Dataset) -> list[int] | None:
-    """How many examples each class has; None without classes, or with very many."""
+def class_counts(part: Dataset) -> list[int] | None:
+    """How many examples each class has; None without classes, with very many, or where labels are not at hand."""
     if part.num_classes is None or not 0 < part.num_classes <= MOST_CLASSES or part.kind in ("tokens", "boxes"):
         return None
     labels = _labels(part)
@@ -185,8 +185,8 @@ def _part_changes(word: str, before: Any, now: Any) -> list[str]:
         return [] if before is now else [f"{_WORDS[word]} {'was not' if before is None else 'is not'} there"]
     word = now["split"]
     found = []
-    if before["examples"] != now["examples"]:
-        found.append(f"{word} had {before['examples']:,} examples and has {now['examples']:,}")
+    if before["examples"] != now["examples"]:  # then the counts of classes and the checksum are others as well
+        return [f"{word} had {before['examples']:,} examples and has {now['examples']:,}"]
     if before["num_classes"] != now["num_classes"] or before["counts"] != now["counts"]:
         found.append(f"{word} has other labels")
     if before["fields"] != now["fields"]:
