@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
-from gen_models.measures.figure import Figure
+from gen_models.measures.figure import AVERAGED, Figure, with_note
 from gen_models.sweep.report import curves, pictures
 from gen_models.sweep.report.report import write_report
 from gen_models.sweep.report.results import findings
@@ -132,6 +132,25 @@ def test_what_was_measured_on_other_data_is_another_figure():
     table = summaries(made)
     assert len(table) == 4
     assert all(row.difference is None or row.difference.pairs == 0 for some in table.values() for row in some)
+
+
+def test_averaged_parameters_are_compared_with_others_and_said():
+    """One column: the note is of all runs, or says that it is of some; other notes still make columns of their own."""
+
+    def made(averaged):
+        records = [_record(label, seed, 90.0 + seed) for label in ("base", "wide") for seed in range(2)]
+        for number, record in enumerate(records):
+            if record.label in averaged:
+                noted = [with_note(figure, AVERAGED) for figure in record.figures]
+                records[number] = record._replace(figures=noted)
+        return _study(("base", "wide"), records)
+
+    for averaged, note in ((), ""), (("base", "wide"), AVERAGED), (("wide",), f"{AVERAGED} where a run keeps them"):
+        study = made(averaged)
+        assert [(column.name, column.note) for column in columns(study)] == [("ELBO", note), ("modes", note)]
+        for some in summaries(study).values():
+            assert [summary.n for summary in some] == [2, 2]
+        assert _values(study, "base", "ELBO") == _values(study, "wide", "ELBO")
 
 
 def test_an_unknown_base_is_refused_before_anything_is_written(study, tmp_path):

@@ -7,7 +7,7 @@ sampled, exported and measured where its training data are not, in the bits of i
 import io
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -30,7 +30,8 @@ def keep(folder: Path, found: KeptStats) -> None:
     """Write statistics into a run's directory, whole or not at all."""
     content = io.BytesIO()
     leaves: dict[str, Any] = {f"stats/{name}": np.asarray(leaf) for name, leaf in named_leaves(found.stats).items()}
-    np.savez(content, **{"step": np.asarray(found.step)}, **leaves)
+    leaves["step"] = np.asarray(found.step)
+    np.savez(content, **leaves)
     write_bytes(folder / FILE, content.getvalue())
 
 

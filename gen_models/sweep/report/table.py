@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gen_models.files import write_text
+from gen_models.measures.figure import AVERAGED, Figure, without_note
 from gen_models.run.console import console, rounded_text
 from gen_models.sweep.report.statistics import (
     Difference,
@@ -64,7 +65,25 @@ class Summary(NamedTuple):
 def columns(study: Study) -> list[Column]:
     """The figures in the order in which the labels have them; the first is the primary one."""
     ordered = [run for label in study.labels for run in study.runs if run.label == label]
-    return list(dict.fromkeys(Column(f.name, f.unit, f.measured_on, f.note) for m in ordered for f in m.figures))
+    notes: dict[Column, set[str]] = {}
+    for figure in (figure for run in ordered for figure in run.figures):
+        notes.setdefault(_column(figure), set()).add(figure.note)
+    # Runs that average their parameters are compared with others: one column, whose note says what is so of all.
+    some = {column: found.pop() if len(found) == 1 else _both(column.note) for column, found in notes.items()}
+    return [column._replace(note=note) for column, note in some.items()]
+
+
+_SOME_AVERAGED = f"{AVERAGED} where a run keeps them"
+
+
+def _both(note: str) -> str:
+    return f"{note}; {_SOME_AVERAGED}" if note else _SOME_AVERAGED
+
+
+def _column(figure: Figure) -> Column:
+    """What was measured, whether of averaged parameters or not."""
+    bare = without_note(without_note(figure, AVERAGED), _SOME_AVERAGED)
+    return Column(bare.name, bare.unit, bare.measured_on, bare.note)
 
 
 def title(column: Column, among: Sequence[Column], study: Study) -> str:
@@ -279,11 +298,12 @@ def write_csv(study: Study, path: Path) -> None:
 
 def _values(study: Study, label: str, column: Column) -> dict[int, float]:
     """{seed: value}."""
+    same = _column(Figure(column.name, math.nan, column.unit, column.measured_on, note=column.note))
     return {
         run.seed: float(figure.value)
         for run in finished(study, label)
         for figure in run.figures
-        if Column(figure.name, figure.unit, figure.measured_on, figure.note) == column
+        if _column(figure) == same
     }
 
 
