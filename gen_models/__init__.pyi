@@ -56,6 +56,7 @@ from .models.latent.vae import vae as vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
+from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
 from .models.supervised.logistic import logistic_regression as logistic_regression
 from .models.supervised.mlp import mlp as mlp
@@ -70,6 +71,7 @@ from .optimizers import rmsprop as rmsprop
 from .optimizers import sgd as sgd
 from .run.choices import ACTIVATIONS as ACTIVATIONS
 from .run.choices import binary_images as binary_images
+from .run.choices import class_weights as class_weights
 from .run.choices import level_images as level_images
 from .run.choices import unit_images as unit_images
 from .run.cli import launch as launch
@@ -81,8 +83,11 @@ from .run.config import Images as Images
 from .run.config import Optimisation as Optimisation
 from .run.config import Range as Range
 from .run.config import RunConfig as RunConfig
+from .run.loggers import Logger as Logger
 from .run.restore import load_run as load_run
+from .run.start import init_from as init_from
 from .schedules import schedule as schedule
+from .training.best import Best as Best
 from .training.loop import fit as fit
 from .training.parallel import compile_step as compile_step
 from .training.parallel import data_mesh as data_mesh

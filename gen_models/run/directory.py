@@ -115,7 +115,7 @@ class Run:
         found = set[int]()
         for path in self.folder.glob("result_at_*.json"):
             if match := _EARLIER.fullmatch(path.name):
-                found |= {int(match[1]), int(read_json(path).get("measured_at", 0))}
+                found |= {int(match[1]), int(read_json(path).get("measured_at", int(match[1])))}
         return sorted(found)
 
     def put_result_aside(self) -> None:
