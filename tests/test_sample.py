@@ -101,7 +101,7 @@ def test_what_does_not_fit_is_said_in_one_line(
     which, words, message, conditional, others, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("gen_models.run.tool.loaded", lambda arguments: _loaded(arguments.run))
+    monkeypatch.setattr("gen_models.run.tool.loaded", lambda arguments, **_: _loaded(arguments.run))
     shapes = {"small": (4, 4), "fits": (8, 8), "line": (8,)}
     for name, shape in shapes.items():
         np.save(f"{name}.npy", np.zeros(shape, np.int32))

@@ -16,25 +16,24 @@ from gen_models.run import cli, tool
 def main() -> None:
     """Parse, restore, export, write."""
     parser = tool.run_parser(__doc__)
-    parser.add_argument("--out", type=Path, help="by default RUN/sampler.stablehlo")
+    parser.add_argument("--out", type=Path, help="by default RUN/sampler.stablehlo, or, where RUN is read-only, here")
     parser.add_argument(
         "--platforms", nargs="+", help="some of cpu, cuda, rocm and tpu (default: cpu cuda tpu), all in the one file"
     )
     parser.add_argument("--count", type=int, help="a fixed number of samples, where the tool says that it is needed")
     parser.add_argument("--label", type=int, metavar="K", help="export a sampler of this class")
     arguments = parser.parse_args()
-    out = arguments.out or arguments.run / "sampler.stablehlo"
-    if arguments.out is not None and not out.parent.is_dir():
-        raise ValueError(f"--out: the folder {out.parent} does not exist")
-    if out.is_dir():
-        raise ValueError(f"--out: {out} is a folder, name a file in it")
+    if arguments.out is not None and not arguments.out.parent.is_dir():
+        raise ValueError(f"--out: the folder {arguments.out.parent} does not exist")
+    if arguments.out is not None and arguments.out.is_dir():
+        raise ValueError(f"--out: {arguments.out} is a folder, name a file in it")
 
     from gen_models import export
 
     platforms = arguments.platforms or export.DEFAULT_PLATFORMS
     export.check(platforms, arguments.count)
 
-    found = tool.loaded(arguments)
+    found = tool.loaded(arguments, with_data=False)
     if getattr(tool.sampler_of(found), "conditional", False) and arguments.label is None:
         raise ValueError(f"the model of {found.run.folder} is told the class: give --label, of which all samples are")
     tool.check_label(found, arguments.label)
@@ -47,6 +46,7 @@ def main() -> None:
         count=arguments.count,
         label=arguments.label,
     )
+    out = tool.output(arguments.out, arguments.run / "sampler.stablehlo")
     export.write(out, data)
     _show(out, data, found.state, arguments.count)
 

@@ -30,16 +30,18 @@ def main() -> None:
     parser.add_argument("--label", type=int, metavar="K", help="draw samples of this class")
     parser.add_argument("--given", type=Path, metavar="FILE", help="complete the images of this .png or .npy file")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="which pixels are given (default: the upper half)")
-    parser.add_argument("--out", type=Path, help="PNG file; by default in RUN/samples, named after the options")
+    parser.add_argument("--out", type=Path, help="PNG file (default: in RUN/samples; where that is read-only, here)")
     arguments = parser.parse_args()
     if arguments.n < 1:
         raise ValueError(f"--n must be 1 or more, got {arguments.n}")
     if arguments.out is not None and not arguments.out.parent.is_dir():
         raise ValueError(f"--out: the folder {arguments.out.parent} does not exist")
+    if arguments.out is not None and arguments.out.suffix.lower() != ".png":
+        raise ValueError(f"--out: {arguments.out} must end in .png; the arrays are written beside it, in .npy")
     if arguments.mask is not None and arguments.given is None:
         raise ValueError("--mask says which pixels of --given count: give that too")
 
-    found = tool.loaded(arguments)
+    found = tool.loaded(arguments, with_data=False)
     sampler = tool.sampler_of(found)
     tool.check_label(found, arguments.label)
     n, condition = condition_of(found, arguments)
@@ -47,7 +49,7 @@ def main() -> None:
     import jax
 
     samples = np.asarray(sampler.sample(found.job.trained(found.state), jax.random.key(arguments.seed), n, **condition))
-    path = arguments.out or found.run.samples / f"{_name(arguments)}.png"
+    path = tool.output(arguments.out, found.run.samples / f"{_name(arguments)}.png")
     sampler.show(samples, path)
     np.save(path.with_suffix(".npy"), samples)
     print(f"{len(samples)} samples: {path} and {path.with_suffix('.npy')}")

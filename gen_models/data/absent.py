@@ -30,5 +30,5 @@ class AbsentSource:
         """
         raise DataAbsent(
             f"this needs examples of {self.name!r}, which cannot be read ({self.why}): put the data back there, "
-            "or give their new place"
+            "or give their new place, by --dataset or --data-dir (dataset= or data_dir= of load_run in the library)"
         ) from self.why

@@ -1,8 +1,10 @@
 """What the tools that read a run's directory share: arguments and checks. JAX is imported when a run is read."""
 
 import argparse
+import contextlib
 import importlib
 import inspect
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ def run_parser(doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/vae/base/0")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the data, if no longer the run's")
     parser.add_argument(
+        "--dataset", metavar="NAME", help="name or KIND:PATH of the data, such as npz:FILE, if no longer the run's"
+    )
+    parser.add_argument(
         "--experiment", type=Path, metavar="FILE", help="file of an experiment of one's own, if no longer the run's"
     )
     parser.add_argument(
@@ -28,15 +33,39 @@ def run_parser(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def loaded(arguments: argparse.Namespace) -> "Loaded":
-    """The run in the directory that the arguments name; imports JAX.
+def loaded(arguments: argparse.Namespace, *, with_data: bool = True) -> "Loaded":
+    """The run in the directory that the arguments name; imports JAX. Nothing is written there.
+
+    Args:
+      arguments: as `run_parser` parses them.
+      with_data: whether the data are wanted; False reads them only where the model cannot do without.
 
     Raises:
       ValueError, OSError, ImportError: as `load_run`.
     """
     load_run = importlib.import_module("gen_models.run.restore").load_run
-    best = True if arguments.best else None
-    return load_run(arguments.run, data_dir=arguments.data_dir, experiment=arguments.experiment, best=best)
+    absent = importlib.import_module("gen_models.data.absent").DataAbsent
+    words = {name: getattr(arguments, name) for name in ("data_dir", "dataset", "experiment")}
+    words["best"] = True if arguments.best else None
+    found = load_run(arguments.run, **words, with_data=with_data)
+    if not with_data and found.job.batch is not None:
+        try:
+            found.job.trained(found.state)
+        except absent:  # batch norm's statistics are to be estimated from them
+            return load_run(arguments.run, **words)
+    return found
+
+
+def output(given: Path | None, default: Path) -> Path:
+    """The file that a tool writes: the given one, or else the default one in the run's directory.
+
+    Where that directory cannot be written, as another user's, it is a file of the same name in the present folder.
+    """
+    if given is not None:
+        return given
+    with contextlib.suppress(OSError):
+        default.parent.mkdir(exist_ok=True)
+    return default if os.access(default.parent, os.W_OK) else Path(default.name)
 
 
 def sampler_of(found: "Loaded") -> "DrawsSamples":

@@ -60,6 +60,7 @@ class Runner:
         self._crew = Crew(self._source, folder / "logs", min(count or cores(), max(1, runs_in_all)))
         self._chooser = Chooser(self._crew, execution, launcher, self._keep_cost)
         self._checked: set[str] = set()
+        self._told: list[str] = []  # what was read, as it was said
 
     def __enter__(self) -> "Runner":
         return self
@@ -94,6 +95,10 @@ class Runner:
             for error in answer["errors"]:
                 if error is not None:
                     raise InputError(error)
+            for line in answer.get("told", ()):
+                if line not in self._told:
+                    self._told.append(line)
+                    self.say(line)
 
     def train(self, runs: Sequence[PlannedRun], until: int | None = None) -> dict[Path, Ending]:
         """How each run ended; those that have not are trained first, to their end or to the step `until`.

@@ -5,7 +5,8 @@ goes to the log file. It ends when its input does, and gets SIGTERM when its par
 saved.
 
     {"do": "check", "configs": [...], "how": ...}
-        -> {"errors": [null or a message, ...], "objective": [metric, way] by which the rows are judged, or null}
+        -> {"errors": [null or a message, ...], "objective": [metric, way] by which the rows are judged, or null,
+            "told": lines that say what was read}
     {"do": "measure", "config": ..., "hows": [...], "members": n}
         -> {"seconds": {how: of a step of one run}, "problems": ..., "cost": ...}
     {"do": "memory", "config": ...}
@@ -28,6 +29,7 @@ from typing import Any
 
 import jax
 
+from gen_models.data.report import told
 from gen_models.run import config as configs
 from gen_models.run import directory
 from gen_models.run.directory import Request
@@ -79,7 +81,7 @@ def serve(experiment: configs.Experiment, questions: Any, answers: Any) -> None:
         number = asked["number"]
         if asked["do"] == "check":
             errors = [serving.error(fields, asked["how"]) for fields in asked["configs"]]
-            answer({"errors": errors, "objective": serving.objective()})
+            answer({"errors": errors, "objective": serving.objective(), "told": serving.told()})
         elif asked["do"] == "memory":
             answer(serving.memory(asked["config"]))
         elif asked["do"] == "measure":
@@ -100,11 +102,13 @@ class Serving:
         self._kind = experiment.config_class
         self._jobs: dict[str, Job] = {}
         self._costed: set[str] = set()
+        self._told: dict[str, None] = {}
 
     def error(self, fields: Any, how: str) -> str | None:
         """What is wrong with a config, found by making its job; or with training it so."""
         try:
             job = self._job(self._config(fields), fresh=True)
+            self._told[told(job.report)] = None
             if how in ("vmap", "scan"):
                 refuse_unstackable(job)
         except (ValueError, OSError, ImportError) as error:
@@ -114,6 +118,10 @@ class Serving:
     def objective(self) -> tuple[str, str] | None:
         """The metric by which runs are judged and its better way, of the jobs that were made."""
         return next((job.objective() for job in self._jobs.values()), None)
+
+    def told(self) -> list[str]:
+        """What was read for the jobs that were made, each data set once."""
+        return list(self._told)
 
     def measure(self, fields: Any, hows: Sequence[str], members: int) -> dict[str, Any]:
         """Seconds a step of one run, for each way to train `members` of them; what fails is left out."""
