@@ -146,6 +146,17 @@ def test_a_batchs_own_statistics_are_those_that_training_reads(name):
     assert (abs(wrong - trained) > 1e-3).all()
 
 
+@pytest.mark.slow
+def test_every_model_with_statistics_can_estimate_them():
+    """A model that forgets `batch_stats` would be evaluated with statistics that do not fit its averaged parameters."""
+    for name, make in ZOO.items():
+        model, batch = (entry := make()).model, entry.batch(0, 4)
+        params, stats = jax.eval_shape(model.init, jax.random.key(0), batch)
+        if jax.tree.leaves(stats):
+            found = jax.eval_shape(model.batch_stats, params, stats, batch, jax.random.key(0))
+            assert jax.tree.map(lambda leaf: leaf.shape, found) == jax.tree.map(lambda leaf: leaf.shape, stats), name
+
+
 def test_statistics_are_the_mean_over_batches_and_nothing_of_those_before_is_left():
     entry = ZOO["mlp"]()
     rng = np.random.default_rng(0)
