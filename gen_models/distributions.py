@@ -1,7 +1,8 @@
 """Log-probabilities, Kullback-Leibler divergences, entropies and mutual information, in nats.
 
 The leading axis is the batch and stays; all other axes are one event and are summed, so `[B, ...]` gives `[B]`.
-Scales are given as log sigma and probabilities as logits, which no parameter value can make invalid.
+Scales are given as log sigma and probabilities as logits, which no parameter value can make invalid. Half precision is
+taken to float32 first: what comes out is float32, or float64 where something of it goes in.
 """
 
 import math
@@ -11,23 +12,33 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
 _LOG_2PI = math.log(2 * math.pi)
 
 
-def bernoulli_log_prob(x: Float[Array, "b *event"], logits: Float[Array, "b *event"]) -> Float[Array, "b"]:
+def bernoulli_log_prob(
+    x: Float[Array, "b *event"], logits: Float[Array, "b *event"], where: Bool[Array, "b *event"] | None = None
+) -> Float[Array, "b"]:
     """log p(x) of independent binary variables, [B] nats; exact and with exact gradients at any finite logit.
 
     For x within (0, 1) this is minus the cross-entropy, which is not the logarithm of a normalised density.
 
+    Args:
+      x: the variables, 0 or 1.
+      logits: of each.
+      where: which of them count; None: all.
+
     Raises:
       ValueError: the shapes differ.
     """
-    if jnp.shape(x) != jnp.shape(logits):
-        raise ValueError(f"x has the shape {jnp.shape(x)}, but logits {jnp.shape(logits)}: they must be equal")
-    x = jnp.asarray(x, jnp.result_type(x, logits, jnp.float32))
-    return _sum_of(_bernoulli, x, logits)
+    for name, other in (("logits", logits), ("where", x if where is None else where)):
+        if jnp.shape(x) != jnp.shape(other):
+            raise ValueError(f"x has the shape {jnp.shape(x)}, but {name} {jnp.shape(other)}: they must be equal")
+    x, logits = _wide(x, logits)
+    if where is None:
+        return _sum_of(_bernoulli, x, logits)
+    return _sum_of(lambda x, logits, where: jnp.where(where, _bernoulli(x, logits), 0), x, logits, where)
 
 
 @jax.custom_jvp
@@ -45,7 +56,22 @@ def _bernoulli_jvp(primals, tangents):  # not x - sigmoid(l), which cancels too;
 
 def bernoulli_entropy(logits: Float[Array, "b *event"]) -> Float[Array, "b"]:
     """Entropy of independent binary variables, [B] nats."""
-    return -_sum_of(lambda logits: _bernoulli(jax.nn.sigmoid(logits), logits), logits)
+    (logits,) = _wide(logits)
+    return _sum_of(_entropy, logits)
+
+
+@jax.custom_jvp
+def _entropy(logits: Array) -> Array:
+    """Of each variable, from terms that are both positive: log(1 + e^-|l|) + |l| sigmoid(-|l|); 0 at infinite ones."""
+    size = jnp.minimum(jnp.abs(logits), jnp.finfo(logits.dtype).max)
+    return jnp.log1p(jnp.exp(-size)) + size * jax.nn.sigmoid(-size)
+
+
+@_entropy.defjvp
+def _entropy_jvp(primals, tangents):
+    (logits,), (tangent,) = primals, tangents
+    size = jnp.minimum(jnp.abs(logits), jnp.finfo(logits.dtype).max)
+    return _entropy(logits), -tangent * jnp.sign(logits) * size * jax.nn.sigmoid(size) * jax.nn.sigmoid(-size)
 
 
 def categorical_log_prob(labels: Int[Array, "b *event"], logits: Float[Array, "b *event k"]) -> Float[Array, "b"]:
@@ -61,7 +87,7 @@ def categorical_log_prob(labels: Int[Array, "b *event"], logits: Float[Array, "b
             f"labels have the shape {jnp.shape(labels)}, but logits {jnp.shape(logits)}: "
             "logits need the labels' axes and one more, over the classes"
         )
-    log_p = jax.nn.log_softmax(logits)
+    log_p = _log_softmax(*_wide(logits))
     classes = logits.shape[-1]
     picked = jnp.take_along_axis(log_p, jnp.clip(labels, 0, classes - 1)[..., None], axis=-1)[..., 0]
     return _sum_event(jnp.where((labels >= 0) & (labels < classes), picked, jnp.nan))
@@ -69,9 +95,17 @@ def categorical_log_prob(labels: Int[Array, "b *event"], logits: Float[Array, "b
 
 def categorical_entropy(logits: Float[Array, "b *event k"]) -> Float[Array, "b"]:
     """Entropy of independent categorical variables, [B] nats; a logit of -inf is a class of probability 0."""
-    log_p = jax.nn.log_softmax(logits)
+    log_p = _log_softmax(*_wide(logits))
     p = jnp.exp(log_p)
     return -_sum_event((p * jnp.where(p > 0, log_p, 0.0)).sum(-1))
+
+
+def _log_softmax(logits: Array) -> Array:
+    """As `jax.nn.log_softmax`, with the digits of the likeliest class: -log(1 + the others), not of a sum near 1."""
+    most = jnp.argmax(logits, -1, keepdims=True)
+    above = logits - jnp.take_along_axis(logits, most, -1)
+    others = jnp.where(jnp.arange(logits.shape[-1]) == most, 0, jnp.exp(above)).sum(-1, keepdims=True)
+    return above - jnp.log1p(others)
 
 
 def categorical_kl(logits: Float[Array, "b *event k"], logits_p: Float[Array, "*prior k"]) -> Float[Array, "b"]:
@@ -99,13 +133,14 @@ def normal_log_prob(
         raise ValueError(f"mu {shapes[1]} and log_sigma {shapes[2]} do not broadcast to the shape of x {shapes[0]}")
 
     def each(x, mu, log_sigma):
-        return -0.5 * (((x - mu) * jnp.exp(-log_sigma)) ** 2 + _LOG_2PI) - log_sigma
+        return -0.5 * (((x - mu) * _inverse(log_sigma)) ** 2 + _LOG_2PI) - log_sigma
 
-    return _sum_of(each, x, mu, log_sigma)
+    return _sum_of(each, *_wide(x, mu, log_sigma))
 
 
 def normal_entropy(log_sigma: Float[Array, "b *event"]) -> Float[Array, "b"]:
     """Differential entropy of a diagonal normal, [B] nats."""
+    (log_sigma,) = _wide(log_sigma)
     return _sum_event(log_sigma + 0.5 * (1 + _LOG_2PI))
 
 
@@ -119,8 +154,9 @@ def normal_kl(
 
     Kingma & Welling (2014), appendix B, is the default case. The prior's parameters may broadcast.
     """
+    mu, log_sigma, mu_p, log_sigma_p = _wide(mu, log_sigma, mu_p, log_sigma_p)
     log_ratio = log_sigma - log_sigma_p
-    distance = (mu - mu_p) * jnp.exp(-log_sigma_p)
+    distance = (mu - mu_p) * _inverse(log_sigma_p)
     # expm1 keeps the digits where q is close to p and the KL close to 0
     return _sum_event(0.5 * (jnp.expm1(2 * log_ratio) + distance**2) - log_ratio)
 
@@ -135,6 +171,7 @@ def gaussian_kl(
 
     Without a batch axis it gives a scalar. NaN where a covariance is not positive definite.
     """
+    mu, covariance, mu_p, covariance_p = _wide(mu, covariance, mu_p, covariance_p)
     chol, chol_p = jnp.linalg.cholesky(covariance), jnp.linalg.cholesky(covariance_p)
     ratio = solve_triangular(chol_p, chol, lower=True)  # its squared norm is tr(covariance_p^-1 covariance)
     distance = solve_triangular(chol_p, (mu_p - mu)[..., None], lower=True)[..., 0]
@@ -157,6 +194,17 @@ def mutual_information(joint: Real[Array, "x y"]) -> Float[Array, ""]:
     independent = p.sum(1, keepdims=True) * p.sum(0, keepdims=True)
     seen = p > 0
     return jnp.where(seen, p * jnp.log(jnp.where(seen, p, 1.0) / jnp.where(seen, independent, 1.0)), 0.0).sum()
+
+
+def _wide(*values: Any) -> tuple[Array, ...]:
+    """All in one dtype, float32 at least: half precision would lose the digits before anything is summed."""
+    dtype = jnp.promote_types(jnp.result_type(*values), jnp.float32)
+    return tuple(jnp.asarray(value, dtype) for value in values)
+
+
+def _inverse(log_sigma: Array) -> Array:
+    """1 / sigma; the largest number in place of infinity, as a distance of 0 times infinity would be NaN."""
+    return jnp.exp(jnp.minimum(-log_sigma, math.floor(math.log(jnp.finfo(log_sigma.dtype).max))))
 
 
 def _sum_event(values: Array) -> Array:

@@ -9,6 +9,7 @@ import scipy.special
 import scipy.stats
 
 from gen_models import distributions as d
+from tests.checked import unchecked
 
 RNG = np.random.default_rng(0)
 EVENT = (3, 2)
@@ -175,3 +176,74 @@ def test_shapes_that_would_broadcast_silently_are_refused():
         d.categorical_log_prob(jnp.zeros((4,), int), jnp.zeros((4, 2, 3)))
     with pytest.raises(ValueError, match="table with two axes"):
         d.mutual_information(jnp.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("logit", [0.0, 1e-3, 1.0, 8.0, 20.0, 50.0, 1e4, np.inf])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_entropies_keep_their_digits_where_an_outcome_is_nearly_certain(logit, sign, dtype):
+    """Against log-domain sums in float64; also half precision, whose numbers are exact and whose logarithms are not."""
+    logits = jnp.full((1, 1), sign * logit, dtype)
+    exact = np.float64(logits)[0, 0]
+    p, q = scipy.special.expit(exact), scipy.special.expit(-exact)
+    finite = np.clip(exact, -1e300, 1e300)
+    want = -(p * scipy.special.log_expit(finite) + q * scipy.special.log_expit(-finite))
+    got, slope = jax.value_and_grad(lambda x: d.bernoulli_entropy(x).sum())(logits)
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, want, rtol=2e-6, atol=1e-37)
+    np.testing.assert_allclose(
+        np.float64(slope), -finite * p * q, rtol=0.02 if dtype != jnp.float32 else 1e-5, atol=1e-7
+    )
+    if np.isfinite(logit):
+        both = jnp.stack([logits, jnp.zeros_like(logits)], -1)
+        np.testing.assert_allclose(d.categorical_entropy(both), want, rtol=2e-6, atol=1e-37)
+
+
+def test_the_likeliest_class_keeps_its_digits():
+    logits = RNG.normal(size=(5, 4)).astype(np.float32) * 3
+    logits[:, 2] += 20
+    labels = np.full(5, 2)
+    want = scipy.special.log_softmax(np.float64(logits), -1)[:, 2]
+    np.testing.assert_allclose(d.categorical_log_prob(labels, logits), want, rtol=1e-5)
+    gradient = jax.grad(lambda x: d.categorical_log_prob(labels, x).sum())(logits)
+    np.testing.assert_allclose(gradient, np.eye(4)[labels] - scipy.special.softmax(np.float64(logits), -1), atol=1e-6)
+    ties = jax.grad(lambda x: d.categorical_log_prob(jnp.array([0]), x).sum())(jnp.zeros((1, 3)))
+    np.testing.assert_allclose(ties, [[2 / 3, -1 / 3, -1 / 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_is_taken_to_single_first(dtype):
+    x, mu, log_sigma = (jnp.asarray(normal(4, *EVENT), dtype) for _ in range(3))
+    labels = jnp.zeros((4, 3), jnp.int32)
+    bits = (x > 0).astype(dtype)
+    for function, *arguments in (
+        (d.bernoulli_log_prob, bits, mu),
+        (d.normal_log_prob, x, mu, log_sigma),
+        (d.normal_entropy, log_sigma),
+        (d.normal_kl, mu, log_sigma),
+        (d.categorical_log_prob, labels, mu),
+        (d.categorical_entropy, mu),
+    ):
+        single = [a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a for a in arguments]
+        got = function(*arguments)
+        assert got.dtype == jnp.float32
+        np.testing.assert_array_equal(got, function(*single))
+
+
+@pytest.mark.parametrize("log_sigma", [-50.0, -100.0, 50.0])
+def test_scales_beyond_float32s_inverses_are_no_nan(log_sigma):
+    at, scale = jnp.zeros((1, 1)), jnp.full((1, 1), log_sigma)
+    want = -0.5 * np.log(2 * np.pi) - log_sigma
+    np.testing.assert_allclose(d.normal_log_prob(at, at, scale), want, rtol=1e-6)
+    np.testing.assert_allclose(d.normal_kl(at, scale, 0.0, log_sigma), 0, atol=1e-6)
+    if log_sigma < 0:
+        np.testing.assert_allclose(d.normal_kl(at, scale), -0.5 - log_sigma, rtol=1e-6)
+
+
+def test_a_part_of_the_variables_counts_alone():
+    x, logits = RNG.integers(0, 2, (4, *EVENT)).astype(np.float32), 50 * normal(4, *EVENT)
+    where = RNG.integers(0, 2, (4, *EVENT)).astype(bool)
+    each = np.where(x == 1, scipy.special.log_expit(np.float64(logits)), scipy.special.log_expit(-np.float64(logits)))
+    np.testing.assert_allclose(d.bernoulli_log_prob(x, logits, where), (each * where).sum((1, 2)), rtol=1e-5)
+    with unchecked(), pytest.raises(ValueError, match=r"but where \(4, 2\)"):
+        d.bernoulli_log_prob(x, logits, where[:, 0])
