@@ -46,6 +46,18 @@ def test_dequantise_is_uniform_within_its_level_and_below_one():
     assert t.dequantise({"x": white}, KEY)["x"].max() < 1.0
 
 
+@pytest.mark.parametrize("levels", [2, 17, 47, 251, 256])
+def test_dequantised_pixels_stay_within_their_level(levels, monkeypatch):
+    """Also the least and the largest noise: 254 + u rounds to 255 for 3 of a million u, and x / 47 to below x / 47."""
+    pixels = jnp.arange(levels, dtype=jnp.uint8).reshape(1, -1, 1, 1)
+    for noise in (0.0, 1.0 - 2.0**-23, 1.0 - 2.0**-24):
+        monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype=None, noise=noise: jnp.full(shape, noise))
+        out = np.asarray(t.dequantise({"x": pixels, "levels": levels}, KEY)["x"]).ravel()
+        assert out.dtype == np.float32
+        np.testing.assert_array_equal(np.floor(np.float64(out) * levels), np.arange(levels))
+        np.testing.assert_array_equal(np.floor(out * np.float32(levels)), np.arange(levels))
+
+
 def test_quantising_keeps_the_order_and_fills_all_levels_evenly():
     ramp = {"x": jnp.arange(256, dtype=jnp.uint8).reshape(1, 256, 1, 1)}
     for levels in (2, 3, 8, 256):
@@ -85,6 +97,46 @@ def test_fixed_binarisation_depends_on_seed_and_index_alone():
     assert 0.3 < (draws[0] != draws[1]).mean() < 0.7, "different rows draw independently"
     with pytest.raises(ValueError, match="index"):
         fixed({"x": BATCH["x"]}, KEY)
+
+
+def test_fixed_binarisation_is_the_same_under_every_setting_of_jax():
+    """The bits are those of `jax.random.bernoulli` as it is by default, of which the README's figures are."""
+    fixed = t.binarise_fixed(3)
+    keys = [jax.random.fold_in(jax.random.key(3, impl="threefry2x32"), i) for i in range(8)]
+    want = jnp.stack([jax.random.bernoulli(key, p) for key, p in zip(keys, PIXELS / np.float32(255), strict=True)])
+    draws = []
+    for partitionable in (True, False):
+        with jax.threefry_partitionable(partitionable):
+            draws.append(jax.jit(lambda batch: fixed(batch)["x"])(BATCH))
+            draws.append(fixed(BATCH)["x"])
+    with jax.default_prng_impl("rbg"):
+        draws.append(fixed(BATCH)["x"])
+    for drawn in draws:
+        np.testing.assert_array_equal(drawn, want)
+
+
+def test_images_of_two_levels_keep_them():
+    pixels = jnp.asarray(PIXELS % 2)
+    batch = {"x": pixels, "levels": 2, "index": jnp.arange(8)}
+    for transform in (t.to_unit, t.binarise_dynamic, t.binarise_fixed(0), t.quantise(2)):
+        np.testing.assert_array_equal(transform(batch, KEY)["x"], pixels)
+    np.testing.assert_array_equal(t.to_symmetric(batch)["x"], 2.0 * pixels - 1)
+    np.testing.assert_array_equal(np.floor(2 * t.dequantise(batch, KEY)["x"]), pixels)
+
+
+@pytest.mark.parametrize("name", ["to_unit", "to_symmetric", "binarise_dynamic", "binarise_fixed"])
+def test_pixels_beyond_their_range_are_refused_or_nan(name):
+    transform = ALL[name]
+    floats = {"x": jnp.array([0.5, 1.5]).reshape(2, 1, 1, 1), "index": jnp.arange(2)}
+    levels = {"x": jnp.array([1, 2], jnp.uint8).reshape(2, 1, 1, 1), "index": jnp.arange(2), "levels": 2}
+    with pytest.raises(ValueError, match=f"{name} needs float pixels between 0 and 1, got values from 1.5 to 1.5"):
+        transform(floats, KEY)
+    with pytest.raises(ValueError, match=f"{name} needs pixels from 0 to 1, as the data have 2 levels, got values"):
+        transform(levels, KEY)
+    for batch, has in ((floats, {}), (levels, {"levels": 2})):
+        traced = {key: value for key, value in batch.items() if key != "levels"}
+        out = jax.jit(lambda batch, has=has: transform(batch | has, KEY)["x"])(traced)
+        assert np.isnan(out).ravel().tolist() == [False, True]
 
 
 def test_flip_mirrors_whole_images_half_the_time():

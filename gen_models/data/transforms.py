@@ -7,18 +7,21 @@ traced.
 
 Pixels are uint8, 0 to levels - 1, until `to_unit`, `to_symmetric`, `binarise_*` or `dequantise` makes them float32. The
 number of levels is `batch["levels"]` (256 where it is absent): `gen_models.data.batching` puts the data set's there, so
-that 17-level digits and 8-bit photographs go through the same transforms. Pixels that are float count as in [0, 1].
+that images of 2 levels, 17-level digits and 8-bit photographs go through the same transforms. Pixels that are float are
+in [0, 1]: what is not is an error outside of `jit` and becomes NaN inside, and so does uint8 beyond the levels.
 
 Bits per dimension. A density p of dequantised pixels (x + u) / levels bounds the probability of the discrete pixels x,
 log P(x) >= E_u log p((x + u) / levels) - D log(levels), D the number of pixels (Theis et al. 2016, eq. 4 and 5): the
 correction is in `gen_models/metrics.py`.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float, UInt8
 
 Batch = Mapping[str, Any]
@@ -66,7 +69,8 @@ def to_symmetric(batch: Batch, key: Any = None) -> Batch:
 def binarise_dynamic(batch: Batch, key: Any) -> Batch:
     """Pixels to 0.0 or 1.0: 1 with the probability of the intensity, drawn afresh (Salakhutdinov & Murray 2008)."""
     probability = _unit(batch, "binarise_dynamic")
-    return {**batch, "x": jax.random.bernoulli(key, probability).astype(jnp.float32)}
+    drawn = jax.random.bernoulli(key, probability).astype(jnp.float32)
+    return {**batch, "x": jnp.where(jnp.isnan(probability), jnp.nan, drawn)}
 
 
 def binarise_fixed(seed: int = 0) -> Transform:
@@ -74,7 +78,7 @@ def binarise_fixed(seed: int = 0) -> Transform:
 
     The index counts the examples of the loaded split. So example i of `train` and example i of `test` are compared with
     the same random numbers, and `train[100:]` has other binary images than `train` has from its example 100 on. It is
-    not the draw of Larochelle's file of binarised MNIST, only one like it.
+    not the draw of Larochelle's file of binarised MNIST, only one like it. No setting of JAX changes it.
     """
 
     def transform(batch: Batch, key: Any = None) -> Batch:
@@ -83,10 +87,22 @@ def binarise_fixed(seed: int = 0) -> Transform:
             raise ValueError("binarise_fixed needs batch['index'], the examples' positions in the data set")
         # The implementation is named, so that a change of jax's default does not change the data.
         root = jax.random.key(seed, impl="threefry2x32")
-        draw = jax.vmap(lambda index, p: jax.random.bernoulli(jax.random.fold_in(root, index), p))
-        return {**batch, "x": draw(batch["index"], probability).astype(jnp.float32)}
+        noise = jax.vmap(lambda index: _fixed_uniform(jax.random.fold_in(root, index), probability.shape[1:]))
+        drawn = (noise(batch["index"]) < probability).astype(jnp.float32)
+        return {**batch, "x": jnp.where(jnp.isnan(probability), jnp.nan, drawn)}
 
     return transform
+
+
+def _fixed_uniform(key: Any, shape: tuple[int, ...]) -> Array:
+    """`jax.random.uniform(key, shape)` as it is by default, of the generator itself.
+
+    That function's numbers are others where `jax_threefry_partitionable` is off.
+    """
+    count = jnp.arange(math.prod(shape), dtype=jnp.uint32)
+    pairs = jnp.concatenate([jnp.zeros_like(count), count])  # 64-bit counters: their upper halves, and their lower ones
+    high, low = jnp.split(threefry_2x32(jax.random.key_data(key), pairs), 2)
+    return ((high ^ low) >> 9).reshape(shape).astype(jnp.float32) * jnp.float32(2.0**-23)
 
 
 def quantise(levels: int) -> Transform:
@@ -112,15 +128,20 @@ def quantise(levels: int) -> Transform:
 
 
 def dequantise(batch: Batch, key: Any) -> Batch:
-    """Pixels with uniform noise within their level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, 3.1)."""
+    """Pixels with uniform noise within their level: (x + u) / levels, float32 in [0, 1) (Theis et al. 2016, 3.1).
+
+    `floor(levels * y)` is x again, in exact arithmetic and in float32.
+    """
     image = batch["x"]
     if image.dtype != jnp.uint8:
         raise ValueError(
             f"dequantise needs uint8 pixels, got {_said(image)}: put it before transforms that make floats"
         )
-    noise = jax.random.uniform(key, image.shape)
-    value = (image.astype(jnp.float32) + noise) / batch.get("levels", 256)
-    return {**batch, "x": jnp.minimum(value, 1.0 - 2.0**-24)}  # in float32, 255 + u is 256 for the largest u
+    pixels, levels = image.astype(jnp.float32), jnp.asarray(batch.get("levels", 256), jnp.float32)
+    value = (pixels + jax.random.uniform(key, image.shape, jnp.float32)) / levels
+    # In float32, 255 + u is 256 for the largest u, and 254 + u is 255; and x / levels may be rounded down, below x.
+    first, last = pixels / levels * (1 + 2.0**-22), (pixels + 1) / levels * (1 - 2.0**-22)
+    return {**batch, "x": jnp.clip(value, first, last)}
 
 
 def to_waveform(batch: Batch, key: Any = None) -> Batch:
@@ -254,8 +275,22 @@ def _said(x: Any) -> str:
 
 
 def _unit(batch: Batch, what: str) -> Array:
-    """The pixels as float32 in [0, 1]; float ones count as in [0, 1] already."""
+    """The pixels as float32 in [0, 1]; float ones are in [0, 1] already. NaN for what is not, where it is not known.
+
+    Raises:
+      ValueError: a pixel is beyond, where the values are known, which is outside of `jit`.
+    """
     image = _pixels(batch, what)
-    if image.dtype == jnp.uint8:
-        return image.astype(jnp.float32) / (batch.get("levels", 256) - 1)
-    return image.astype(jnp.float32)
+    levels = batch.get("levels", 256)
+    is_level = image.dtype == jnp.uint8
+    value = image.astype(jnp.float32) / jnp.float32(levels - 1) if is_level else image.astype(jnp.float32)
+    fits = (value >= 0) & (value <= 1)
+    if not isinstance(fits, jax.core.Tracer) and not bool(jnp.all(fits)):
+        wrong = image[~fits]
+        ends = f"values from {wrong.min():g} to {wrong.max():g}"
+        if is_level:
+            raise ValueError(
+                f"{what} needs pixels from 0 to {levels - 1}, as the data have {levels} levels, got {ends}"
+            )
+        raise ValueError(f"{what} needs float pixels between 0 and 1, got {ends}: divide them, or give uint8")
+    return jnp.where(fits, value, jnp.nan)
