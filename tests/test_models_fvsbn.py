@@ -82,21 +82,25 @@ def assert_cached_logits_are_those_of_the_whole(monkeypatch, module, build, shap
         np.testing.assert_allclose(cached, whole, atol=1e-4)
 
 
-def assert_samples_are_the_naive_ones(model, params, shape, n=7):
-    """And pixels that are given stay, also where they come last in an order."""
+def assert_samples_are_the_naive_ones(model, params, shape, n=7, **completing):
+    """And pixels that are given stay, also where they come last in an order; `completing` goes with these alone."""
     given = jax.random.bernoulli(jax.random.key(4), 0.5, (n, *shape)).astype(jnp.float32)
     nothing = np.zeros(shape[:2], bool)
     last_row = nothing.copy()
     last_row[-1] = True
 
     @jax.jit
-    def draw(params, key, mask):
-        return [model.sample(params, {}, key, n, given=given, mask=mask, method=m) for m in ("cached", "naive")]
+    def draw(params, key):
+        completions = {"given": given, "mask": last_row} | completing
+        return [
+            [model.sample(params, {}, key, n, method=m, **arguments) for m in ("cached", "naive")]
+            for arguments in ({}, completions)
+        ]
 
     seen = []
-    for mask in (nothing, last_row):
-        for seed in range(3):
-            cached, naive = jax.device_get(draw(params, jax.random.key(seed), mask))
+    drawn = [jax.device_get(draw(params, jax.random.key(seed))) for seed in range(3)]
+    for i, mask in enumerate((nothing, last_row)):
+        for cached, naive in (of_seed[i] for of_seed in drawn):
             np.testing.assert_array_equal(cached, naive)
             np.testing.assert_array_equal(cached[:, mask], given[:, mask])
             assert set(np.unique(cached[:, ~mask])) == {0, 1}

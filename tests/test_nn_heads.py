@@ -141,6 +141,14 @@ def test_categorical_temperature_divides_the_logits():
         assert (_drawn(head, y, 1, temperature, 1000) == 2).all()
 
 
+def test_at_temperature_zero_one_of_several_most_probable_levels_is_drawn():
+    head = categorical(1, 3)
+    logits = jnp.broadcast_to(jnp.array([2.0, 1.0, 2.0]), (1000, 3))
+    drawn = head.draw(jax.random.key(0), logits, jnp.zeros((1000, 1), jnp.int32), 0, 0.0)
+    counts = np.bincount(drawn[:, 0], minlength=3)
+    assert counts[1] == 0 and abs(counts[0] - 500) < 80
+
+
 def test_mixture_without_temperature_is_the_heaviest_components_mean():
     head = discretised_logistic_mixture(3, 11, mixtures=2)
     means = np.array([[0.9, 0.41], [0.9, -0.2], [-0.9, 7.0]])  # [channels, mixtures]

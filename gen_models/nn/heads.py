@@ -12,6 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from gen_models.core import Key
 
+COLDEST = 1e-30  # stands for temperature 0, so that a logit of 0 is not divided by it
+
 
 class Head(NamedTuple):
     """A pixel's distribution."""
@@ -33,15 +35,15 @@ def categorical(channels: int, levels: int) -> Head:
         return jnp.take_along_axis(log_p, pixels[..., None], -1)[..., 0].sum(-1)
 
     def draw(key: Key, outputs, pixel, channel, temperature):
-        logits = _cooled(outputs.reshape(-1, channels, levels)[:, channel], temperature)
+        logits = cooled(outputs.reshape(-1, channels, levels)[:, channel], temperature)
         return pixel.at[:, channel].set(jax.random.categorical(key, logits).astype(pixel.dtype))
 
     return Head(channels * levels, channels > 1, log_prob, draw)
 
 
-def _cooled(logits, temperature):
-    """Logits over the temperature; at 0, -inf for all but the largest."""
-    return (logits - logits.max(-1, keepdims=True)) / jnp.maximum(temperature, 1e-30)
+def cooled(logits: Float[Array, "*n k"], temperature: float | Array) -> Float[Array, "*n k"]:
+    """Logits over the temperature, their largest at 0: at temperature 0 nothing else is left, several alike by lot."""
+    return (logits - logits.max(-1, keepdims=True)) / jnp.maximum(temperature, COLDEST)
 
 
 def to_unit_range(pixels: Array, levels: int) -> Float[Array, "..."]:
@@ -86,12 +88,12 @@ def discretised_logistic_mixture(channels: int, levels: int, mixtures: int = 10)
     def draw(key, outputs, pixel, channel, temperature):
         logits, means, log_scales, linear = parts(outputs)
         which_key, noise_key = jax.random.split(key)
-        which = jax.random.categorical(which_key, _cooled(logits, temperature))
+        which = jax.random.categorical(which_key, cooled(logits, temperature))
         pick = jax.nn.one_hot(which, mixtures)
-        noise = jax.random.logistic(noise_key, (outputs.shape[0], channels)) * temperature
+        noise = jax.random.logistic(noise_key, (outputs.shape[0], channels), outputs.dtype) * temperature
         x: list[Array] = []
         for c in range(channels):
-            so_far = jnp.stack([*x, *[jnp.zeros(outputs.shape[0])] * (channels - len(x))], -1)
+            so_far = jnp.stack([*x, *[jnp.zeros(outputs.shape[0], outputs.dtype)] * (channels - len(x))], -1)
             mean = (moved(means, linear, so_far, c) * pick).sum(-1)
             scale = jnp.exp((log_scales[:, c] * pick).sum(-1))
             value = jnp.clip(mean + scale * noise[:, c], -1, 1)

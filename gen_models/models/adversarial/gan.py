@@ -26,7 +26,9 @@ from jaxtyping import Array, Float
 
 from gen_models.core import Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import images
+from gen_models.models.inputs import check_count, images, latents
+from gen_models.models.sizes import check_each, check_sizes
+from gen_models.nn.batch_norm import of_one_batch
 from gen_models.nn.maxout import Maxout
 
 OBJECTIVES = ("non_saturating", "minimax")
@@ -97,13 +99,11 @@ def gan(
     Raises:
       ValueError: a size is not positive, the objective is unknown, or `momentum` is outside [0, 1).
     """
+    check_each(shape=shape, generator_hidden=generator_hidden, discriminator_hidden=discriminator_hidden)
+    check_sizes(latent=latent, pieces=pieces, packing=packing)
     shape = tuple(shape)
-    sizes = (*shape, latent, *generator_hidden, *discriminator_hidden, pieces, packing)
-    if not shape or min(sizes) < 1:
-        raise ValueError(
-            "sizes must be positive, got "
-            f"{shape=}, {latent=}, {generator_hidden=}, {discriminator_hidden=}, {pieces=}, {packing=}"
-        )
+    if not shape:
+        raise ValueError("an example needs an axis or more, got shape=(): (1,) is a number")
     if objective not in OBJECTIVES:
         raise unknown("objective", objective, OBJECTIVES)
     if not 0 <= momentum < 1:
@@ -125,8 +125,8 @@ def gan(
     def init(key, batch):
         pack(images(batch, shape), packing)  # a batch that does not fit is refused here, before anything is compiled
         generator_key, discriminator_key = jax.random.split(key)
-        variables = generator.init(generator_key, jnp.zeros((1, latent)), train=False)
-        packs = jnp.zeros((1, packing * math.prod(shape)))
+        variables = generator.init(generator_key, jnp.zeros((1, latent), jnp.float32), train=False)
+        packs = jnp.zeros((1, packing * math.prod(shape)), jnp.float32)
         params = {
             "discriminator": discriminator.init(discriminator_key, packs)["params"],
             "generator": variables["params"],
@@ -143,20 +143,27 @@ def gan(
 
     def decode(params, stats, z):
         """G(z), [B, *shape], of z [B, latent] with the running averages of batch norm."""
+        latents(z, latent)
         return generator.apply({"params": params["generator"], "batch_stats": stats["generator"]}, z, train=False)
 
     def sample(params, stats, key, n: int):
         """G(z), [n, *shape], for n draws of z; each is independent of the others."""
-        return decode(params, stats, jax.random.normal(key, (n, latent)))
+        check_count(n)
+        return decode(params, stats, jax.random.normal(key, (n, latent), jnp.float32))
 
     def fakes(params, stats, key, n, train):
         """n examples, with the batch's statistics where `train`, and the statistics that follow."""
-        z = jax.random.normal(key, (n, latent))
+        z = jax.random.normal(key, (n, latent), jnp.float32)
         if not train:
             return decode(params, stats, z), stats
         variables = {"params": params["generator"], "batch_stats": stats["generator"]}
         x, updated = generator.apply(variables, z, train=True, mutable=["batch_stats"])
         return x, {"generator": updated.get("batch_stats", stats["generator"])}
+
+    def batch_stats(params, stats, batch, key):
+        """The generator's means and variances over as many fakes as the batch has examples."""
+        n = images(batch, shape).shape[0]
+        return of_one_batch(lambda stats: fakes(params, stats, key, n, True)[1], stats)
 
     def loss_of_discriminator(params, stats, batch, key, *, step, train=True):
         """-V; leaves the generator's running averages alone, so that they move once a step."""
@@ -177,7 +184,7 @@ def gan(
         return generator_loss(logits(judge, fake), objective), (stats, {})
 
     loss = {"discriminator": loss_of_discriminator, "generator": loss_of_generator}
-    return Model(init, loss, apply=apply, sample=sample, decode=decode)
+    return Model(init, loss, apply=apply, sample=sample, decode=decode, batch_stats=batch_stats)
 
 
 class _Generator(nn.Module, kw_only=True):

@@ -31,7 +31,7 @@ def fvsbn(shape: Sequence[int] = (28, 28, 1), *, dtype: DTypeLike | None = None)
     size = image_size(shape)
 
     def init(key):
-        return {"W": jnp.zeros((size, size)), "b": jnp.zeros(size)}
+        return {"W": jnp.zeros((size, size), jnp.float32), "b": jnp.zeros(size, jnp.float32)}
 
     def weights(params):
         return jnp.triu(params["W"], 1).astype(dtype)  # row e, column d: e < d

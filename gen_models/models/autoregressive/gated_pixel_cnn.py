@@ -21,7 +21,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
-from gen_models.models.sizes import check_divides, check_sizes, check_windows
+from gen_models.models.sizes import check_divides, check_first_window, check_sizes, check_windows
 from gen_models.nn.causal import CausalConv, RowConv
 from gen_models.nn.heads import categorical
 
@@ -46,16 +46,18 @@ def gated_pixel_cnn(
       features: of each stack, p in the paper.
       layers: gated layers, the first included.
       window: k, odd, of all layers but the first.
-      first_window: k of the first, which does not see its own pixel.
+      first_window: k of the first, odd, 3 or more; it does not see its own pixel.
       head_features: of the 1x1 convolution before the outputs.
       classes: of labels to condition on; None: unconditional.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
-      ValueError: a size is not positive, a window is even, or the channels do not divide the features.
+      ValueError: a size is not positive, a window is even, the first sees nothing of its own row, or the channels do
+        not divide the features.
     """
     check_sizes(shape=shape, features=features, layers=layers, head_features=head_features)
-    check_windows(window=window, first_window=first_window)
+    check_windows(window=window)
+    check_first_window(first_window)
     check_divides("channels", shape[-1], features=features, head_features=head_features)
     head = categorical(shape[-1], levels)
     network = _GatedPixelCNN(

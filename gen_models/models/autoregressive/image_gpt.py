@@ -114,7 +114,7 @@ class _ImageGPT(nn.Module, kw_only=True):
         first = at_position(np.arange(size[0] * size[1]).reshape(*size, 1), at) == 0
         previous = level_weights(Previous(of_image=True)(x, at), self.levels)
         h = jnp.where(first, 0, dense(self.features, use_bias=False, name="levels")(previous))
-        h += at_position(self.param("positions", init, (*size, self.features)), at)
+        h += at_position(self.param("positions", init, (*size, self.features), jnp.float32), at)
         if self.classes is not None:
             h += nn.Embed(self.classes, self.features, embedding_init=init, name="label")(label)[:, None, None]
         h = Dropout()(h, self.dropout, train)

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gen_models.core import Key
 from gen_models.models.sizes import check_sizes
+from gen_models.nn.heads import COLDEST
 
 Index = int | Int[Array, ""]  # a member, 0 to K - 1
 
@@ -48,7 +49,7 @@ def whole_network(logits: Callable[[Float[Array, "n d"]], Float[Array, "n d"]], 
       size: D.
     """
     return OneByOne(
-        jnp.zeros((n, size)),
+        jnp.zeros((n, size), jnp.float32),
         lambda x, d: logits(x)[:, d],
         lambda x, d, drawn: x.at[:, d].set(drawn),
     )
@@ -72,7 +73,7 @@ def draw_in_order(
       order: the variables in their order.
       known: true where a variable is not drawn, but given.
       value: what is given there.
-      temperature: by which logits are divided.
+      temperature: by which logits are divided; at 0 the more probable value is taken, and a fair coin where both are.
       report: called with the number of variables done, while the program runs.
       reports: how often, about.
     """
@@ -81,11 +82,11 @@ def draw_in_order(
 
     def one(carry, step):
         d = order[step]
-        probability = jax.nn.sigmoid(network.logit(carry, d) / temperature)
+        probability = jax.nn.sigmoid(network.logit(carry, d) / jnp.maximum(temperature, COLDEST))
         drawn = jax.random.bernoulli(jax.random.fold_in(key, d), probability).astype(jnp.float32)
         drawn = jnp.where(known[:, d], value[:, d], drawn)
         lax.cond(((step + 1) % every == 0) | (step + 1 == size), lambda: report(step + 1), lambda: None)
         return network.update(carry, d, drawn), drawn
 
     _, drawn = lax.scan(one, network.carry, jnp.arange(size))  # [D, n], in the order
-    return jnp.zeros((n, size)).at[:, order].set(drawn.T)
+    return jnp.zeros((n, size), jnp.float32).at[:, order].set(drawn.T)

@@ -24,6 +24,7 @@ from jaxtyping import Array, Int
 from gen_models.core import Model
 from gen_models.models.autoregressive.binary_model import binary_model
 from gen_models.models.autoregressive.in_order import OneByOne, image_size
+from gen_models.models.sizes import check_each
 from gen_models.nn.dropout import Dropout, check_dropout
 
 
@@ -55,7 +56,8 @@ def made(
     Raises:
       ValueError: a size is not positive, there is no hidden layer, or the dropout rate is outside [0, 1).
     """
-    size = image_size(shape, masks=masks, **{f"hidden[{i}]": width for i, width in enumerate(hidden)})
+    check_each(hidden=hidden)
+    size = image_size(shape, masks=masks)
     if not hidden:
         raise ValueError("MADE needs a hidden layer, got hidden=(): fvsbn is the model without")
     check_dropout(dropout)
@@ -69,9 +71,10 @@ def made(
         keys = jax.random.split(key, len(names))
         for own, name, fan_in, width in zip(keys, names, widths, widths[1:], strict=False):
             scale = math.sqrt((2 if name in hidden_names else 1) / fan_in)
-            params[name] = {"kernel": scale * jax.random.normal(own, (fan_in, width)), "bias": jnp.zeros(width)}
+            kernel = scale * jax.random.normal(own, (fan_in, width), jnp.float32)
+            params[name] = {"kernel": kernel, "bias": jnp.zeros(width, jnp.float32)}
         if direct:
-            params["direct"] = {"kernel": jnp.zeros((size, size))}
+            params["direct"] = {"kernel": jnp.zeros((size, size), jnp.float32)}
         return params
 
     def kernels(params, index) -> "_Kernels":
@@ -117,7 +120,7 @@ def made(
             rows = [w.hidden[0][d]] if w.direct is None else [w.hidden[0][d], w.direct[d]]
             return [total + x[:, None] * row for total, row in zip(sums, rows, strict=True)]
 
-        return OneByOne([first] if w.direct is None else [first, jnp.zeros((n, size))], logit, update)
+        return OneByOne([first] if w.direct is None else [first, jnp.zeros((n, size), jnp.float32)], logit, update)
 
     return binary_model(shape, np.argsort(degrees[0]), init, logits, one_by_one)
 

@@ -56,10 +56,10 @@ def nade(
     def init(key):
         w_key, v_key = jax.random.split(key)
         return {  # rows, and entries of b, by a variable's place in the order
-            "W": jax.random.normal(w_key, (size, hidden)) / math.sqrt(size),
-            "V": jax.random.normal(v_key, (size, hidden)) / math.sqrt(hidden),
-            "b": jnp.zeros(size),
-            "c": jnp.zeros(hidden),
+            "W": jax.random.normal(w_key, (size, hidden), jnp.float32) / math.sqrt(size),
+            "V": jax.random.normal(v_key, (size, hidden), jnp.float32) / math.sqrt(hidden),
+            "b": jnp.zeros(size, jnp.float32),
+            "c": jnp.zeros(hidden, jnp.float32),
         }
 
     def logits(params, x, index, key):

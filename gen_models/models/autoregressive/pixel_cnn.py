@@ -26,7 +26,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.models.autoregressive.pixel_model import pixel_model
-from gen_models.models.sizes import check_divides, check_sizes, check_windows
+from gen_models.models.sizes import check_divides, check_first_window, check_sizes, check_windows
 from gen_models.nn.causal import CausalConv
 from gen_models.nn.heads import categorical
 
@@ -64,9 +64,8 @@ def pixel_cnn(
         features.
     """
     check_sizes(shape=shape, features=features, blocks=blocks, head_features=head_features, classes=classes)
-    check_windows(window=window, first_window=first_window)
-    if first_window < 3:
-        raise ValueError(f"first_window={first_window} sees no earlier pixel: it must be 3 or more")
+    check_windows(window=window)
+    check_first_window(first_window)
     check_divides("channels", shape[-1], features=features, head_features=head_features)
     head = categorical(shape[-1], levels)
     network = _PixelCNN(

@@ -108,7 +108,7 @@ class _PixelCNNPP(nn.Module, kw_only=True):
 
     @nn.compact
     def __call__(self, x, label, at, train):  # [B, H, W, C] -> [B, H, W, outputs]
-        ones = jnp.ones((1, *x.shape[1:3], 1))  # tells the image from what is beyond its edges
+        ones = jnp.ones((1, *x.shape[1:3], 1), jnp.float32)  # tells the image from what is beyond its edges
         row_conv = partial(RowConv, self.features, (2, 3), of_image=True, dtype=self.dtype)
         pixel_conv = partial(CausalConv, self.features, (2, 3), kind="A", of_image=True, dtype=self.dtype)
         rows = row_conv(name="rows")(x, at) + row_conv(use_bias=False, name="rows_edge")(ones, at)

@@ -4,7 +4,8 @@
 
 A network of causal layers (`gen_models/nn/causal.py`) and a head (`gen_models/nn/heads.py`) make a `Model`. Its sampler
 is one compiled scan over rows and pixels that carries the image so far and what the layers keep; a naive sampler, which
-runs the whole network for every pixel and channel, stands beside it and gives the same pixels for the same key.
+runs the whole network for every pixel and channel, stands beside it and gives the same pixels for the same key. In half
+precision a few may differ: sums are rounded in another order, and that decides where two levels are nearly as probable.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +20,17 @@ from jaxtyping import Array, Float, Int
 
 from gen_models.core import Key, Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import check_temperature, completion, images, seen_of, within_levels
+from gen_models.models.inputs import (
+    check_count,
+    check_temperature,
+    checked_labels,
+    completion,
+    images,
+    labels_of,
+    seen_of,
+    within_levels,
+)
+from gen_models.models.sizes import check_sizes
 from gen_models.nn.causal import At
 from gen_models.nn.heads import Head, to_unit_range
 
@@ -37,14 +48,15 @@ def pixel_model(
       apply(params, stats, x, label=None): the network's outputs for every pixel, [B, H, W, head.outputs].
       log_prob(params, stats, x, key=None, label=None, mask=None): exact, [B] nats. With `mask`, [H, W] or [B, H, W],
         the sum over pixels where it is true, each given all before it: where these are the last pixels, that is log p
-        of them given the others. Images of what is no integer from 0 to levels - 1 have none: NaN inside of `jit`, an
-        error outside.
+        of them given the others. Images of what is no integer from 0 to levels - 1 have none, nor has one with a label
+        of no class: NaN inside of `jit`, an error outside.
       sample(params, stats, key, n, label=None, given=None, mask=None, temperature=1.0, method="cached",
         progress=None): int32 [n, H, W, C]. `label` is [n] integers. Where `mask`, [H, W] or [n, H, W], is true, pixels
         are those of `given`, [n, H, W, C], and the others are drawn from the model given those before them (Oord et
         al., 2016, figure 1: completions). Logits are divided by `temperature`: 0 takes the most probable level, of a
-        mixture the mean of the most probable component (its scales are multiplied by it). `progress` is called with
-        (rows done, rows) while it runs.
+        mixture the mean of the most probable component (its scales are multiplied by it); one of several that are as
+        probable is drawn. Inside of `jit`, an image is -1 throughout where an argument is wrong that would be an error
+        outside. `progress` is called with (rows done, rows) while it runs.
 
     Args:
       network: called as `network(x, label, at, train)`, x scaled to [-1, 1]; see `gen_models/nn/causal.py`.
@@ -57,37 +69,30 @@ def pixel_model(
       ValueError: a size or `classes` is not positive or `levels` is below 2; a batch of another shape; labels where the
         model takes none, none where it does, or of classes that there are not; pixels beyond the levels.
     """
+    check_sizes(shape=shape, levels=levels, classes=classes)
     height, width, channels = shape = tuple(shape)
-    if min(shape) < 1:
-        raise ValueError(f"sizes must be positive, got {shape=}")
     if levels < 2:
         raise ValueError(f"a pixel needs two levels or more, got {levels=}")
-    if classes is not None and classes < 1:
-        raise ValueError(f"there must be a class or more, or None, got {classes=}")
 
     def labels(label, n):
+        """What the network gets, and whether each is a class; of those that are not, an embedding is NaN."""
         if (label is None) != (classes is None):
             needs = "takes no labels" if classes is None else f"needs labels below {classes}"
             raise ValueError(f"the model {needs}, got label={'None' if label is None else 'an array'}")
-        if label is not None and jnp.shape(label) != (n,):
-            raise ValueError(f"label must be [{n}] integers, got {jnp.shape(label)}")
         if label is None or classes is None:
-            return None
-        label = jnp.asarray(label)
-        wrong = (label < 0) | (label >= classes)
-        if not isinstance(wrong, jax.core.Tracer) and bool(wrong.any()):
-            raise ValueError(f"labels must be from 0 to {classes - 1}, got {int(label[wrong][0])}")
-        return jnp.where(wrong, classes, label)  # of which an embedding is NaN: -1 would be the last class
+            return None, True
+        label, fits = checked_labels(label, n, classes)
+        return jnp.where(fits, label, classes), fits  # -1 would be the last class
 
     def init(key, batch):
         images(batch, shape)
         label = None if classes is None else jnp.zeros(1, jnp.int32)
-        return network.init(key, jnp.zeros((1, *shape)), label, None, False)["params"], {}
+        return network.init(key, jnp.zeros((1, *shape), jnp.float32), label, None, False)["params"], {}
 
     def outputs(params, x, label, train=False, key=None):
         rngs = None if key is None else {"dropout": key}
         x = to_unit_range(x, levels)
-        return network.apply({"params": params}, x, labels(label, x.shape[0]), None, train, rngs=rngs)
+        return network.apply({"params": params}, x, labels(label, x.shape[0])[0], None, train, rngs=rngs)
 
     def apply(params, stats, x, label=None):
         """The network's outputs, [B, H, W, head.outputs]."""
@@ -108,9 +113,7 @@ def pixel_model(
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Minus the mean of log p(x) in nats per image; dropout where `train`."""
-        if classes is not None and "y" not in batch:
-            raise ValueError(f"the model needs labels: the batch has no 'y', only {sorted(batch)}")
-        label = None if classes is None else batch["y"]
+        label = None if classes is None else labels_of(batch)
         value = -of_pixels(params, batch, label, train, key).sum((1, 2)).mean()
         return value, (stats, {"bits_per_dim": value / (height * width * channels * jnp.log(2.0))})
 
@@ -130,15 +133,17 @@ def pixel_model(
         """Images drawn from the model, or completed."""
         if method not in SAMPLERS:
             raise unknown("sampling method", method, SAMPLERS)
-        check_temperature(temperature)
-        label = labels(label, n)
-        given, mask = completion(given, mask, n, shape, levels)
+        check_count(n)
+        fits = check_temperature(temperature)
+        label, classified = labels(label, n)
+        given, mask, levelled = completion(given, mask, n, shape, levels)
         given = jnp.round(given).astype(jnp.int32)
         draw = partial(_draw, head, key, given, mask, temperature, levels)
         call = partial(network.apply, mutable=["cache"]) if method == "cached" else network.apply
         sampler = _cached if method == "cached" else _naive
         x = sampler(call, params, label, draw, (n, *shape), channels if head.by_channel else 1, progress)
-        return jnp.round((x + 1) * ((levels - 1) / 2)).astype(jnp.int32)
+        x = jnp.round((x + 1) * ((levels - 1) / 2)).astype(jnp.int32)
+        return jnp.where(jnp.reshape(fits & classified & levelled, (n, 1, 1, 1)), x, -1)
 
     return Model(init, loss, apply=apply, sample=sample, log_prob=log_prob)
 
@@ -187,7 +192,7 @@ def _cached(call, params, label, draw, shape, channels, progress):
             jax.debug.callback(partial(_report, progress, height), row + 1, ordered=True)
         return carry, None
 
-    x = jnp.zeros(shape)
+    x = jnp.zeros(shape, jnp.float32)
     start = At(jnp.int32(0), None, (height, width))
     made = jax.eval_shape(lambda params, x: call({"params": params}, x, label, start, False)[1], params, x)
     cache = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), made.get("cache", {}))
@@ -209,7 +214,7 @@ def _naive(call, params, label, draw, shape, channels, progress):
             lax.cond(ends, lambda: report(row + 1), lambda: None)
         return draw(outputs, x, row, column, channel), None
 
-    return lax.scan(one, jnp.zeros(shape), jnp.arange(height * width * channels))[0]
+    return lax.scan(one, jnp.zeros(shape, jnp.float32), jnp.arange(height * width * channels))[0]
 
 
 def _report(progress, rows, row):

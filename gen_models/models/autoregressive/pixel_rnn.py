@@ -32,7 +32,7 @@ from jax.typing import DTypeLike
 from gen_models.core import Model
 from gen_models.errors import unknown
 from gen_models.models.autoregressive.pixel_model import pixel_model
-from gen_models.models.sizes import check_divides, check_sizes, check_windows
+from gen_models.models.sizes import check_divides, check_first_window, check_sizes, check_windows
 from gen_models.nn.causal import CausalConv
 from gen_models.nn.diagonal_lstm import DiagonalBiLSTM
 from gen_models.nn.heads import categorical
@@ -66,16 +66,17 @@ def pixel_rnn(
       window: k of the Row LSTM's convolutions, odd; the Diagonal BiLSTM has none.
       residual: a layer's output is added to its input.
       skip: each layer's LSTM also adds to what the output is computed from.
-      first_window: of the convolution that reads the image and does not see its own pixel, odd.
+      first_window: of the convolution that reads the image and does not see its own pixel, odd, 3 or more.
       head_features: of the 1 x 1 convolution before the logits.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
-      ValueError: a size is not positive, a window is even, the channels do not divide the features, or the kind is
-        unknown.
+      ValueError: a size is not positive, a window is even, the first sees nothing, the channels do not divide the
+        features, or the kind is unknown.
     """
     check_sizes(shape=shape, features=features, layers=layers, head_features=head_features)
-    check_windows(window=window, first_window=first_window)
+    check_windows(window=window)
+    check_first_window(first_window)
     if kind not in KINDS:
         raise unknown("kind of PixelRNN", kind, KINDS)
     check_divides("channels", shape[-1], features=features, head_features=head_features)

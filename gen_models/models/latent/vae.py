@@ -17,6 +17,7 @@ Differs from the first paper: as many hidden layers as asked for, convolutions, 
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +27,14 @@ from jaxtyping import Array, Float
 
 from gen_models.core import Model
 from gen_models.distributions import bernoulli_log_prob, normal_kl, normal_log_prob
+from gen_models.models.inputs import check_count, images, latents, within_levels, within_unit
 from gen_models.models.latent.importance import importance_weighted
+from gen_models.models.sizes import check_each, check_numbers, check_sizes
 from gen_models.nn.conv import Conv, ConvTranspose
 
 Activation = Callable[[Array], Array]
 
+_REMEDY = "grey pixels have no probability here, binarise_dynamic or binarise_fixed makes such images of them"
 _WINDOW = (4, 4)  # twice the stride, so that a transposed convolution makes each pixel of equally many taps
 
 
@@ -46,9 +50,13 @@ def vae(
     channels: Sequence[int] = (),
     dtype: DTypeLike | None = None,
 ) -> Model:
-    """A VAE for images whose pixels are 0 or 1 (or probabilities between them).
+    """A VAE for images whose pixels are 0 or 1.
 
     `log_prob(params, stats, x, key, particles=50)` is a lower bound on log p(x) in nats that tightens with `particles`.
+    It takes images of zeros and ones, which alone have a probability. The loss and `encode` also take grey ones, between
+    0 and 1, as is customary: their cross-entropy is an average over images whose pixels are 1 with the probability of
+    the grey, and no bound on a likelihood of grey ones (Loaiza-Ganem & Cunningham, The Continuous Bernoulli, 2019). What
+    is beyond is an error outside of `jit`, and gives NaN inside.
 
     Args:
       shape: (height, width, channels) of one image.
@@ -64,16 +72,13 @@ def vae(
 
     Raises:
       ValueError: a size is not positive, `shape` is not (H, W, C), the image is too small for so many strides, a weight
-        is negative, or both `beta` and `particles` change the objective.
+        is negative, or both `beta` and `particles` change the objective; a batch, images or latents of another shape;
+        a number of samples or particles below 1; or, outside of `jit`, pixels that are not in the range above.
     """
-    if min((*shape, latent, particles, *hidden, *channels)) < 1:
-        raise ValueError(f"sizes must be positive, got {shape=}, {latent=}, {hidden=}, {particles=}, {channels=}")
-    if len(shape) != 3:
-        raise ValueError(f"an image's shape is (height, width, channels), got shape={tuple(shape)}")
+    check_sizes(shape=shape, latent=latent, particles=particles)
+    check_each(hidden=hidden, channels=channels)
     _check_strides(shape[0], shape[1], tuple(channels))
-    for name, value in {"beta": beta, "warmup_steps": warmup_steps}.items():
-        if isinstance(value, (int, float)) and value < 0:
-            raise ValueError(f"{name} must not be negative, got {value}")
+    check_numbers(beta=beta, warmup_steps=warmup_steps)
     # A traced number is taken as the default: the importance-weighted objective does not read it.
     weighed = any(isinstance(w, (int, float)) and w != usual for w, usual in ((beta, 1), (warmup_steps, 0)))
     if particles > 1 and weighed:
@@ -86,35 +91,40 @@ def vae(
     )
 
     def init(key, batch):
-        x = batch["x"]
-        if x.shape[1:] != tuple(shape):
-            raise ValueError(f"the model is for images of shape {tuple(shape)}, got a batch of {x.shape[1:]}")
+        x = images(batch, shape)
         encoder_key, decoder_key = jax.random.split(key)
         return {
-            "encoder": encoder.init(encoder_key, x[:1].astype(jnp.float32))["params"],
-            "decoder": decoder.init(decoder_key, jnp.zeros((1, latent)))["params"],
+            "encoder": encoder.init(encoder_key, x[:1])["params"],
+            "decoder": decoder.init(decoder_key, jnp.zeros((1, latent), jnp.float32))["params"],
         }, {}
 
     def encode(params, stats, x, key=None):
         """(mu, log_sigma) of q(z|x), each [B, latent]."""
-        return encoder.apply({"params": params["encoder"]}, x)
+        return encoded(params, images({"x": x}, shape))
+
+    def encoded(params, x):
+        fits = within_unit(x)[:, None]
+        each: Any = encoder.apply({"params": params["encoder"]}, x)
+        return tuple(jnp.where(fits, of_latents, jnp.nan) for of_latents in each)
 
     def decode(params, stats, z):
         """Logits of p(x|z), [B, *shape]."""
+        latents(z, latent)
         return decoder.apply({"params": params["decoder"]}, z)
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Negative bound in nats per image, the KL weighted; `elbo` in the metrics never is."""
-        x = batch["x"].astype(jnp.float32)
-        mu, log_sigma = encode(params, stats, x)
+        x = images(batch, shape)
+        mu, log_sigma = encoded(params, x)
         if particles > 1:
             log_weights = jax.vmap(log_weight(params, x, mu, log_sigma))(jax.random.split(key, particles))  # [K, B]
             bound = (jax.nn.logsumexp(log_weights, axis=0) - jnp.log(particles)).mean()
             return -bound, (stats, {"elbo": log_weights.mean(), "bound": bound, "kl": normal_kl(mu, log_sigma).mean()})
-        z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
+        z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape, mu.dtype)
         reconstruction = -bernoulli_log_prob(x, decode(params, stats, z)).mean()
         kl = normal_kl(mu, log_sigma).mean()
         weight = beta * jnp.minimum(1.0, (step + 1) / jnp.maximum(warmup_steps, 1)) if train else beta
+        weight = jnp.asarray(weight, jnp.float32)
         return reconstruction + weight * kl, (
             stats,
             {"elbo": -(reconstruction + kl), "reconstruction": reconstruction, "kl": kl},
@@ -124,7 +134,7 @@ def vae(
         """key -> log p(x|z) + log p(z) - log q(z|x), [B], for one draw z ~ q(z|x)."""
 
         def draw(key):
-            z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
+            z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape, mu.dtype)
             joint = bernoulli_log_prob(x, decode(params, {}, z)) + normal_log_prob(
                 z, jnp.zeros_like(z), jnp.zeros_like(z)
             )
@@ -134,12 +144,16 @@ def vae(
 
     def log_prob(params, stats, x, key, *, particles: int = 50, chunk: int = 10) -> Float[Array, " b"]:
         """Lower bound on log p(x), [B] nats, from `particles` importance samples, `chunk` of them in memory at once."""
-        mu, log_sigma = encode(params, stats, x)
-        return importance_weighted(log_weight(params, x, mu, log_sigma), key, particles, chunk)
+        x = images({"x": x}, shape)
+        fits = within_levels(x, 2, remedy=_REMEDY)
+        mu, log_sigma = encoded(params, x)
+        bound = importance_weighted(log_weight(params, x, mu, log_sigma), key, particles, chunk)
+        return jnp.where(fits, bound, jnp.nan)
 
     def sample(params, stats, key, n: int) -> Float[Array, "n h w c"]:
         """Means of p(x|z) for n draws of z from the prior: probabilities, not draws of the pixels."""
-        return jax.nn.sigmoid(decode(params, stats, jax.random.normal(key, (n, latent))))
+        check_count(n)
+        return jax.nn.sigmoid(decode(params, stats, jax.random.normal(key, (n, latent), jnp.float32)))
 
     return Model(init, loss, sample=sample, log_prob=log_prob, encode=encode, decode=decode)
 

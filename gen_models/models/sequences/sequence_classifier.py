@@ -72,7 +72,7 @@ def sequence_classifier(
         heads=heads,
         dtype=dtype,
     )
-    return classifier(network, (length,), num_classes, label_smoothing=label_smoothing)
+    return classifier(network, (length,), num_classes, label_smoothing=label_smoothing, tokens=vocabulary)
 
 
 class _Network(nn.Module, kw_only=True):

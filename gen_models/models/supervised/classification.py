@@ -1,14 +1,19 @@
 """What classifiers share: cross-entropy, accuracy, and a Linen network as a `Model`."""
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from gen_models.core import Model, Params
-from gen_models.models.inputs import images
+from gen_models.models.inputs import checked_labels, images, labels_of, within_levels
+from gen_models.models.sizes import check_each, check_sizes
+from gen_models.nn.batch_norm import of_one_batch
 
 
 def cross_entropy(
@@ -16,11 +21,33 @@ def cross_entropy(
 ) -> Float[Array, "b"]:
     """-sum_k q_k log softmax(logits)_k in nats, q = (1 - label_smoothing) one_hot + label_smoothing / K.
 
-    Szegedy et al., Rethinking the Inception Architecture (2016), section 7; `label_smoothing` may be traced.
+    Szegedy et al., Rethinking the Inception Architecture (2016), section 7; `label_smoothing` may be traced. A label of
+    no class gives NaN inside of `jit`.
+
+    Raises:
+      ValueError: outside of `jit`, a label is no class.
     """
+    labels, fits = checked_labels(labels, *logits.shape)
     log_p = jax.nn.log_softmax(logits)
-    of_label = jnp.take_along_axis(log_p, labels[:, None], axis=-1)[:, 0]
-    return -(1 - label_smoothing) * of_label - label_smoothing * log_p.mean(-1)
+    of_label = jnp.take_along_axis(log_p, jnp.where(fits, labels, 0)[:, None], axis=-1)[:, 0]
+    value = -(1 - label_smoothing) * of_label - label_smoothing * log_p.mean(-1)
+    return jnp.where(fits, value, jnp.nan).astype(log_p.dtype)
+
+
+def balanced_weights(counts: Sequence[int] | Int[np.ndarray, "k"]) -> tuple[float, ...]:
+    """N / (K n_k) for K classes that have n_k of N examples, so that all weigh alike: scikit-learn's "balanced".
+
+    Over these examples their mean is 1, and all are 1 where the classes have equally many. A class without examples
+    counts in neither N nor K, and weighs 0.
+
+    Raises:
+      ValueError: a count is negative, or all are 0.
+    """
+    counts = [int(count) for count in counts]
+    if min(counts, default=0) < 0 or not sum(counts):
+        raise ValueError(f"classes must have 0 examples or more, and one of them some, got {counts}")
+    present = sum(count > 0 for count in counts)
+    return tuple(sum(counts) / (present * count) if count else 0.0 for count in counts)
 
 
 def classifier(
@@ -31,54 +58,92 @@ def classifier(
     dropout: float | Array = 0.0,
     label_smoothing: float | Array = 0.0,
     penalty: Callable[[Params], Array] | None = None,
+    tokens: int | None = None,
+    class_weights: Sequence[float] | None = None,
 ) -> Model:
     """A classifier whose logits are `network(x, dropout, train)`, with x float32 [B, *shape] and logits [B, K].
 
     Its loss reads `batch["x"]` and the integers `batch["y"]` in [0, K): the mean cross-entropy in nats, with
     smoothed labels in training alone, plus `penalty(params)`. Metrics: "accuracy" and "cross_entropy" (of the labels as
-    they are, without the penalty). `apply(params, stats, x)` gives logits in evaluation mode.
+    they are, without the penalty). `apply(params, stats, x)` gives logits in evaluation mode. A label of no class, or
+    where `tokens` is given an x of anything but integers in [0, tokens), is an error outside of `jit` and NaN inside.
+    With `class_weights` [K], such as `balanced_weights`, an example's term in the training loss is multiplied by the
+    weight of its class; evaluation and metrics stay unweighted.
 
     Raises:
-      ValueError: a size is not positive, there are fewer than two classes, or a rate is outside [0, 1).
+      ValueError: a size is not positive, there are fewer than two classes, a rate is outside [0, 1), or a weight is
+        negative or missing; a batch without examples or labels, or of another shape.
     """
+    check_each(shape=shape)
+    check_sizes(num_classes=num_classes)
     shape = tuple(shape)
-    if not shape or min(shape) < 1:
-        raise ValueError(f"sizes must be positive, got shape={shape}")
+    if not shape:
+        raise ValueError("an example needs an axis or more, got shape=(): (1,) is a number")
     if num_classes < 2:
         raise ValueError(f"a classifier needs two classes or more, got num_classes={num_classes}")
     for name, rate in (("dropout", dropout), ("label_smoothing", label_smoothing)):
         if isinstance(rate, int | float) and not 0 <= rate < 1:
             raise ValueError(f"{name} must be in [0, 1), got {rate}")
+    if class_weights is not None and not (
+        len(class_weights) == num_classes and all(0 <= weight < math.inf for weight in class_weights)
+    ):
+        raise ValueError(
+            f"class_weights must be {num_classes} finite numbers of 0 or more, one a class, got {class_weights}"
+        )
+    weights = None if class_weights is None else jnp.asarray(class_weights, jnp.float32)
+
+    def inputs(batch):
+        """x, and whether each is what the network takes."""
+        x = images(batch, shape)
+        if tokens is None:
+            return x, True
+        fits = within_levels(x, tokens, "tokens", "another vocabulary needs another model")
+        return jnp.where(fits.reshape(-1, *(1,) * len(shape)), x, 0), fits[:, None]
 
     def init(key, batch):
         images(batch, shape)  # a batch of another shape is refused here, before anything is compiled
-        variables = network.init(key, jnp.zeros((1, *shape)), dropout, train=False)
+        variables = network.init(key, jnp.zeros((1, *shape), jnp.float32), dropout, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
     def apply(params, stats, x):
         """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm."""
-        x = images({"x": x}, shape)
-        return network.apply({"params": params, "batch_stats": stats}, x, dropout, train=False)
+        return in_evaluation(params, stats, *inputs({"x": x}))
+
+    def in_evaluation(params, stats, x, fits):
+        logits: Any = network.apply({"params": params, "batch_stats": stats}, x, dropout, train=False)
+        return jnp.where(fits, logits, jnp.nan)
+
+    def trained(params, stats, x, key):
+        """Logits [B, K] in training mode, and the running averages that follow."""
+        variables = {"params": params, "batch_stats": stats}
+        logits, updated = network.apply(
+            variables, x, dropout, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
+        )
+        return logits, updated.get("batch_stats", stats)
+
+    def batch_stats(params, stats, batch, key):
+        """Batch norm's means and variances of this batch, as a training pass with dropout sees them."""
+        x, _ = inputs(batch)
+        return of_one_batch(lambda stats: trained(params, stats, x, key)[1], stats)
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Mean cross-entropy in nats, plus the penalty."""
-        x, labels = images(batch, shape), batch["y"]
+        x, fits = inputs(batch)
+        labels, is_class = checked_labels(labels_of(batch), len(x), num_classes)
         if train:
-            variables = {"params": params, "batch_stats": stats}
-            logits, updated = network.apply(
-                variables, x, dropout, train=True, rngs={"dropout": key}, mutable=["batch_stats"]
-            )
-            stats = updated.get("batch_stats", stats)
-            value = cross_entropy(logits, labels, label_smoothing).mean()
+            logits, stats = trained(params, stats, x, key)
+            logits = jnp.where(fits, logits, jnp.nan)
+            terms = cross_entropy(logits, labels, label_smoothing)
+            value = (terms if weights is None else weights[labels] * terms).mean()
         else:
-            logits = apply(params, stats, x)
+            logits = in_evaluation(params, stats, x, fits)
             value = cross_entropy(logits, labels).mean()
         if penalty is not None:
-            value += penalty(params)
+            value = (value + penalty(params)).astype(value.dtype)
         metrics = {
-            "accuracy": (logits.argmax(-1) == labels).mean(),
+            "accuracy": jnp.where(is_class, logits.argmax(-1) == labels, jnp.nan).mean(dtype=jnp.float32),
             "cross_entropy": cross_entropy(logits, labels).mean(),
         }
         return value, (stats, metrics)
 
-    return Model(init, loss, apply=apply)
+    return Model(init, loss, apply=apply, batch_stats=batch_stats)

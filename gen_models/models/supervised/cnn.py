@@ -13,6 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from gen_models.core import Model
+from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.conv import Conv
 from gen_models.nn.dropout import Dropout
@@ -26,6 +27,7 @@ def cnn(
     strides: Sequence[int] = (1, 2, 1, 2, 1),
     dropout: float | Array = 0.2,
     label_smoothing: float | Array = 0.0,
+    class_weights: Sequence[float] | None = None,
     momentum: float = 0.99,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
@@ -39,6 +41,7 @@ def cnn(
       strides: of each convolution.
       dropout: probability with which a unit of the pooled features is dropped in training; may be traced.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
+      class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
       momentum: weight of the past in batch norm's running averages.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
@@ -47,11 +50,11 @@ def cnn(
       ValueError: a size is not positive, `shape` is not (H, W, C), `channels` and `strides` differ in length,
         `num_classes` is below 2, or a rate is outside [0, 1).
     """
+    check_sizes(shape=shape)
+    check_each(channels=channels, strides=strides)
     channels, strides = tuple(channels), tuple(strides)
-    if len(shape) != 3:
-        raise ValueError(f"an image's shape is (height, width, channels), got shape={tuple(shape)}")
-    if not channels or len(channels) != len(strides) or min(*channels, *strides) < 1:
-        raise ValueError(f"channels and strides must be positive and of one length, got {channels=}, {strides=}")
+    if not channels or len(channels) != len(strides):
+        raise ValueError(f"channels and strides must be of one length, 1 or more, got {channels=}, {strides=}")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     network = _CNN(
@@ -62,7 +65,9 @@ def cnn(
         axis_name=axis_name,
         dtype=dtype,
     )
-    return classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
+    return classifier(
+        network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
+    )
 
 
 class _CNN(nn.Module, kw_only=True):

@@ -17,6 +17,7 @@ def logistic_regression(
     *,
     l2: float | Array = 0.0,
     label_smoothing: float | Array = 0.0,
+    class_weights: Sequence[float] | None = None,
     dtype: DTypeLike | None = None,
 ) -> Model:
     """log p(y = k | x) = log softmax(x W + b)_k, with W and b zero at first: the loss is convex.
@@ -27,6 +28,7 @@ def logistic_regression(
       l2: adds l2 / 2 * |W|^2 to the mean cross-entropy, the biases left free; scikit-learn's C is 1 / (l2 * examples).
         May be traced.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
+      class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
@@ -39,7 +41,9 @@ def logistic_regression(
         return 0.5 * l2 * jnp.sum(params["logits"]["kernel"] ** 2)
 
     network = _Linear(num_classes=num_classes, dtype=dtype)
-    return classifier(network, shape, num_classes, label_smoothing=label_smoothing, penalty=penalty)
+    return classifier(
+        network, shape, num_classes, label_smoothing=label_smoothing, class_weights=class_weights, penalty=penalty
+    )
 
 
 class _Linear(nn.Module, kw_only=True):

@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from gen_models.core import Model
 from gen_models.errors import unknown
+from gen_models.models.sizes import check_each
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.dropout import Dropout
 
@@ -29,6 +30,7 @@ def mlp(
     dropout: float | Array = 0.0,
     norm: Literal["none", "batch"] = "none",
     label_smoothing: float | Array = 0.0,
+    class_weights: Sequence[float] | None = None,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
 ) -> Model:
@@ -42,15 +44,15 @@ def mlp(
       dropout: probability with which a hidden unit is dropped in training; may be traced.
       norm: "batch" puts batch norm between each hidden layer's affine map and its activation; "none" does not.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
+      class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
       ValueError: a size is not positive, `num_classes` is below 2, `norm` is unknown, or a rate is outside [0, 1).
     """
+    check_each(hidden=hidden)
     hidden = tuple(hidden)
-    if hidden and min(hidden) < 1:
-        raise ValueError(f"sizes must be positive, got hidden={hidden}")
     if norm not in ("none", "batch"):
         raise unknown("norm", norm, ("none", "batch"))
     network = _MLP(
@@ -61,7 +63,9 @@ def mlp(
         axis_name=axis_name,
         dtype=dtype,
     )
-    return classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
+    return classifier(
+        network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
+    )
 
 
 class _MLP(nn.Module, kw_only=True):

@@ -43,6 +43,7 @@ from jaxtyping import Array, Float
 from gen_models.core import Model
 from gen_models.errors import unknown
 from gen_models.models.inputs import images
+from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.conv import Conv
 from gen_models.nn.dropout import Dropout
@@ -73,6 +74,7 @@ def residual_cnn(
     activation: str = "relu",
     dropout: float | Array = 0.0,
     label_smoothing: float | Array = 0.0,
+    class_weights: Sequence[float] | None = None,
     momentum: float = 0.9,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
@@ -96,6 +98,7 @@ def residual_cnn(
       activation: a name of `ACTIVATIONS`.
       dropout: probability with which a unit of the pooled features is dropped in training; may be traced.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
+      class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
       momentum: weight of the past in batch norm's running averages.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
@@ -104,14 +107,12 @@ def residual_cnn(
       ValueError: a size is not positive or a window even, lengths differ, a name is unknown, channels fall or cannot be
         divided as asked, or a rate is outside [0, 1).
     """
+    check_sizes(shape=shape, blocks=blocks, bottleneck=bottleneck)
+    check_each(channels=channels, strides=strides, windows=windows)
     channels, strides, windows = tuple(channels), tuple(strides), tuple(windows)
-    if len(shape) != 3:
-        raise ValueError(f"an image's shape is (height, width, channels), got shape={tuple(shape)}")
-    if not channels or len(channels) != len(strides) or min(*channels, *strides) < 1:
-        raise ValueError(f"channels and strides must be positive and of one length, got {channels=}, {strides=}")
-    if blocks < 1 or bottleneck < 1:
-        raise ValueError(f"blocks and bottleneck must be 1 or more, got {blocks=}, {bottleneck=}")
-    if not windows or min(windows) < 1 or any(window % 2 == 0 for window in windows):
+    if not channels or len(channels) != len(strides):
+        raise ValueError(f"channels and strides must be of one length, 1 or more, got {channels=}, {strides=}")
+    if not windows or any(window % 2 == 0 for window in windows):
         raise ValueError(f"windows must be odd sizes, one or more, got {windows=}")
     if norm not in NORMS:
         raise unknown("norm", norm, NORMS)
@@ -141,7 +142,9 @@ def residual_cnn(
         axis_name=axis_name,
         dtype=dtype,
     )
-    model = classifier(network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing)
+    model = classifier(
+        network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
+    )
 
     def encode(params, stats, x, key=None):
         """`Activations` of each layer by its name, in order, for x [B, H, W, C]."""
@@ -220,8 +223,8 @@ class _Network(nn.Module, kw_only=True):
         function = ACTIVATIONS[self.activation].function
         if self.activation == "prelu":
             start = nn.initializers.constant(PRELU_START)
-            slope = self.param(f"slope_{name.removeprefix('layer_')}", start, (z.shape[-1],)).astype(z.dtype)
-            function = partial(_prelu, slope)
+            slope = self.param(f"slope_{name.removeprefix('layer_')}", start, (z.shape[-1],), jnp.float32)
+            function = partial(_prelu, slope.astype(z.dtype))
         if not self.is_initializing() and self.is_mutable_collection("intermediates"):
             outputs, slopes = jax.jvp(function, (z,), (jnp.ones_like(z),))
             self.sow("intermediates", name, Activations(outputs, slopes))
