@@ -53,10 +53,10 @@ def vae(
     """A VAE for images whose pixels are 0 or 1.
 
     `log_prob(params, stats, x, key, particles=50)` is a lower bound on log p(x) in nats that tightens with `particles`.
-    It takes images of zeros and ones, which alone have a probability. The loss and `encode` also take grey ones, between
-    0 and 1, as is customary: their cross-entropy is an average over images whose pixels are 1 with the probability of
-    the grey, and no bound on a likelihood of grey ones (Loaiza-Ganem & Cunningham, The Continuous Bernoulli, 2019). What
-    is beyond is an error outside of `jit`, and gives NaN inside.
+    It takes images of zeros and ones, which alone have a probability. The loss and `encode` also take grey ones,
+    between 0 and 1, as is customary: their cross-entropy is an average over images whose pixels are 1 with the
+    probability of the grey, and no bound on a likelihood of grey ones (Loaiza-Ganem & Cunningham, The Continuous
+    Bernoulli, 2019). What is beyond is an error outside of `jit`, and gives NaN inside.
 
     Args:
       shape: (height, width, channels) of one image.
