@@ -20,7 +20,7 @@ def saved_run(name: str, variant: str, folder: Path, *, steps: int = 0, **fields
     job = make_job(experiment, config)
     state = job.initial(config.seed)
     asked = Request(experiment, variant, config, folder)
-    with open_run(asked) as run, Checkpoints(run.checkpoints) as checkpoints:
+    with open_run(asked, job.described()) as run, Checkpoints(run.checkpoints) as checkpoints:
         if steps:
             batches, key = job.batches(config.seed), keys(config.seed).data
             state = fit(job.step, state, batches, steps=steps, key=key, numbers=job.numbers(config)).state

@@ -22,10 +22,11 @@ from rich.table import Table
 
 from gen_models.measures.figure import Figure
 from gen_models.run import cli
+from gen_models.run.config import INCIDENTAL, RunConfig
 from gen_models.run.console import console, rounded_text
 from gen_models.run.directory import Run, read_json, refuse_earlier_form
 from gen_models.run.experiments import find
-from gen_models.run.fields import from_json, settings
+from gen_models.run.fields import flat, from_json, names_marked, settings
 
 
 def main() -> None:
@@ -74,8 +75,12 @@ def _settings(run: Run) -> dict[str, Any]:
     """The fields of a run's config that may change its figures, but for the seed, by dotted names."""
     saved = run.config()
     refuse_earlier_form(run.folder, saved)
-    experiment = find(saved["experiment"], saved.get("file"))
-    return settings(from_json(experiment.config_class, saved["config"]))
+    try:
+        experiment = find(saved["experiment"], saved.get("file"))
+        return settings(from_json(experiment.config_class, saved["config"]))
+    except (ValueError, ImportError):  # it is gone, or of another version: its fields' marks are not known
+        shared = {*names_marked(RunConfig(), INCIDENTAL), "data_dir", "seed"}
+        return {name: value for name, value in flat(saved["config"]).items() if name not in shared}
 
 
 class Cell(NamedTuple):
