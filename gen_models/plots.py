@@ -1,14 +1,37 @@
 """Grids of images, curves and scatter plots, written to PNG files without a display."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+
+@contextmanager
+def drawing(path: str | Path, **canvas: Any) -> Iterator[Canvas]:
+    """A canvas with these arguments, which is written when the block ends, whatever the user's own settings are.
+
+    Texts come from users: with `literal` none of their characters means anything, and one that the font lacks is drawn
+    as a box, without a warning.
+    """
+    with mpl.rc_context({"text.usetex": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        made = Canvas(**canvas)
+        yield made
+        made.savefig(path, dpi=110)
+
+
+def literal(text: object) -> str:
+    """The text as matplotlib shows it literally: no formula between dollars, no label that is left out for its `_`."""
+    plain = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in str(text))
+    return (" " if plain.startswith("_") else "") + plain.replace("$", r"\$")
 
 
 def image_grid(
@@ -62,26 +85,25 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | Path, *, title: str
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     wide, high = 4.2 * columns, 2.8 * rows + (0.4 if title else 0.0)
-    canvas = Canvas(figsize=(wide, high))
     # Room in inches for ticks and titles: matplotlib's own layout draws everything once more to find it.
     room = {"left": 0.75 / wide, "right": 1 - 0.15 / wide, "bottom": 0.5 / high}
     room |= {"top": 1 - (0.7 if title else 0.3) / high, "wspace": 0.9 / 3.3, "hspace": 0.8 / 2.0}
-    axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=room).ravel()
-    for axis, (metric, splits) in zip(axes, panels.items(), strict=False):
-        for split, points in splits.items():
-            steps, values = np.array(points).T
-            few = len(points) < 30
-            axis.plot(steps, values, label=split, marker="o" if few else None, markersize=3, linewidth=1.2)
-        axis.set(title=metric.replace("_", " "), xlabel="step")
-        axis.grid(alpha=0.3)
-        if (limits := _late_limits(splits)) is not None:
-            axis.set_ylim(*limits)
-        axis.legend(frameon=False, fontsize=8)
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    if title:
-        canvas.suptitle(title)
-    canvas.savefig(path, dpi=110)
+    with drawing(path, figsize=(wide, high)) as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False, gridspec_kw=room).ravel()
+        for axis, (metric, splits) in zip(axes, panels.items(), strict=False):
+            for split, points in splits.items():
+                steps, values = np.array(points).T
+                few = len(points) < 30
+                axis.plot(steps, values, label=literal(split), marker="o" if few else None, markersize=3, linewidth=1.2)
+            axis.set(title=literal(metric.replace("_", " ")), xlabel="step")
+            axis.grid(alpha=0.3)
+            if (limits := _late_limits(splits)) is not None:
+                axis.set_ylim(*limits)
+            axis.legend(frameon=False, fontsize=8)
+        for axis in axes[len(panels) :]:
+            axis.remove()
+        if title:
+            canvas.suptitle(literal(title))
     return Path(path)
 
 
@@ -133,19 +155,18 @@ def lines(
       log: whether the axis of the values is logarithmic; what is not positive is then left out.
       title: over the picture.
     """
-    canvas = Canvas(figsize=(6.0, 3.8), layout="constrained")
-    axis = canvas.subplots()
-    for name, values in series.items():
-        shown = np.array([float(value) for value in values])
-        shown[~np.isfinite(shown) | ((shown <= 0) & log)] = np.nan
-        axis.plot(shown, label=name, marker="o" if len(shown) < 60 else None, markersize=3, linewidth=1.2)
-    axis.set(xlabel=x, ylabel=y, title=title)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if log:
-        axis.set_yscale("log")
-    axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=8)
-    canvas.savefig(path, dpi=110)
+    with drawing(path, figsize=(6.0, 3.8), layout="constrained") as canvas:
+        axis = canvas.subplots()
+        for name, values in series.items():
+            shown = np.array([float(value) for value in values])
+            shown[~np.isfinite(shown) | ((shown <= 0) & log)] = np.nan
+            axis.plot(shown, label=literal(name), marker="o" if len(shown) < 60 else None, markersize=3, linewidth=1.2)
+        axis.set(xlabel=literal(x), ylabel=literal(y), title=literal(title))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if log:
+            axis.set_yscale("log")
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False, fontsize=8)
     return Path(path)
 
 
@@ -168,14 +189,13 @@ def paths(
     line = np.linspace(-limit, limit, 201)
     grid = np.stack(np.meshgrid(line, line), -1)
     height = np.sqrt(np.einsum("abi,ij,abj->ab", grid, hessian, grid) / 2)
-    canvas = Canvas(figsize=(5.2, 5.0), layout="constrained")
-    axis = canvas.subplots()
-    axis.contour(line, line, height, levels=14, cmap="Greys_r", linewidths=0.7, alpha=0.6)
-    for name, points in series.items():
-        axis.plot(*np.asarray(points).T, label=name, marker="o", markersize=2.5, linewidth=1.1)
-    axis.set(aspect="equal", title=title, xlim=(-limit, limit), ylim=(-limit, limit))
-    axis.legend(frameon=False, fontsize=8)
-    canvas.savefig(path, dpi=110)
+    with drawing(path, figsize=(5.2, 5.0), layout="constrained") as canvas:
+        axis = canvas.subplots()
+        axis.contour(line, line, height, levels=14, cmap="Greys_r", linewidths=0.7, alpha=0.6)
+        for name, points in series.items():
+            axis.plot(*np.asarray(points).T, label=literal(name), marker="o", markersize=2.5, linewidth=1.1)
+        axis.set(aspect="equal", title=literal(title), xlim=(-limit, limit), ylim=(-limit, limit))
+        axis.legend(frameon=False, fontsize=8)
     return Path(path)
 
 
@@ -202,16 +222,15 @@ def scatter(
             [float(np.percentile(cloud, 99)) for cloud in clouds]
             + ([] if marks is None else [float(np.abs(marks).max())])
         )
-    canvas = Canvas(figsize=(2.8 * columns, 2.9 * rows), layout="constrained")
-    axes = canvas.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for axis, (title, points) in zip(axes, panels.items(), strict=False):
-        if marks is not None:
-            axis.plot(*np.asarray(marks).T, "x", color="tab:red", markersize=5, alpha=0.6, zorder=1)
-        axis.scatter(*np.asarray(points).T, s=1.5, alpha=0.5, linewidths=0, zorder=2)
-        axis.set(title=title, xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
-    for axis in axes[len(panels) :]:
-        axis.remove()
-    canvas.savefig(path, dpi=110)
+    with drawing(path, figsize=(2.8 * columns, 2.9 * rows), layout="constrained") as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axis, (title, points) in zip(axes, panels.items(), strict=False):
+            if marks is not None:
+                axis.plot(*np.asarray(marks).T, "x", color="tab:red", markersize=5, alpha=0.6, zorder=1)
+            axis.scatter(*np.asarray(points).T, s=1.5, alpha=0.5, linewidths=0, zorder=2)
+            axis.set(title=literal(title), xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
+        for axis in axes[len(panels) :]:
+            axis.remove()
     return Path(path)
 
 
@@ -226,17 +245,22 @@ def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
     """
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(3.0, 0.45 * len(counts))
-    canvas = Canvas(figsize=(size + 0.6, size), layout="constrained")
-    axis = canvas.subplots()
-    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(counts > 0):
-        dark = share[row, column] > 0.5
-        axis.text(
-            column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color="w" if dark else "k", fontsize=7
-        )
-    ticks = range(len(counts))
-    axis.set(xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
-    canvas.savefig(path, dpi=110)
+    with drawing(path, figsize=(size + 0.6, size), layout="constrained") as canvas:
+        axis = canvas.subplots()
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.argwhere(counts > 0):
+            dark = share[row, column] > 0.5
+            axis.text(
+                column,
+                row,
+                f"{counts[row, column]:.0f}",
+                ha="center",
+                va="center",
+                color="w" if dark else "k",
+                fontsize=7,
+            )
+        ticks = range(len(counts))
+        axis.set(xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
     return Path(path)
 
 
@@ -252,12 +276,11 @@ def captioned(
       columns: images in a row.
     """
     rows = -(-len(images) // columns)
-    canvas = Canvas(figsize=(1.25 * columns, 1.45 * rows), layout="constrained")
-    axes = canvas.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, image, caption in zip(axes, np.clip(images, 0, 1), captions, strict=False):
-        axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
-        axis.set_title(caption, fontsize=7)
-    canvas.savefig(path, dpi=110)
+    with drawing(path, figsize=(1.25 * columns, 1.45 * rows), layout="constrained") as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes:
+            axis.axis("off")
+        for axis, image, caption in zip(axes, np.clip(images, 0, 1), captions, strict=False):
+            axis.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
+            axis.set_title(literal(caption), fontsize=7)
     return Path(path)

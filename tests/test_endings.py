@@ -17,13 +17,14 @@ import pytest
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 
-from gen_models import machine
+from gen_models import machine, plots
 from gen_models.core import TrainState
 from gen_models.data import order
 from gen_models.run import cli, config, console, directory, endings, job, room
 from gen_models.run.config import InputError, Stopped
 from gen_models.run.experiments import find
 from gen_models.run.terminal import Forgiving, terminal
+from gen_models.training import startup
 
 ROOT = Path(__file__).parent.parent
 
@@ -310,3 +311,38 @@ def test_limits_of_containers_are_known(tmp_path):
     (tmp_path / "memory" / "old" / "memory.usage_in_bytes").write_text("1000")
     assert sorted(machine._of_groups(tmp_path / "groups", tmp_path)) == [1000 - 300 + 70, 4000]
     assert machine.available_memory() > 2**20
+
+
+@pytest.mark.parametrize("text", ["a$b$c", "$", "\\$x_1$", "_hidden", "^_{}", "名前", "\udcff", "a\x1bb"])
+def test_texts_in_pictures_are_literal(text, tmp_path):
+    """As matplotlib itself reads a text back that it was told not to take for a formula; warnings are errors."""
+    with plots.drawing(tmp_path / "x.png") as canvas:
+        shown = canvas.text(0, 0, plots.literal(text))
+        plain, is_formula = shown._preprocess_math(shown.get_text())
+    assert not is_formula and plain.strip() == "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+    rows = [{"step": step, "seconds": 1.0, f"{text}/loss": 1.0} for step in (1, 2)]
+    plots.curves(rows, tmp_path / "curves.png", title=text)
+    plots.lines({text: [1.0, 2.0]}, tmp_path / "lines.png", x=text, y=text, title=text)
+
+
+def test_a_home_that_is_not_there_leaves_programs_unkept_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "file").touch()
+    for home in ("/proc/nowhere", str(tmp_path / "file")):
+        monkeypatch.setenv("HOME", home)
+        assert startup._cache_folder() is None
+    monkeypatch.setattr(startup.os.path, "expanduser", lambda path: path)  # as for a user whom the system does not know
+    assert startup._cache_folder() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert startup._cache_folder().parent == tmp_path / "gen_models"
+
+
+def test_a_platform_that_is_not_there_is_said(monkeypatch):
+    def devices():
+        raise RuntimeError("Unable to initialize backend 'cuda'")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(ValueError, match=r"'cuda'.*JAX_PLATFORMS=cpu"):
+        startup.host_devices(1)

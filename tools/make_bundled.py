@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gen_models.data.idx import read_idx_split
+from gen_models.run import cli
 
 TARGET = Path(__file__).parents[1] / "gen_models" / "data" / "bundled" / "fashion_mnist.npz"
 PER_CLASS = {"train": 1000, "test": 200}
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.guard(main)

@@ -21,6 +21,7 @@ import sys
 
 from gen_models.data.sources import TFDS_NAMES
 from gen_models.errors import unknown
+from gen_models.run import cli
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -55,4 +56,4 @@ def main(arguments: list[str] | None = None) -> int:
 if __name__ == "__main__":
     # As an exception, so that what was unpacked is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(main())
+    cli.guard(main)

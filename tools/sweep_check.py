@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gen_models.run import console
+from gen_models.run import cli, console
 from gen_models.run.arguments import parse
 from gen_models.run.experiments import find
 from gen_models.sweep.plan import Row, planned
@@ -152,4 +152,4 @@ def _run(module: str, words: Sequence[str], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.guard(main)

@@ -22,6 +22,7 @@ import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from opcode import opmap
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -88,6 +89,12 @@ def ending_of(error: BaseException) -> Ending | None:
     if _is_of_ours_missing(error) or not _is_outside(error):
         return None
     return Ending(BAD_INPUT, _line(error))
+
+
+def message_of(error: BaseException) -> str:
+    """The line for an error; of a mistake in code, its kind and message."""
+    ending = ending_of(error)
+    return f"{type(error).__name__}: {_on_one_line(str(error))}" if ending is None else ending.line
 
 
 @contextlib.contextmanager
@@ -157,6 +164,12 @@ def complain(line: object, status: int = BAD_INPUT) -> int:
 def warn(line: str) -> None:
     """Print what the user should know, and what ends nothing, in one line."""
     print(f"warning: {_on_one_line(line)}", file=sys.stderr)
+
+
+@lru_cache
+def warn_once(line: str) -> None:
+    """`warn`, unless this process has said the line before."""
+    warn(line)
 
 
 def words_of(arguments: Sequence[str]) -> list[str]:

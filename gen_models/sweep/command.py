@@ -4,20 +4,20 @@ import argparse
 import importlib
 import shlex
 import shutil
-import signal
 import tempfile
-import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gen_models.run import console
-from gen_models.run.config import FINISHED, INTERRUPTED, Experiment, InputError
+from gen_models.run.config import CANNOT_WRITE, FINISHED, INTERRUPTED, Experiment, InputError, Stopped
+from gen_models.run.endings import signals
 from gen_models.sweep import plan as plans
 from gen_models.sweep import tuning
 from gen_models.sweep.budget import by_the_clock
 from gen_models.sweep.collect import collect
+from gen_models.sweep.crew import Died
 from gen_models.sweep.endings import Ending, ended_before
 from gen_models.sweep.options import read
 from gen_models.sweep.plan import Plan, PlannedRun
@@ -34,13 +34,14 @@ def sweep(experiment: Experiment, words: Sequence[str]) -> int:
 
     Raises:
       InputError: an option is wrong; it is said before anything is compiled or written.
+      Stopped: the folder cannot be written.
     """
     options, rest = read(experiment, words)
     plan = plan_of(experiment, options, rest)
     asked = f"{experiment.command} sweep {shlex.join(words)}"
     plan = plan._replace(command=f"{plan.command}; {asked}" if options.add_seeds and plan.command else asked)
     if options.budget is not None and options.budget[1] == "seconds":
-        with _interruptible():
+        with signals():
             plan = by_the_clock(experiment, plan, float(options.budget[0]))
     refuse_other_configs(experiment, plan)
     space = tuning.space_asked(options, plan)
@@ -95,7 +96,7 @@ def execute(experiment: Experiment, plan: Plan, options: argparse.Namespace, spa
     about = f", {done} of them done before" if done else ""
     console.say(f"{len(runs)} runs in {len(plan.rows)} rows{about}: {plan.budget}")
     trials = 0 if space is None else (options.random or options.bayes) * len(plan.seeds)
-    with _interruptible():
+    with signals():
         try:
             with Runner(
                 experiment,
@@ -116,6 +117,9 @@ def execute(experiment: Experiment, plan: Plan, options: argparse.Namespace, spa
         except KeyboardInterrupt:
             console.say("interrupted and saved; the same command goes on")
             return INTERRUPTED
+        except OSError as error:
+            told = f"{error}; the runs that ended are kept in {plan.folder}"
+            raise Stopped(f"{told}. The same command goes on once this is mended", CANNOT_WRITE) from error
     return FAILED if any(ending.status == "failed" for ending in endings.values()) else FINISHED
 
 
@@ -123,15 +127,16 @@ def _checked(plan: Plan, options: argparse.Namespace, runner: Runner, fresh: boo
     """Build every config that is to be trained; returns by what rows are judged, where they are.
 
     Raises:
-      InputError: a config cannot be built; a folder that was not there before is removed again.
+      InputError: a config cannot be built; a folder that was not there before is removed again, unless a worker died:
+        its log says why.
     """
     judged = options.halving or tuning.is_search(options)
     try:
         left = [run for run in plan.runs() if ended_before(run.folder) is None]
         runner.check(left or plan.runs()[:1] if judged else left)  # the objective is told by any config
         return tuning.objective_of(options, runner) if judged else None
-    except InputError:
-        if fresh:  # nothing but the workers' logs is this process's
+    except InputError as error:
+        if fresh and not isinstance(error, Died):  # nothing but the workers' logs is this process's
             shutil.rmtree(plan.folder / "logs", ignore_errors=True)
             with suppress(OSError):
                 plan.folder.rmdir()
@@ -158,20 +163,3 @@ def show(study: Any, folder: Path) -> None:
     table.write_csv(study, folder / "results.csv")
     report.write_report(study, folder)
     console.say(f"{folder / 'results.csv'}, {folder / 'report.md'}, {folder / 'report.html'}")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does: with its workers told, and what they do saved."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

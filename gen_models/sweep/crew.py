@@ -15,6 +15,10 @@ from gen_models.run.config import InputError
 from gen_models.sweep.pool import Source, Worker, workers
 
 
+class Died(InputError):
+    """A worker process ended instead of answering; its log says why."""
+
+
 class Crew:
     """All worker processes of one sweep; a context manager that ends them, what they did saved.
 
@@ -85,7 +89,7 @@ class Crew:
         """Each worker's answer to its question, in the order of the questions; None as question waits for its greeting.
 
         Raises:
-          InputError: a worker ended instead of answering.
+          Died: a worker ended instead of answering.
         """
         for worker, question in questions:
             if question is not None:
@@ -97,7 +101,7 @@ class Crew:
             if not any(worker is other for other, _ in questions):
                 continue
             if message is None:
-                raise InputError(f"a worker process ended with status {worker.process.wait()}: see {worker.log}")
+                raise Died(f"a worker process ended with status {worker.process.wait()}{worker.last_words()}")
             if message["number"] == worker.asked:  # else it is the greeting of a worker that replaced another one
                 found[worker.number] = message
                 worker.busy = None

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_models.core import TrainState
-from gen_models.run import directory, loggers
+from gen_models.run import directory, endings, loggers
 from gen_models.run.directory import Request, Run
 from gen_models.run.environment import record_environment
 from gen_models.run.job import Job, keys
@@ -141,7 +141,7 @@ class _Stack:
             run.write.ended("finished", conclude(self._job, run.run, run.asked, state, seconds))
         except Exception as error:
             traceback.print_exc()
-            message = f"{type(error).__name__}: {error}"
+            message = endings.message_of(error)
             run.run.stop("failed", run.asked.config.steps, message)
             return Ended(run.asked.folder, "failed", message)
         return Ended(run.asked.folder, "finished")

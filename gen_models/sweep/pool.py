@@ -72,6 +72,16 @@ class Worker:
             with suppress(ProcessLookupError):
                 self.process.send_signal(signal.SIGTERM)
 
+    def last_words(self) -> str:
+        """What the log of a process that ended says last, and where the log is: ": TypeError: ...; see LOG"."""
+        said = ""
+        with suppress(OSError):
+            lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+            said = lines[-1][:300] if lines else ""
+        if self.process.wait() == -9:
+            said = "killed, as systems do when memory runs out"
+        return f"{f': {said}' if said else ''}; see {self.log}"
+
     def _read(self, answers: "queue.Queue[Any]") -> None:
         assert self.process.stdout is not None
         with self.process.stdout as lines:

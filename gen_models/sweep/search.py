@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from gen_models.run.config import InputError
+from gen_models.run.endings import warn_once
 from gen_models.run.fields import with_values
 from gen_models.sweep.plan import Row
 from gen_models.sweep.report.study import RunRecord
@@ -172,7 +173,13 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".search.lock").open("a") as file:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            except OSError as error:
+                warn_once(
+                    f"the file system of {folder} has no locks ({error.strerror}): nothing keeps a second process from "
+                    "searching there, so start only one"
+                )
         yield
 
 

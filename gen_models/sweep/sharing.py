@@ -142,13 +142,13 @@ class Sharing:
 
     def _after_a_death(self, worker: Worker) -> None:
         """Replace a worker that died; the runs that it had are tried again first, each by itself."""
-        code, task = worker.process.wait(), worker.busy
+        code, words, task = worker.process.wait(), worker.last_words(), worker.busy
         for run in task.runs if task is not None else []:
             self._attempts[run.folder] = self._attempts.get(run.folder, 0) + 1
             if self._attempts[run.folder] < ATTEMPTS:
                 self._waiting.appendleft(Task("one", [run], task.group))
             else:
-                message = f"its process ended with status {code}, {ATTEMPTS} times: see {worker.log}"
+                message = f"its process ended with status {code}, {ATTEMPTS} times{words}"
                 self._end(run, Ending("failed", message))
-        self._say(f"a worker process ended with status {code} (see {worker.log}); another process goes on")
+        self._say(f"a worker process ended with status {code}{words}; another process goes on")
         self._crew.replace(self._pool, worker)

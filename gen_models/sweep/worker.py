@@ -31,11 +31,12 @@ import jax
 
 from gen_models.data.report import told
 from gen_models.run import config as configs
-from gen_models.run import directory
+from gen_models.run import directory, endings
 from gen_models.run.directory import Request
 from gen_models.run.experiments import find
 from gen_models.run.fields import from_json
 from gen_models.run.job import Job, make_job
+from gen_models.run.terminal import terminal
 from gen_models.run.train import EndedBefore, run_job
 from gen_models.sweep.choice import FILLED
 from gen_models.sweep.endings import BY_ANOTHER
@@ -57,10 +58,15 @@ def main(words: Sequence[str]) -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG; Linux only
     if os.getppid() != parent:
         return
-    with Path(log_file).open("a") as log, os.fdopen(os.dup(1), "w") as answers:
+    # Without a parent that reads them, the answers can be written no more: not when they are closed either.
+    with (
+        contextlib.suppress(KeyboardInterrupt, BrokenPipeError),
+        Path(log_file).open("a") as log,
+        os.fdopen(os.dup(1), "w") as answers,
+    ):
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        with terminal(), endings.signals():
             serve(find(name, experiment_file), sys.stdin, answers)
 
 
@@ -111,8 +117,10 @@ class Serving:
             self._told[told(job.report)] = None
             if how in ("vmap", "scan"):
                 refuse_unstackable(job)
-        except (ValueError, OSError, ImportError) as error:
-            return str(error)
+        except Exception as error:
+            if (ending := endings.ending_of(error)) is None:
+                raise  # a mistake in code: the log has its traceback, and its last line is shown
+            return ending.line
         return None
 
     def objective(self) -> tuple[str, str] | None:
@@ -168,7 +176,7 @@ class Serving:
                     yield {"folder": folder, "cost": cost(job)}  # kept, whatever becomes of the run
                 # Another process may have trained it since the parent looked; in halving the parent knows better.
                 status, _ = run_job(job, one, until=until, again=until is not None)
-                said |= {"status": _STATUS.get(status, "failed"), "message": _MESSAGES.get(status, "")}
+                said |= {"status": _STATUS[status], "message": ""}
                 if status == configs.DIVERGED:
                     said["message"] = (directory.Run(one.folder).stopped() or {}).get("message", "")
             except EndedBefore as before:
@@ -187,7 +195,7 @@ class Serving:
             yield {"folder": str(ended.folder), "status": ended.status, "message": ended.message}
 
     def _failed(self, folder: str, error: Exception) -> dict[str, Any]:
-        message = f"{type(error).__name__}: {error}" if not isinstance(error, configs.InputError) else str(error)
+        message = endings.message_of(error)
         with contextlib.suppress(OSError):
             directory.Run(Path(folder)).stop("failed", 0, message)
         return {"folder": folder, "status": "failed", "message": message}
@@ -218,7 +226,6 @@ _STATUS = {
     configs.INTERRUPTED: "interrupted",
     configs.PAUSED: "paused",
 }
-_MESSAGES = {configs.CANNOT_WRITE: "the run directory cannot be written: see the log"}
 
 if __name__ == "__main__":
     main(sys.argv[1:])
