@@ -38,11 +38,20 @@ STEP = make_train_step(MODEL.loss, TX)
 BATCHES = in_memory({"x": np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)}, 4, seed=0)
 
 
-class Killed(Exception):
-    pass
+class Killed(BaseException):
+    """No Exception, before which `fit` saves its state."""
 
 
-def walk(folder, patience, *, kill_at=None, every=3, steps=20, better="minimize", values=VALUES):
+class Careful(Checkpoints):
+    """Checks at each save that the best state which the notes name is on disk."""
+
+    def save(self, step, state, notes=None):
+        named = notes["best"]["step"]
+        assert named is None or (self.folder.parent / "best" / str(named)).is_dir()
+        super().save(step, state, notes)
+
+
+def walk(folder, patience, *, kill_at=None, every=3, steps=20, better="minimize", values=VALUES, log=None):
     """Train where `folder` left off; evaluations give `values`, and a kill comes as the one at `kill_at` begins."""
     sign = -1 if better == "maximize" else 1
 
@@ -51,12 +60,12 @@ def walk(folder, patience, *, kill_at=None, every=3, steps=20, better="minimize"
             raise Killed
         return {"validation/x": sign * values[int(state.step) // 2 - 1], "validation/y": 0.0}
 
-    with Checkpoints(folder / "checkpoints") as checkpoints, Checkpoints(folder / "best", keep=1) as kept:
+    with Careful(folder / "checkpoints") as checkpoints, Checkpoints(folder / "best", keep=1) as kept:
         best = Best("validation/x", better, kept, patience)
         state = init_state(MODEL, TX, jax.random.key(1), {"x": jnp.zeros((1, 3))})
         if checkpoints.latest() is not None:
             state = checkpoints.restore(jax.eval_shape(lambda: state))
-        options = {"key": jax.random.key(2), "checkpoints": checkpoints, "checkpoint_every": every}
+        options = {"key": jax.random.key(2), "checkpoints": checkpoints, "checkpoint_every": every, "log": log}
         out = fit(STEP, state, BATCHES, steps=steps, evaluate=evaluate, evaluate_every=2, best=best, **options)
         return out, best, kept.restore(jax.eval_shape(lambda: out.state))
 
@@ -106,6 +115,29 @@ def test_a_best_state_that_a_checkpoint_names_is_there_until_a_newer_checkpoint_
     worse = [5.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0]  # evaluated otherwise from here on
     _, best, kept = walk(tmp_path, 0, values=worse)
     assert (best.step, int(kept.step)) == (4, 4)
+
+
+@pytest.mark.parametrize("what", ["the log", "the best state"])
+@pytest.mark.parametrize("step", [10, 14])
+def test_an_evaluation_counts_once_though_what_follows_it_failed(what, step, tmp_path, monkeypatch):
+    """The state is saved before the error leaves `fit`, and the evaluation is repeated by the one that goes on."""
+    if what == "the best state" and step == 14:
+        step = 4  # a best one again
+
+    def fails(at, *_):
+        if at == step:
+            raise OSError("no space")
+
+    take = Best.take
+    with monkeypatch.context() as patch:
+        if what == "the best state":
+            patch.setattr(Best, "take", lambda *words: (fails(words[1]), take(*words)))
+        with pytest.raises(OSError, match="no space"):
+            walk(tmp_path / "r", 3, log=fails if what == "the log" else None)
+    rows = []
+    out, best, kept = walk(tmp_path / "r", 3, log=lambda at, values: rows.append(at))
+    assert rows[0] == step and len(rows) == len(set(rows))
+    assert (out.step, best.step, best.since, int(kept.step)) == (16, 10, 3, 10)
 
 
 def test_an_evaluation_without_the_metric_is_named(tmp_path):

@@ -28,6 +28,7 @@ class Best:
         self.step: int | None = None  # of the best state; None: there is none yet
         self.value = math.nan
         self.since = 0  # evaluations after it
+        self._taken: int | None = None  # the step of the last evaluation
         self._sign, self._patience = -1.0 if better == "maximize" else 1.0, patience
         self._asked = frozenset(checkpoints.protected)
         self._saved: int | None = None  # of the notes that a run may come back to
@@ -38,21 +39,29 @@ class Best:
         return 0 < self._patience <= self.since
 
     def open(self) -> dict[str, Any]:
-        """What is known, as JSON holds it, to be kept beside a state; `resume` takes it."""
+        """What is known, as JSON holds it, to be kept beside a state; `resume` takes it.
+
+        Waits for the best state, so that no state is saved that names one which a kill could still lose.
+
+        Raises:
+          OSError: the best state cannot be saved.
+        """
+        self.checkpoints.wait()
         value = self.value if math.isfinite(self.value) else None
-        return {"best": {"metric": self.metric, "step": self.step, "value": value, "since": self.since}}
+        known = {"metric": self.metric, "step": self.step, "value": value, "since": self.since, "taken": self._taken}
+        return {"best": known}
 
     def resume(self, notes: Mapping[str, Any], done: int) -> None:
         """Go on from step `done`, beside whose state `notes` were kept; from nothing if they are of another metric."""
         known = notes.get("best") or {}
         known = known if known.get("metric") == self.metric else {}
-        self.step, self.since = known.get("step"), int(known.get("since", 0))
+        self.step, self.since, self._taken = known.get("step"), int(known.get("since", 0)), known.get("taken")
         self.value = math.nan if known.get("value") is None else float(known["value"])
         self._protect(self.step)
         self.checkpoints.remove_after(done)
 
     def take(self, step: int, state: Any, values: Mapping[str, float]) -> None:
-        """Learn what an evaluation gave, and save the state if it is the best.
+        """Learn what an evaluation gave, and save the state if it is the best; each step counts once.
 
         Raises:
           ValueError: it gave no such metric.
@@ -62,15 +71,19 @@ class Best:
             given = ", ".join(sorted(values)) or "nothing"
             raise ValueError(f"the evaluation gave no {self.metric!r}: it gave {given}")
         value = float(values[self.metric])
+        if step == self._taken:  # again, as what came after it failed
+            return
         if math.isfinite(value) and not self._sign * value >= self._sign * self.value:  # also where that is NaN
-            self.step, self.value, self.since = step, value, 0
             self.checkpoints.save(step, state, {"metric": self.metric, "value": value})
+            self.step, self.value, self.since = step, value, 0
         else:
             self.since += 1
+        self._taken = step
 
     def kept(self) -> None:
         """The notes of `open` are being saved, and those before them have been."""
         self._protect(self.step)
+        self.checkpoints.remove_old()
 
     def _protect(self, step: int | None) -> None:
         """A run may come back to the notes of before, or to these: the states that they name stay."""

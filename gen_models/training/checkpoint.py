@@ -243,7 +243,7 @@ class Checkpoints:
             self._checkpointer.wait_until_finished()
         if self._saving is not None:
             self._saving = None
-            self._remove_old()
+            self.remove_old()
 
     def _all_steps(self) -> list[int]:
         """The steps of all complete checkpoints: Orbax gives a folder its name once all of it is written."""
@@ -255,7 +255,7 @@ class Checkpoints:
         """The steps of the checkpoints that are not known to be damaged."""
         return [step for step in self._all_steps() if step not in self._damaged]
 
-    def _remove_old(self) -> None:
+    def remove_old(self) -> None:
         """Remove all but the newest and those that are protected."""
         self._remove(set(self._steps()[: -self._keep]) - self.protected)
 

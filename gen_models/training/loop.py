@@ -153,10 +153,11 @@ def fit(
             # Evaluated before it is saved: a run that is killed in between does both again.
             if now.evaluates and evaluate is not None:
                 values = {name: float(value) for name, value in evaluate(state).items()}
+                if best is not None:
+                    best.take(done, state, values)
                 if log is not None:
                     log(done, values)
                 if best is not None:
-                    best.take(done, state, values)
                     now = now if not best.exhausted else now._replace(saves=True, ends="finished")
             owed = False
             if now.draws and draw is not None:
