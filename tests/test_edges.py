@@ -285,7 +285,7 @@ NO_SEQUENCE = r"must be a sequence of sizes, such as \({0},\), got {1}={0}"
         (gan, {"generator_hidden": (8, 0)}, r"generator_hidden=\(8, 0\)"),
         (gan, {"shape": ()}, r"an axis or more, got shape=\(\)"),
         (mlp, {"num_classes": 1}, "num_classes=1"),
-        (cnn, {"channels": ()}, r"of one length, 1 or more, got channels=\(\)"),
+        (cnn, {"channels": ()}, r"of one length, got channels=\(\)"),
         (residual_cnn, {"windows": (3, 4)}, "windows must be odd"),
         (residual_cnn, {"blocks": 0}, "blocks=0"),
     ],

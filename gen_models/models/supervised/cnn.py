@@ -54,7 +54,7 @@ def cnn(
     check_each(channels=channels, strides=strides)
     channels, strides = tuple(channels), tuple(strides)
     if not channels or len(channels) != len(strides):
-        raise ValueError(f"channels and strides must be of one length, 1 or more, got {channels=}, {strides=}")
+        raise ValueError(f"channels and strides must be one or more sizes, of one length, got {channels=}, {strides=}")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     network = _CNN(

@@ -111,7 +111,7 @@ def residual_cnn(
     check_each(channels=channels, strides=strides, windows=windows)
     channels, strides, windows = tuple(channels), tuple(strides), tuple(windows)
     if not channels or len(channels) != len(strides):
-        raise ValueError(f"channels and strides must be of one length, 1 or more, got {channels=}, {strides=}")
+        raise ValueError(f"channels and strides must be one or more sizes, of one length, got {channels=}, {strides=}")
     if not windows or any(window % 2 == 0 for window in windows):
         raise ValueError(f"windows must be odd sizes, one or more, got {windows=}")
     if norm not in NORMS:
