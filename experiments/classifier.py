@@ -84,6 +84,8 @@ class Config(gm.Images, gm.Optimisation):
     """Kind of classifier, with its sizes."""
     label_smoothing: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.0
     """Share of the target that is spread evenly over the classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the loss; balanced: rare classes weigh as much as frequent ones."""
     augmentation: tuple[Literal["flip", "shift", "cutout"], ...] = ()
     """Random changes of training images: mirror left-right, move by up to 2 pixels, blank an 8x8 square."""
     measure: tuple[Literal["validation", "flops", "gradients", "units"], ...] = ()
@@ -139,6 +141,7 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
         data.num_classes,
         **vars(config.network),
         label_smoothing=config.label_smoothing,
+        class_weights=gm.class_weights(config.class_weights, data),
         dtype=config.precision,
     )
 

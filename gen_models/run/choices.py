@@ -8,6 +8,8 @@ from typing import Any
 
 from flax import linen as nn
 
+from gen_models.data.absent import AbsentSource
+from gen_models.data.report import class_counts
 from gen_models.data.splits import Splits, load_splits
 from gen_models.data.transforms import (
     Transform,
@@ -20,6 +22,7 @@ from gen_models.data.transforms import (
     random_shift,
     to_unit,
 )
+from gen_models.models.supervised.classification import balanced_weights
 from gen_models.run.config import BinaryImages, Images
 
 ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
@@ -29,6 +32,25 @@ ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
     "leaky_relu": nn.leaky_relu,
 }
 AUGMENTATIONS: Mapping[str, Transform] = {"flip": random_flip, "shift": random_shift(2), "cutout": cutout(8)}
+
+
+def class_weights(name: str, data: Splits) -> Sequence[float] | None:
+    """The weights of the classes in a loss: None for "none", `balanced_weights` of the training part for "balanced".
+
+    None too where the data are not there: then nothing is trained.
+
+    Raises:
+      ValueError: the examples of each class cannot be counted.
+    """
+    if name == "none" or isinstance(data.train.source, AbsentSource):
+        return None
+    counts = class_counts(data.train)
+    if counts is None:
+        raise ValueError(
+            f"the classes of {data.name!r} cannot be counted without reading every example: leave --class-weights at "
+            "none, or give the model class_weights of your own in the library"
+        )
+    return balanced_weights(counts)
 
 
 def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
