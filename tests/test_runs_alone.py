@@ -20,12 +20,15 @@ from gen_models.data.sources import PATHS
 from gen_models.measures.figure import Figure
 from gen_models.run import cli, directory, environment, kept_data, paths
 from gen_models.run.arguments import parse
-from gen_models.run.config import BAD_INPUT, RunConfig
+from gen_models.run.config import BAD_INPUT, InputError, RunConfig
 from gen_models.run.directory import Request, Run, check_run, finished_as_asked, open_run
 from gen_models.run.experiments import find
 from gen_models.run.fields import from_json, to_json
 from gen_models.run.job import make_job
 from gen_models.run.restore import load_run
+from gen_models.sweep.plan import PlannedRun
+from gen_models.sweep.runner import Runner
+from gen_models.sweep.worker import Serving
 from tools import evaluate, export, ladder, sample
 
 VAE = find("vae")
@@ -163,6 +166,32 @@ def test_a_finished_run_whose_data_moved_is_shown(tmp_path, monkeypatch, capsys)
     assert Run(tmp_path / "run").config()["config"]["dataset"] == moved
     assert cli.main(VAE, [*words, others]) == BAD_INPUT
     assert "other data lie there: " in _error(capsys)
+
+
+def test_a_sweep_compares_moved_data_before_it_shows_finished_runs(tmp_path):
+    begun = _Begun(tmp_path)
+    first, moved = _archive(tmp_path / "a" / "set.npz"), _archive(tmp_path / "b" / "set.npz")
+    others = _archive(tmp_path / "c" / "set.npz", seed=1)
+    begun.open(first).finish([Figure("ELBO", 1.0, "", "")], 1.0)
+    serving, asked = Serving(VAE), []
+
+    class Here(Runner):
+        """With its worker in this process."""
+
+        def check(self, runs):
+            asked.extend(runs)
+
+    def ask(questions):
+        return [{"errors": [serving.other_data(one) for one in question["runs"]]} for _, question in questions]
+
+    with Here(VAE, tmp_path / "sweep", "one", 1, print) as runner:
+        runner._crew.first, runner._crew.ask = (lambda: [None]), ask
+        for dataset in (first, moved):
+            run = PlannedRun("base", "base", begun.asked(dataset).config, tmp_path / "run")
+            assert runner.train([run])[run.folder].status == "finished"
+        assert [run.config.dataset for run in asked] == [moved]
+        with pytest.raises(InputError, match="other data lie there"):
+            runner.train([run._replace(config=begun.asked(others).config)])
 
 
 def test_data_that_changed_end_a_resumption_unless_that_is_accepted(tmp_path):

@@ -397,6 +397,15 @@ def moved(request: Request) -> str:
     )
 
 
+def refuse_other_data(request: Request, data: Mapping[str, Any]) -> None:
+    """Compare the data that a run is asked for with, as `Job.described` says them, with its own; nothing is written.
+
+    Raises:
+      ValueError: they are others.
+    """
+    _data_to_keep(request, data)
+
+
 def _data_to_keep(request: Request, now: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What `data.json` is to hold; None: as it is. Raises ValueError where the run's data are others now."""
     run, places = Run(request.folder), moved(request)

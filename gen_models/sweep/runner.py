@@ -11,7 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from gen_models.machine import cores
+from gen_models.run import directory
 from gen_models.run.config import Experiment, InputError
+from gen_models.run.directory import Request
 from gen_models.run.fields import to_json
 from gen_models.sweep import remote
 from gen_models.sweep.choice import FILLED, STACKED, Choice, Chooser
@@ -59,6 +61,7 @@ class Runner:
         self._source, self._launcher, self._slurm = source_of(experiment), launcher, slurm
         self._crew = Crew(self._source, folder / "logs", min(count or cores(), max(1, runs_in_all)))
         self._chooser = Chooser(self._crew, execution, launcher, self._keep_cost)
+        self._experiment = experiment
         self._checked: set[str] = set()
         self._told: list[str] = []  # what was read, as it was said
 
@@ -107,6 +110,7 @@ class Runner:
           InputError: a config cannot be built, or the execution asked for is not possible.
         """
         endings = {run.folder: ending for run in runs if (ending := ended_before(run.folder)) is not None}
+        self._compare_moved([run for run in runs if run.folder in endings])
         todo = [run for run in runs if run.folder not in endings]
         if not todo:
             return endings
@@ -124,6 +128,22 @@ class Runner:
             if self.choices[group].how in STACKED:
                 endings |= self._share(self._stacks(group, some), "wide", until)
         return endings
+
+    def _compare_moved(self, ended: Sequence[PlannedRun]) -> None:
+        """Have a worker compare the data of runs that have ended, where they lie elsewhere now: else they are others'.
+
+        Raises:
+          InputError: other data lie there.
+        """
+        asked = ((run, Request(self._experiment, run.variant, run.config, run.folder)) for run in ended)
+        moved = [run for run, request in asked if directory.moved(request)]
+        if not moved:
+            return
+        self.check(moved)
+        question = {"do": "compare", "runs": [message_of(run) for run in moved]}
+        for error in self._crew.ask([(self._crew.first()[0], question)])[0]["errors"]:
+            if error is not None:
+                raise InputError(error)
 
     def estimated(self, runs: Sequence[PlannedRun]) -> Choice:
         """How the runs of a group would be trained, with the seconds of a step measured."""

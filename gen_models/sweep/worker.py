@@ -7,6 +7,8 @@ saved.
     {"do": "check", "configs": [...], "how": ...}
         -> {"errors": [null or a message, ...], "objective": [metric, way] by which the rows are judged, or null,
             "told": lines that say what was read}
+    {"do": "compare", "runs": [{"variant", "config", "folder"}, ...]}
+        -> {"errors": [null, or how a run's data differ from those that its config names now, ...]}
     {"do": "measure", "config": ..., "hows": [...], "members": n}
         -> {"seconds": {how: of a step of one run}, "problems": ..., "cost": ...}
     {"do": "memory", "config": ...}
@@ -88,6 +90,8 @@ def serve(experiment: configs.Experiment, questions: Any, answers: Any) -> None:
         if asked["do"] == "check":
             errors = [serving.error(fields, asked["how"]) for fields in asked["configs"]]
             answer({"errors": errors, "objective": serving.objective(), "told": serving.told()})
+        elif asked["do"] == "compare":
+            answer({"errors": [serving.other_data(one) for one in asked["runs"]]})
         elif asked["do"] == "memory":
             answer(serving.memory(asked["config"]))
         elif asked["do"] == "measure":
@@ -126,6 +130,15 @@ class Serving:
     def objective(self) -> tuple[str, str] | None:
         """The metric by which runs are judged and its better way, of the jobs that were made."""
         return next((job.objective() for job in self._jobs.values()), None)
+
+    def other_data(self, one: Any) -> str | None:
+        """What is said where the data of a run are not those that its config names now."""
+        try:
+            asked = self._request(one)
+            directory.refuse_other_data(asked, self._job(asked.config).described())
+        except (ValueError, OSError, ImportError) as error:
+            return str(error)
+        return None
 
     def told(self) -> list[str]:
         """What was read for the jobs that were made, each data set once."""
