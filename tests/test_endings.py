@@ -1,12 +1,14 @@
 """Whatever is raised ends a command in one line with its own status; whatever becomes of the terminal ends nothing."""
 
 import errno
+import gc
 import io
 import os
 import signal
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -107,6 +109,28 @@ def test_each_signal_that_asks_to_end_does_so_once(name, capsys):
 
     assert endings.guarded(command, endings.GOES_ON) == config.INTERRUPTED and cleaned == [name]
     assert capsys.readouterr().err == f"\n{endings.GOES_ON}\n"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(name):
+    """As JAX's own callback of the collector: Python passes no error on from there."""
+    came = []
+
+    def callback(phase, about):
+        if not came:
+            came.append(phase)
+            signal.raise_signal(getattr(signal, name))
+
+    def command():
+        gc.callbacks.append(callback)
+        try:
+            gc.collect()
+            for _ in range(100):
+                time.sleep(0.1)
+        finally:
+            gc.callbacks.remove(callback)
+
+    assert endings.guarded(command) == config.INTERRUPTED and came
 
 
 def test_nohup_and_handlers_of_others_stay():

@@ -26,7 +26,7 @@ from functools import lru_cache
 from opcode import opmap
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gen_models.machine import stopping_signals
 from gen_models.run.config import (
@@ -45,6 +45,7 @@ GOES_ON = "interrupted: the same command goes on from the last checkpoint"
 SHOWN_BY = "GEN_MODELS_TRACEBACK"  # the environment variable that shows tracebacks of errors of one line
 LONGEST = 900  # characters of a line
 REPEATS_SECONDS = 10.0  # in which a second signal is taken for an echo of the first, as of a terminal that is closed
+AGAIN_SECONDS = 0.05  # after which an interrupt that was lost comes again
 
 _KINDS = (
     ValueError,
@@ -184,20 +185,35 @@ def signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came = -REPEATS_SECONDS
+    came, last = -REPEATS_SECONDS, int(signal.SIGINT)
+    again: list[threading.Timer] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        before, came = came, time.monotonic()
+        nonlocal came, last
+        before, came, last = came, time.monotonic(), number
         if came - before >= REPEATS_SECONDS:  # else what follows is an echo, and must not cut short what saves
             raise KeyboardInterrupt
 
+    def lost(unraisable: Any) -> None:
+        """An interrupt that came while Python or JAX collected garbage, where no error is passed on, comes again."""
+        nonlocal came, last
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+            return unraisable_before(unraisable)
+        came, number, last = -REPEATS_SECONDS, last, int(signal.SIGINT)
+        again.append(threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)))
+        again[-1].daemon = True
+        again[-1].start()
+
+    unraisable_before, sys.unraisablehook = sys.unraisablehook, lost
     handlers = {number: signal.signal(number, interrupt) for number in stopping_signals()}
     try:
         yield
     finally:
+        for timer in again:
+            timer.cancel()
         for number, handler in handlers.items():
             signal.signal(number, handler)
+        sys.unraisablehook = unraisable_before
 
 
 def is_memory(error: BaseException) -> bool:
