@@ -12,8 +12,8 @@ from PIL import Image
 
 from gen_models.data import NAMES, load
 from gen_models.data.cache import FOLDER, cached
-from gen_models.data.labels import last_of_each_class
 from gen_models.data.idx import read_idx
+from gen_models.data.labels import last_of_each_class
 
 
 def write_idx(path, values):

@@ -133,6 +133,18 @@ def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(name):
     assert endings.guarded(command) == config.INTERRUPTED and came
 
 
+def test_an_interrupt_that_an_import_made_an_error_of_is_one(capsys):
+    def command():
+        with endings.about_input():
+            try:
+                raise KeyboardInterrupt
+            except KeyboardInterrupt as error:
+                raise ImportError("an error while initializing the extension") from error
+
+    assert endings.guarded(command) == config.INTERRUPTED
+    assert capsys.readouterr().err == "\ninterrupted\n"
+
+
 def test_nohup_and_handlers_of_others_stay():
     def own(number, frame):
         pass

@@ -84,7 +84,7 @@ def test_the_same_run_goes_on_with_other_values_of_incidental_fields(tmp_path):
         value = True if before is False else 7 if isinstance(before, int) or "process" in name else "/7"
         other = replace(Config(), **{name: value})
         assert check_run(asked(tmp_path / "r", other)) is not None
-        assert open_run(tmp_path / "r", other).config()["config"][name] == value  # as it is now: where the data are, say
+        assert open_run(tmp_path / "r", other).config()["config"][name] == value  # as it is now
     with pytest.raises(ValueError, match="ema_decay"):
         check_run(asked(tmp_path / "r", Config(ema_decay=0.5)))
 

@@ -79,12 +79,12 @@ class Ending(NamedTuple):
 
 def ending_of(error: BaseException) -> Ending | None:
     """The exit status and the line for an error; None where it is a mistake in code, which keeps its traceback."""
+    if _was_interrupted(error):
+        return Ending(INTERRUPTED, GOES_ON)
     if isinstance(error, InputError):
         return Ending(BAD_INPUT, _on_one_line(str(error)))
     if isinstance(error, Stopped):
         return Ending(error.status, _on_one_line(str(error)))
-    if isinstance(error, KeyboardInterrupt):
-        return Ending(INTERRUPTED, GOES_ON)
     if is_memory(error):
         return Ending(OUT_OF_MEMORY, _memory_line(error))
     if _is_of_ours_missing(error) or not _is_outside(error):
@@ -150,7 +150,7 @@ def guarded(command: Callable[[], int | None], interrupted: str = "interrupted")
                 raise
             if os.environ.get(SHOWN_BY, "0") not in ("", "0"):
                 traceback.print_exception(error)
-            if isinstance(error, KeyboardInterrupt):
+            if ending.status == INTERRUPTED:
                 print(f"\n{interrupted}", file=sys.stderr)
                 return ending.status
             return complain(ending.line, ending.status)
@@ -222,6 +222,13 @@ def is_memory(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     of_xla = type(error).__name__ in ("XlaRuntimeError", "JaxRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
     return isinstance(error, MemoryError) or of_xla
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Whether an interrupt is what was raised, or led to it: importing a module may make another error of one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _said(error: Exception) -> Exception:
