@@ -327,7 +327,7 @@ def test_an_interrupted_sweep_says_so_and_leaves_no_process(tmp_path):
 def test_a_wrong_config_is_said_before_anything_is_kept(tmp_path, capsys):
     words = ["sweep", *TINY, "--grid", "beta=1,-2", "--run-dir", str(tmp_path / "sweep")]
     assert cli.main(VAE, words) == config.BAD_INPUT
-    assert "beta must not be negative, got -2" in capsys.readouterr().err
+    assert "beta must not be negative, infinite or NaN, got -2" in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
     quadratic = find("experiments.ablations.momentum_quadratic")  # its measure reads the learning rate
     words = ["sweep", "--execution", "vmap", "--run-dir", str(tmp_path / "sweep")]

@@ -68,7 +68,14 @@ variants: Mapping[str, ladder.Config] = {
     ),
 }
 
-EXPERIMENT = replace(ladder.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None)
+EXPERIMENT = replace(
+    ladder.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    tiny={**ladder.TINY, "dataset": "fashion_mnist_bundled"},  # of 256 levels, as those of CIFAR-10
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)
