@@ -120,9 +120,9 @@ def test_every_variant_is_a_job(name, variant):
     assert job.measures and job.batches(own.seed).steps_per_epoch > 0
 
 
-# One that asks a question of the classifier, and one of the ladder; the slow suite has the others.
+# One that asks a question of the classifier; the slow suite has the others.
 _ASKED = [name for name in EXPERIMENTS if name not in OWN]
-_QUICK = ("ablations.activation", "ablations.attention_pixels")
+_QUICK = ("ablations.activation",)
 
 
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in _ASKED])
@@ -171,6 +171,7 @@ def test_rungs_refuse_what_they_cannot_do(name, words, message, tmp_path, capsys
     assert message in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_conditional_model_completes_halves(tmp_path):
     """Labels reach the loss, the likelihoods and the sampler; and the noise of evaluation is the seed's."""
     run = tmp_path / "run"
@@ -333,6 +334,7 @@ def test_divergence_is_said_with_its_own_status(tmp_path, capsys):
     assert "diverged at step" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_device_needs_no_cutting_of_parameters(tmp_path):
     """As on a machine with one GPU, and in each pinned worker of a sweep."""
     words = [*tiny_words(EXPERIMENTS["vae"], "base"), "--steps", "2", "--run-dir", str(tmp_path / "r")]

@@ -241,6 +241,7 @@ def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeyp
     assert jax.export.deserialize(bytearray(chosen.read_bytes())).platforms == ("tpu",)
 
 
+@pytest.mark.slow
 def test_the_tool_exports_a_sampler_of_one_class(tmp_path, monkeypatch, capsys):
     folder = saved_run("inpainting", "gated_pixel_cnn", tmp_path / "run", steps=1, conditional=True, learning_rate=0.1)
     assert _tool(monkeypatch, folder, "--platforms", "cpu") == BAD_INPUT

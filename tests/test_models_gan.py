@@ -186,6 +186,7 @@ def test_samples_do_not_depend_on_their_neighbours(variables):
     assert not np.array_equal(samples, MODEL.sample(params, stats, jax.random.key(1), 5))
 
 
+@pytest.mark.slow
 def test_the_default_is_pacgans_grid():
     """Counted from the layers of the authors' code; weights N(0, 0.02^2), biases 0."""
     for packing in (1, 4):

@@ -150,6 +150,7 @@ def test_each_of_two_processes_reads_its_own_examples_of_the_batches_that_one_pr
         np.testing.assert_array_equal(first[name], second[name])
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tmp_path):
     processes = _two("--steps", "1000000", "--log-every", "1", "--run-dir", tmp_path / "r")
     rows, began = tmp_path / "r" / "metrics.jsonl", time.monotonic()

@@ -177,6 +177,7 @@ def test_a_job_serves_other_seeds_and_numbers(name):
     assert job.evaluate(state, keys(0).evaluation) == other.evaluate(state, keys(0).evaluation)
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_a_step():
     job = make_job(VAE, _config())
     found = cost(job)

@@ -86,6 +86,7 @@ def _values(state):
     return [np.asarray(x, np.float64) for x in jax.tree.leaves((state.params, state.opt_state))]
 
 
+@pytest.mark.slow
 def test_a_read_only_disk_is_refused_for_training_and_enough_for_evaluation(tmp_path, capsys):
     words = [*TINY, "--checkpoint-every", "2"]
     with _small_disk(tmp_path / "disk", 40) as disk:
