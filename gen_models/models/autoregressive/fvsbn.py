@@ -34,7 +34,7 @@ def fvsbn(shape: Sequence[int] = (28, 28, 1), *, dtype: DTypeLike | None = None)
         return {"W": jnp.zeros((size, size), jnp.float32), "b": jnp.zeros(size, jnp.float32)}
 
     def weights(params):
-        return jnp.triu(params["W"], 1).astype(dtype)  # row e, column d: e < d
+        return jnp.triu(params["W"], 1).astype(jnp.float32 if dtype is None else dtype)  # row e, column d: e < d
 
     def logits(params, x, index, key):
         w = weights(params)
