@@ -8,7 +8,7 @@ Writes samples, reconstructions beside their originals, a walk through the laten
 
 Measured on 2 CPU cores, seed 0, nats per test image (spread: standard error over images), each pair on the same binary
 images but that of mnist, whose ELBO is of another draw than its bound:
-  base          ELBO -240.7, log p(x) >= -238.4 +- 1.7 with 100 samples; 32 s for the whole process
+  base          ELBO -240.7, log p(x) >= -238.4 +- 1.7 with 100 samples; 73 s of training (AMD EPYC with AVX2)
   mnist         ELBO -90.41, log p(x) >= -86.45 +- 0.22 with 100 samples; a convolutional VAE's bound: -86.77
   mnist_static  ELBO -94.73, log p(x) >= -89.36 +- 0.23 with 200 samples; Rezende & Mohamed, on another draw: -89.9
 """
@@ -51,7 +51,7 @@ variants: Mapping[str, Config] = {
     "warmup": replace(base, kl_warmup_steps=1000),
     "iwae": replace(base, particles=5),
     "conv": replace(base, channels=(32, 64), hidden=(256,)),
-    # The recipes for full MNIST; their figures are in the README.
+    # The recipes for full MNIST; their figures are in docs/families/latent.md.
     "mnist": replace(_mnist, steps=100_000, kl_warmup_steps=10_000),
     "mnist_static": replace(_mnist, steps=32_000, kl_warmup_steps=3_000, binarisation="fixed", importance_samples=200),
 }

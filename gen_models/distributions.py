@@ -215,6 +215,6 @@ def _sum_of(each: Callable[..., Array], *values: Any) -> Array:
     """Sum of an elementwise function over all axes but the first.
 
     As a matrix: XLA:CPU computes the function inside the sum's loop, and with vector instructions only where the sum is
-    over one axis. `python -m tools.benchmark bernoulli` has the ratio, with the figure in the README.
+    over one axis. `python -m tools.benchmark bernoulli` has the ratio, with the figure in docs/speed.md.
     """
     return each(*(value.reshape(value.shape[0], -1) for value in jnp.broadcast_arrays(*values))).sum(1)

@@ -290,12 +290,12 @@ def test_the_tool_names_the_extra_that_is_missing(monkeypatch, capsys):
     assert "pip install 'gen_models[export]'" in error and len(error.strip().splitlines()) == 1
 
 
-def test_the_script_of_the_readme_runs_without_this_package(tmp_path):
+def test_the_script_of_the_documentation_runs_without_this_package(tmp_path):
     folder = saved_run("vae", "base", tmp_path / "run", dataset="fashion_mnist_bundled")
     _, _, job, state = load_run(folder)
     write(tmp_path / "sampler.stablehlo", export_sampler(job.model, state.params, state.stats))
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    script = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.S) if "sampler.stablehlo" in block)
+    page = (Path(__file__).parent.parent / "docs" / "runs.md").read_text()
+    script = next(block for block in re.findall(r"```python\n(.*?)```", page, re.S) if "sampler.stablehlo" in block)
     assert len([line for line in script.splitlines() if line]) <= 10
     code = REFUSE + script
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

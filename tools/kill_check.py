@@ -56,7 +56,6 @@ class Report(NamedTuple):
     landed: Counter[str]  # kills, by what the process was doing
     lives: int  # processes that were started in the killed run's directory
     repeated: int  # steps trained again, by the rows of metrics that kills left beyond the newest checkpoint
-    torn: int  # times that a process found a compiled program on disk cut short by a kill
     difference: str | None  # the first, or what went wrong; None: the runs are equal
 
 
@@ -108,8 +107,7 @@ def kill_check(
                 break
     except Failed as error:
         difference = str(error)
-    torn = sum(log.read_text().count("Error reading persistent compilation") for log in folder.glob("life_*.log"))
-    return Report(landed, lives, repeated, torn, difference)
+    return Report(landed, lives, repeated, difference)
 
 
 def first_difference(whole: Path, killed: Path) -> str | None:
@@ -373,8 +371,6 @@ def main() -> int:
         )
         where = ", ".join(f"{report.landed[what]} {what}" for what in DOING)
         print(f"  {report.landed.total()} kills ({where}), {report.lives} lives, {report.repeated:,} steps repeated")
-        if report.torn:
-            print(f"  {report.torn} times a compiled program was found cut short, and compiled anew")
         print("  bit-equal: yes" if report.difference is None else f"  bit-equal: no, {report.difference}", flush=True)
         failed |= report.difference is not None
     if failed or arguments.folder is not None:

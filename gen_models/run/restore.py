@@ -53,7 +53,6 @@ def load_run(
       dataset: the name or `kind:PATH` of the data, where they are no longer at the run's.
       experiment: the file of an experiment of one's own, where it is no longer the run's.
       with_data: whether the data are wanted; False does not read them, unless the model itself looks at them.
-
       best: whether the state that was best in evaluations is wanted, of a run with `--keep-best`, or else the newest;
         None: the one at which the run's figures are measured, the best of a run with `--early-stopping`.
 
