@@ -127,7 +127,12 @@ def _summary(runs: Sequence[dict[str, Any]], sweeps: int, files: int) -> str:
     for run in runs:
         states[run["state"]] = states.get(run["state"], 0) + 1
     each = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return f"{len(runs)} runs ({each}), {sweeps} sweeps, {files} pictures and reports:"
+    beside = f"{_counted(sweeps, 'sweep')}, {_counted(files, 'file')} of pictures and reports"
+    return f"{_counted(len(runs), 'run')} ({each}), {beside}:"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         axis = (tuple(_rounded(row["step"]) for row in some), tuple(_rounded(row["seconds"]) for row in some))
         values = [_rounded(value) if (value := _number(row[name])) is not None else None for row in some]
         metrics[name] = [axes.setdefault(axis, len(axes)), values, len(own)]
-    return {"axes": [list(axis) for axis in axes], "metrics": metrics}
+    return {"axes": [[list(steps), list(seconds)] for steps, seconds in axes], "metrics": metrics}
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -87,7 +87,7 @@ function render() {
   if (input.value !== state.filter) input.value = state.filter;
   input.setAttribute("aria-invalid", problem !== "");
   document.querySelector(`input[name=view][value=${state.view}]`).checked = true;
-  document.getElementById("count").textContent = problem || `${shown.length} of ${RUNS.length} runs`;
+  document.getElementById("count").textContent = problem || `${shown.length} of ${counted(RUNS.length, "run")}`;
   renderRuns(document.getElementById("runs"), shown, state, actions);
   renderChoice(document.getElementById("choice"), state, actions);
   renderChosen(document.getElementById("comparison"));
@@ -111,7 +111,7 @@ function begin() {
   document.title = `Gallery of ${GALLERY.folder}`;
   document.getElementById("title").textContent = document.title;
   document.getElementById("about").textContent =
-    `${RUNS.length} runs and ${SWEEPS.length} sweeps, as they were at ${dateText(GALLERY.made)} UTC.`;
+    `${counted(RUNS.length, "run")} and ${counted(SWEEPS.length, "sweep")}, as they were at ${dateText(GALLERY.made)} UTC.`;
   document.getElementById("filter").addEventListener("input", (event) => actions.set({filter: event.target.value}));
   for (const radio of document.querySelectorAll("input[name=view]"))
     radio.addEventListener("change", () => actions.set({view: radio.value}));

@@ -34,6 +34,10 @@ function numberText(value) {
   return size >= 1e6 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(5)));
 }
 
+function counted(number, noun) {
+  return `${number.toLocaleString("en-US")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
 function durationText(seconds) {
   if (typeof seconds !== "number") return "";
   if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
@@ -218,9 +222,9 @@ function pictureOf(run, name = "") {
 function pictureElement(run, file, side) {
   const scale = side ? Math.min(1, side / Math.max(file.width, file.height)) : 1;
   const image = element("img", {
+    loading: "lazy", // before the source, or it would be loaded at once
     src: `files/${file.file}`,
     alt: `${file.name} of ${run.id}`,
-    loading: "lazy",
     decoding: "async",
     width: Math.max(1, Math.round(file.width * scale)),
     height: Math.max(1, Math.round(file.height * scale)),
