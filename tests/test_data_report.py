@@ -6,6 +6,7 @@ import time
 import zlib
 
 import jax
+import materials
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,6 +87,29 @@ def test_meanings_survive_json(tmp_path):
         splits = load_splits(name)
         gone = absent(stored(splits), OSError("gone"))
         assert gone.train.meaning == splits.train.meaning and type(gone.train.meaning) is type(splits.train.meaning)
+
+
+KINDS = (
+    "folder:damaged_images",
+    "npz:my_images.npz",
+    "tokens:my_text.txt",
+    "audio:my_sounds",
+    "table:my_table.csv?target=town",
+    "table:my_table.csv?target=price",
+    "points:my_points.csv",
+    "pairs:my_pairs?x=low&y=high",
+    "boxes:my_boxes?masks=1",
+)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_a_run_has_kept_of_its_data_equals_what_it_reads_again(name, tmp_path, monkeypatch):
+    """Of every kind of data: else a run refuses to go on, and tools take its data for absent."""
+    materials.write_all(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    splits = load_splits(name, damaged="skip") if name.startswith("folder") else load_splits(name)
+    assert stored(splits) == report_of(splits)
+    assert changes(stored(splits), report_of(splits)) == []
 
 
 def test_dim_images_and_parts_without_classes_are_told():

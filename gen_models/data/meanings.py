@@ -12,11 +12,11 @@ KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Classes, Columns, Obje
 
 
 def meaning_to_json(meaning: Any) -> Any:
-    """A meaning as what JSON can hold; None for one that is none of ours."""
+    """A meaning as what JSON gives back, lists in place of tuples, so that the two are equal; None for none of ours."""
     name = type(meaning).__name__
     if KINDS.get(name) is type(meaning):
-        return {"type": name, "value": meaning._asdict()}
-    return {"type": "tuple", "value": list(meaning)} if type(meaning) is tuple else None
+        return {"type": name, "value": {field: _lists(value) for field, value in meaning._asdict().items()}}
+    return {"type": "tuple", "value": _lists(meaning)} if type(meaning) is tuple else None
 
 
 def meaning_from_json(found: Any) -> Any:
@@ -26,6 +26,11 @@ def meaning_from_json(found: Any) -> Any:
     if found["type"] == "tuple":
         return _tuples(found["value"])
     return KINDS[found["type"]](**{name: _tuples(value) for name, value in found["value"].items()})
+
+
+def _lists(value: Any) -> Any:
+    """Tuples as the lists that JSON makes of them."""
+    return list(map(_lists, value)) if isinstance(value, list | tuple) else value
 
 
 def _tuples(value: Any) -> Any:
