@@ -34,6 +34,10 @@ CASES = {
     "depthwise, two each": ((3, 8, 6, 3), (3, 2, 1, 6), {"groups": 3, "strides": (2, 1), "dilation": (1, 2)}),
     "3d": ((2, 5, 4, 6, 2), (3, 2, 3, 2, 3), {"strides": (1, 2, 2)}),
     "many chunks": ((6, 33, 32, 2), (3, 3, 2, 3), {}),
+    "winograd": ((4, 9, 8, 48), (3, 3, 48, 50), {}),
+    "winograd, many chunks": ((3, 33, 32, 34), (3, 3, 34, 64), {}),
+    "winograd, valid": ((3, 11, 12, 64), (3, 3, 64, 33), {"padding": "VALID"}),
+    "winograd, explicit": ((4, 12, 12, 48), (3, 3, 48, 48), {"padding": ((3, -1), (-2, 0))}),
 }
 TRANSPOSED = {
     "1d": ((3, 5, 4), (4, 4, 3), {"strides": 2}),
@@ -44,6 +48,7 @@ TRANSPOSED = {
     "2d explicit": ((3, 4, 5, 2), (4, 4, 2, 3), {"strides": 2, "padding": ((2, 2), (1, 3))}),
     "2d cropped": ((3, 4, 5, 2), (3, 3, 2, 3), {"strides": 2, "padding": ((0, 1), (-1, 2))}),
     "2d stride 1": ((3, 4, 5, 2), (3, 2, 2, 3), {}),
+    "winograd": ((4, 9, 8, 48), (3, 3, 48, 50), {}),
     "3d": ((2, 3, 2, 3, 2), (3, 2, 4, 2, 3), {"strides": 2}),
 }
 
@@ -102,7 +107,8 @@ def test_value_and_gradients_are_those_of_xla(case):
     got = _value_and_gradients(lambda x, w: conv(x, w, **arguments), x, kernel)
     want = _value_and_gradients(lambda x, w: _reference(x, w, **arguments), x, kernel)
     assert got[0].shape == want[0].shape
-    _assert_close(got, want, rtol=1e-4, atol=1e-4)
+    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(want))  # of sums of thousands of terms, many are near 0
+    _assert_close(got, want, rtol=1e-4, atol=max(1e-4, 1e-5 * largest))
 
 
 @pytest.mark.parametrize("case", TRANSPOSED)
@@ -138,9 +144,61 @@ def _inner(f, x, kernel):
     return jax.grad(lambda x, w: jnp.sin(f(x, w)).sum(), (0, 1))(x, kernel)
 
 
+@pytest.mark.parametrize("case", [name for name in CASES if name.startswith("winograd")])
+def test_rounding_of_winograd_is_that_of_xla(case):
+    """Errors against float64, as multiples of those of XLA's own form of the convolution and of its gradients."""
+    x_shape, kernel_shape, arguments = CASES[case]
+    x, kernel = _arrays(x_shape, kernel_shape)
+    assert "convolution" not in jax.jit(lambda x, w: conv(x, w, **arguments)).lower(x, kernel).as_text()
+    got = _value_and_gradients(lambda x, w: conv(x, w, **arguments), x, kernel)
+    theirs = _value_and_gradients(lambda x, w: _reference(x, w, **arguments), x, kernel)
+    with jax.enable_x64(True):
+        wide = (jnp.asarray(np.asarray(a), jnp.float64) for a in (x, kernel))
+        exact = _value_and_gradients(lambda x, w: _reference(x, w, **arguments), *wide)
+    for mine, other, true in zip(*map(jax.tree.leaves, (got, theirs, exact)), strict=True):
+        assert np.square(mine - true).mean() < 4 * np.square(other - true).mean()  # twice the root mean square
+
+
+def test_a_shifted_winograd_is_causal():
+    """Its outputs do not depend on rows below, in any bit, nor on neighbours beyond their windows."""
+    x, kernel = _arrays((2, 12, 12, 48), (3, 3, 48, 48))
+    f = jax.jit(lambda x: conv(x, kernel, padding=((2, 0), (1, 1))))
+    for row, column in ((4, 5), (5, 4), (7, 7)):
+        moved = np.argwhere(np.asarray(f(x) != f(x.at[:, row, column].add(3.0))).any((0, -1)))
+        window = {(row + i, column + j) for i in range(3) for j in (-1, 0, 1)}
+        assert set(map(tuple, moved)) == window
+
+
+def test_a_mask_hides_to_the_last_bit_between_many_channels():
+    """A zero of the kernel hides its input: Winograd's form would leave a rounding error, so it is not taken."""
+    mask = np.ones((3, 3, 1, 1), np.float32)
+    mask[1, 1:] = mask[2] = 0
+    x, kernel = _arrays((2, 12, 12, 48), (3, 3, 48, 48))
+    hidden = x.at[:, 6, 6].add(100.0)
+    f = jax.jit(lambda x: Conv(48, (3, 3), mask=mask).apply({"params": {"kernel": kernel, "bias": jnp.zeros(48)}}, x))
+    np.testing.assert_array_equal(f(x)[:, :6], f(hidden)[:, :6])
+    np.testing.assert_array_equal(f(x)[:, 6, :7], f(hidden)[:, 6, :7])
+    assert (f(x)[:, 6, 7] != f(hidden)[:, 6, 7]).any()
+
+
+@pytest.mark.parametrize("case", ["2d", "2d even window", "winograd", "grouped"])
+def test_second_derivatives_are_those_of_xla(case):
+    """The gradient of a gradient's norm, as penalties of critics take it."""
+    x_shape, kernel_shape, arguments = CASES[case]
+    x, kernel = _arrays(x_shape, kernel_shape)
+
+    def penalty(f):
+        return lambda x, w: jnp.square(jax.grad(lambda x: jnp.sin(f(x, w, **arguments)).sum())(x)).mean()
+
+    got, want = (jax.jit(jax.grad(penalty(f), (0, 1)))(x, kernel / 10) for f in (conv, _reference))
+    _assert_close(got, want, rtol=1e-3, atol=1e-3 * float(jnp.abs(want[1]).max()))
+
+
 @pytest.mark.parametrize("f", [conv, lambda x, w: conv_transpose(x, w, strides=2)], ids=["conv", "transposed"])
-def test_gradients_inside_scan_vmap_and_checkpoint(f):
-    x, kernel = _arrays((4, 5, 6, 3), (3, 3, 3, 2))
+@pytest.mark.parametrize("channels", [3, 48])
+def test_gradients_inside_scan_vmap_and_checkpoint(f, channels):
+    x, kernel = _arrays((4, 8, 8, channels), (3, 3, channels, channels))
+    kernel /= 3 * channels**0.5
     want = _inner(f, x, kernel)
 
     @jax.jit

@@ -11,6 +11,7 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
   instead of a multiplication by zeros. The same makes the transposed convolution itself.
 - with respect to w: sum_p x[s p + r u - lo] gy[p], products of matrices over a few images at a time, so that what they
   read stays in the cache.
+- 3x3 kernels between many channels, and their gradients, by Winograd's filtering (`gen_models/nn/_winograd_cpu.py`).
 - 1x1 kernels are products of matrices; depthwise ones sums of shifted and weighted images.
 """
 
@@ -25,10 +26,12 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
+from gen_models.nn._winograd_cpu import winograd, winograd_kernel_gradient
 from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 
 _PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
 _MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
+_POSITIONS, _WINOGRAD_LEAST, _WINOGRAD_PAIRS = 256, 32, 2048  # outputs, channels and pairs of channels it needs
 _NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
 
 
@@ -44,6 +47,7 @@ class Setting(NamedTuple):
     dilation: tuple[int, ...]
     pads: tuple[tuple[int, int], ...]  # (before, after), elements of x'
     groups: int
+    masked: bool = False  # whether zeros of the kernel must hide what they are multiplied with, to the last bit
 
 
 def convolve_on_cpu(x: Array, kernel: Array, setting: Setting) -> Array:
@@ -111,6 +115,8 @@ _canonical.defvjp(_canonical_forward, _canonical_backward)
 
 
 def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
+    if not setting.masked and _suits_winograd(x, kernel.shape, setting):
+        return winograd(x, kernel, setting.pads)
     if max(setting.spread) > 1 and max(*setting.stride, *setting.dilation, setting.groups) == 1:
         return _subpixel(x, kernel, setting)
     if max(setting.stride) > 1 and max(*setting.spread, setting.groups) == 1 and kernel.shape[-2] >= _MANY_CHANNELS:
@@ -134,8 +140,10 @@ def _gradients(x: Array, kernel: Array, gy: Array, setting: Setting) -> tuple[Ar
         before = setting.dilation[i] * (window[i] - 1) - lo
         reach = (x.shape[i + 1] - 1) * setting.spread[i] + setting.dilation[i] * (window[i] - 1) + 1
         pads.append((before, reach - ((gy.shape[i + 1] - 1) * setting.stride[i] + 1) - before))
-    back = Setting(setting.spread, setting.stride, setting.dilation, tuple(pads), groups)
+    back = Setting(setting.spread, setting.stride, setting.dilation, tuple(pads), groups, setting.masked)
     gx = _forward(gy, mirrored, back)
+    if _suits_winograd(x, kernel.shape, setting):
+        return gx, winograd_kernel_gradient(x, gy, setting.pads)
     if max(setting.spread) == 1:
         return gx, _kernel_gradient(x, gy, window, setting)
     # A transposed convolution is the adjoint of the strided one that `back` is: gy takes the part of its images, x that
@@ -292,3 +300,14 @@ def _depthwise(x: Array, kernel: Array, setting: Setting) -> Array:
 def _is_matmul(kernel: Array, setting: Setting) -> bool:
     ones = (*kernel.shape[:-2], *setting.stride, *setting.spread, setting.groups)
     return max(ones) == 1 and not any(map(any, setting.pads))
+
+
+def _suits_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:
+    """Whether Winograd's filtering is faster: 3x3 windows between many channels, and enough tiles of outputs."""
+    if kernel_shape[:-2] != (3, 3) or max(*setting.stride, *setting.spread, *setting.dilation, setting.groups) > 1:
+        return False
+    inputs, outputs = kernel_shape[-2:]
+    out = [size + sum(pads) - 2 for size, pads in zip(x.shape[1:3], setting.pads, strict=True)]
+    # An odd size has half a tile of work for nothing. The kernel is transformed once for all positions.
+    enough = min(out) >= 4 and x.shape[0] * math.prod(out) >= _POSITIONS
+    return enough and min(inputs, outputs) >= _WINOGRAD_LEAST and inputs * outputs >= _WINOGRAD_PAIRS

@@ -88,7 +88,7 @@ class CausalConv(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if at is None:
             mask = causal_mask(self.window, inputs, self.features, self.kind, self.colours)
-            y = conv(x, kernel * mask.astype(kernel.dtype), padding=((rows - 1, 0), (middle, middle)))
+            y = conv(x, kernel * mask.astype(kernel.dtype), padding=((rows - 1, 0), (middle, middle)), masked=True)
             return y if bias is None else y + bias
         if self.of_image:
             window = None if at.column is None else x

@@ -30,6 +30,7 @@ def conv(
     padding: Padding = "SAME",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
+    masked: bool = False,
 ) -> Float[Array, "b *out c_out"]:
     """Cross-correlation of x [B, *space, C] with a kernel [*window, C / groups, C'], as networks call convolution.
 
@@ -42,6 +43,8 @@ def conv(
         element), a number for all sides, or a number or (before, after) for each dimension. Zeros; may be negative.
       dilation: distance between the kernel's taps.
       groups: divides C and C'.
+      masked: whether zeros in the kernel must hide what they are multiplied with to the last bit, as masks of causal
+        convolutions do. Without it, forms that leave a rounding error there may be used: they are faster.
 
     Raises:
       ValueError: the shapes do not fit each other, or a stride, dilation or number of groups is not positive.
@@ -56,7 +59,7 @@ def conv(
             f"it needs [..., {x.shape[-1]} / groups, a multiple of groups]"
         )
     pads = _pads(padding, x.shape[1:-1], kernel.shape[:-2], strides, dilation)
-    setting = Setting(strides, (1,) * space, dilation, pads, groups)
+    setting = Setting(strides, (1,) * space, dilation, pads, groups, masked)
     _not_empty(setting, x.shape, kernel.shape)
     return _apply(x, kernel, setting)
 
@@ -101,7 +104,8 @@ def conv_transpose(
 class Conv(nn.Module):
     """Linen's `nn.Conv` with `conv` inside: parameters "kernel" [*window, C / groups, features] and "bias" [features].
 
-    `mask`, of the kernel's shape or one that broadcasts to it, multiplies the kernel: masked convolutions.
+    `mask`, of the kernel's shape or one that broadcasts to it, multiplies the kernel: masked convolutions, whose outputs
+    do not depend on what is masked in any bit.
     """
 
     features: int
@@ -126,7 +130,15 @@ class Conv(nn.Module):
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         if self.mask is not None:
             kernel = kernel * jnp.asarray(self.mask, kernel.dtype)
-        y = conv(x, kernel, strides=self.strides, padding=self.padding, dilation=self.dilation, groups=self.groups)
+        y = conv(
+            x,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            masked=self.mask is not None,
+        )
         return y if bias is None else y + bias
 
 
