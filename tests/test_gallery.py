@@ -213,6 +213,10 @@ def test_values_that_are_not_finite_are_gaps():
     assert entries.curves(rows)["metrics"]["loss"][1] == [1.0, None, None, None, None, 2.0]
 
 
+def test_steps_are_exact():
+    assert entries.curves([{"step": 123_456_789, "seconds": 1, "loss": 1}])["axes"] == [[[123_456_789], [1.0]]]
+
+
 def test_metrics_of_the_same_rows_share_their_axes():
     rows = [{"step": i, "seconds": i, "a": 1, "b": 2, **({"c": 3} if i % 2 else {})} for i in range(10)]
     found = entries.curves(rows)

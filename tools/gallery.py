@@ -58,9 +58,11 @@ def make(folder: Path, out: Path) -> str:
     if not is_gallery(out):
         write_text(out / "data.js", f"{MARK}\n")  # so that the command goes on where it is killed
     shown = {"runs": [_beside(run, out) for run in runs], "sweeps": [_beside(sweep, out) for sweep in sweeps]}
-    about = {"folder": folder.resolve().name, "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    about = {"folder": folder.resolve().name, "made": time.strftime(entries.TIME, time.gmtime())}
     data = about | {"incidental": entries.incidental(), "points": entries.POINTS} | shown
-    write_text(out / "data.js", f"{MARK}\nconst GALLERY = {json.dumps(data, allow_nan=False)};\n")
+    write_text(
+        out / "data.js", f"{MARK}\nconst GALLERY = {json.dumps(data, allow_nan=False, separators=(',', ':'))};\n"
+    )
     for name in ASSETS:
         shutil.copyfile(PAGE / name, out / name)
     kept = {file["file"] for entry in (*shown["runs"], *shown["sweeps"]) for file in entry["files"]}

@@ -177,6 +177,7 @@ function runLines(runs) {
     lineOf("step", runs, stepText),
     lineOf("duration", runs, (run) => durationText(run.seconds)),
     lineOf("started (UTC)", runs, (run) => dateText(run.started)),
+    lineOf("last logged (UTC)", runs, (run) => dateText(run.changed)),
     ...["command", "commit", "devices", "versions", "starts"].map((name) => lineOf(name, runs, fact(name))),
   ];
   return lines.filter((line) => line.cells.some(Boolean));

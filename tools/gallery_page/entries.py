@@ -19,6 +19,7 @@ from gen_models.run.directory import Run, read_json, refuse_earlier_form
 from gen_models.run.endings import message_of
 from gen_models.run.fields import flat, names_marked
 
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 POINTS = 300  # of a curve
 DURING = 12  # pictures of a run that were drawn during training
 # Files that a run alone has, where its config.json is lost.
@@ -99,21 +100,17 @@ def is_run(folder: Path) -> bool:
 def read_run(root: Path, folder: Path, sweep: Sweep | None = None) -> Found:
     """What the page shows of a run, and its pictures by name."""
     run, errors = Run(folder), list[str]()
-    name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
     asked = _tried(errors, {}, _asked, run)
     rows = _tried(errors, [], run.history)
     figures = _tried(errors, None, run.result)
     stopped = _tried(errors, None, run.stopped)
     config = asked.get("config", {})
-    own = folder.relative_to(sweep.folder).parts if sweep else ()
-    in_sweep = sweep is not None and len(own) == 2 and own[0] in sweep.labels and own[1] in sweep.seeds
     entry = {
-        "id": name,
+        "id": _name(root, folder),
         "experiment": str(asked.get("experiment", "")).removeprefix("experiments."),
         "variant": str(asked.get("variant", "")),
         "seed": _plain(config.get("seed")),
-        "row": own[0] if in_sweep else "",
-        "sweep": _name(root, sweep.folder) if sweep and in_sweep else "",
+        **_of_sweep(root, folder, sweep),
         "state": "unreadable" if errors else _state(figures, stopped),
         "step": _tried(errors, None, _step, run, rows),
         "steps": _plain(config.get("steps")),
@@ -122,6 +119,7 @@ def read_run(root: Path, folder: Path, sweep: Sweep | None = None) -> Found:
         "figures": _tried(errors, [], _figures, figures or []),
         "curves": _tried(errors, {}, curves, rows),
         "notes": _tried(errors, [], run.remarks),
+        "changed": _tried(errors, None, _time_of, run.metrics),
         **_tried(errors, {"started": None, "facts": {}}, _started, folder),
     }
     if stopped is not None:
@@ -170,6 +168,15 @@ def _sweep_of(folder: Path) -> Sweep | None:
         return Sweep(folder, frozenset(r["label"] for r in kept["rows"]), frozenset(map(str, kept["seeds"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _of_sweep(root: Path, folder: Path, sweep: Sweep | None) -> dict[str, str]:
+    """The sweep that a run belongs to, and its row there; the other runs in a sweep's folder belong to none."""
+    if sweep is not None:
+        label, _, seed = folder.relative_to(sweep.folder).as_posix().partition("/")
+        if label in sweep.labels and seed in sweep.seeds:
+            return {"sweep": _name(root, sweep.folder), "row": label}
+    return {"sweep": "", "row": ""}
 
 
 def _name(root: Path, folder: Path) -> str:
@@ -224,12 +231,12 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
       not finite is None.
     """
     names = dict.fromkeys(name for row in rows for name in row if name not in ("step", "seconds"))
-    axes: dict[tuple[tuple[float, ...], tuple[float, ...]], int] = {}
+    axes: dict[tuple[tuple[int, ...], tuple[float, ...]], int] = {}
     metrics = {}
     for name in names:
         own = [row for row in rows if name in row]
         some = [own[i] for i in evenly(len(own), POINTS)]
-        axis = (tuple(_rounded(row["step"]) for row in some), tuple(_rounded(row["seconds"]) for row in some))
+        axis = (tuple(int(row["step"]) for row in some), tuple(round(float(row["seconds"]), 3) for row in some))
         values = [_rounded(value) if (value := _number(row[name])) is not None else None for row in some]
         metrics[name] = [axes.setdefault(axis, len(axes)), values, len(own)]
     return {"axes": [[list(steps), list(seconds)] for steps, seconds in axes], "metrics": metrics}
@@ -255,8 +262,7 @@ def _started(folder: Path) -> dict[str, Any]:
     """When the run began, and where it was trained: its last start."""
     path = folder / "environment.json"
     if not path.exists():
-        began = time.gmtime((folder / "config.json").stat().st_mtime) if (folder / "config.json").exists() else None
-        return {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", began) if began else None, "facts": {}}
+        return {"started": _time_of(folder / "config.json"), "facts": {}}
     starts = read_json(path)["starts"]
     last = starts[-1]
     versions = last.get("versions", {})
@@ -268,6 +274,11 @@ def _started(folder: Path) -> dict[str, Any]:
         "starts": len(starts),
     }
     return {"started": str(starts[0].get("time", "")), "facts": {name: _plain(value) for name, value in facts.items()}}
+
+
+def _time_of(path: Path) -> str | None:
+    """When a file was changed last."""
+    return time.strftime(TIME, time.gmtime(path.stat().st_mtime)) if path.exists() else None
 
 
 _DURING = re.compile(r"step_(\d+)")
@@ -288,9 +299,9 @@ def _number(value: Any) -> float | None:
     return float(value) if good else None
 
 
-def _rounded(value: Any) -> float:
+def _rounded(value: float) -> float:
     """Six digits: more than a plot shows."""
-    return float(f"{float(value):.6g}")
+    return float(f"{value:.6g}")
 
 
 def _plain(value: Any) -> Any:

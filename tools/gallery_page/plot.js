@@ -97,10 +97,10 @@ function lonely(points) {
   );
 }
 
-function axesOf(size, xRange, yRange, atX, atY, state) {
-  const xTicks = linearTicks(...xRange, size.width < 500 ? 4 : 8);
+function axesOf({width, height, xRange, yRange, atX, atY}, state) {
+  const xTicks = linearTicks(...xRange, width < 500 ? 4 : 8);
   const yTicks = state.log ? logTicks(...yRange) : linearTicks(...yRange, 5);
-  const [right, bottom] = [size.width - MARGIN.right, size.height - MARGIN.bottom];
+  const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
   return element(
     "svg:g",
     {class: "axes"},
@@ -120,67 +120,72 @@ function axesOf(size, xRange, yRange, atX, atY, state) {
   );
 }
 
-// The plot, or a sentence where there is nothing to draw; `onread` is told of an x, or null, and the lines.
+// Where values lie: the size of the picture, the ranges of both axes, and atX and atY from values to pixels.
+function frameOf(lines, yRange, log, width) {
+  const height = Math.round(Math.min(420, Math.max(240, 0.45 * width)));
+  const xs = distinct(lines.flatMap((line) => line.points.map((point) => point.x))).sort((a, b) => a - b);
+  const xRange = xs.length > 1 ? [xs[0], xs.at(-1)] : [xs[0] - 1, xs[0] + 1];
+  const [inside, tall] = [width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom];
+  const scaled = log ? Math.log : (value) => value;
+  const share = (value, [low, high], scale) => (scale(value) - scale(low)) / (scale(high) - scale(low));
+  return {
+    width,
+    height,
+    inside,
+    tall,
+    xs,
+    xRange,
+    yRange,
+    atX: (x) => MARGIN.left + inside * share(x, xRange, Number),
+    atY: (y) => MARGIN.top + tall * (1 - share(y, yRange, scaled)),
+  };
+}
+
+function curvesOf(lines, {inside, tall, atX, atY}) {
+  const whole = {x: MARGIN.left, y: MARGIN.top - 2, width: inside, height: tall + 4};
+  const drawn = lines.map((line) => [
+    element("svg:path", {class: "curve", d: pathOf(line.points, atX, atY), ...styleOf(line.index)}),
+    lonely(line.points).map(({x, y}) =>
+      element("svg:circle", {cx: atX(x), cy: atY(y), r: 3, fill: styleOf(line.index).stroke}),
+    ),
+  ]);
+  return [
+    element("svg:clipPath", {id: "inside"}, element("svg:rect", whole)),
+    element("svg:g", {"clip-path": "url(#inside)"}, drawn),
+  ];
+}
+
+// {picture, about}: the plot and what is to be said of it; `onread` is told of an x, or null, and the lines.
 function plot(runs, state, width, onread) {
   const {lines, gone} = linesOf(runs, state);
   const yRange = rangeOf(lines, state.log);
   if (!yRange) {
-    return {
-      picture: element(
-        "p",
-        {},
-        gone
-          ? "No value is above 0, so that a logarithmic axis shows none."
-          : "No run has a finite value of this metric.",
-      ),
-      about: "",
-    };
+    const why = gone
+      ? "No value is above 0: a logarithmic axis shows none."
+      : "No run has a finite value of this metric.";
+    return {picture: element("p", {}, why), about: ""};
   }
-  const size = {width, height: Math.round(Math.min(420, Math.max(240, 0.45 * width)))};
-  const xs = distinct(lines.flatMap((line) => line.points.map((point) => point.x))).sort((a, b) => a - b);
-  const xRange = xs.length > 1 ? [xs[0], xs.at(-1)] : [xs[0] - 1, xs[0] + 1];
-  const [inside, tall] = [size.width - MARGIN.left - MARGIN.right, size.height - MARGIN.top - MARGIN.bottom];
-  const scaled = state.log ? Math.log : (value) => value;
-  const atX = (x) => MARGIN.left + (inside * (x - xRange[0])) / (xRange[1] - xRange[0]);
-  const atY = (y) =>
-    MARGIN.top + tall * (1 - (scaled(y) - scaled(yRange[0])) / (scaled(yRange[1]) - scaled(yRange[0])));
-  const cursor = element("svg:line", {
-    class: "cursor",
-    y1: MARGIN.top,
-    y2: size.height - MARGIN.bottom,
-    visibility: "hidden",
-  });
+  const frame = frameOf(lines, yRange, state.log, width);
+  const ends = {y1: MARGIN.top, y2: frame.height - MARGIN.bottom};
+  const cursor = element("svg:line", {class: "cursor", ...ends, visibility: "hidden"});
+  const label = `${state.metric} of ${counted(lines.length, "run")}; the arrow keys read values`;
   const svg = element(
     "svg:svg",
     {
       class: "plot",
-      viewBox: `0 0 ${size.width} ${size.height}`,
-      width: size.width,
-      height: size.height,
+      viewBox: `0 0 ${width} ${frame.height}`,
+      width,
+      height: frame.height,
       tabindex: "0",
       role: "img",
       "data-key": "plot",
-      "aria-label": `${state.metric} of ${lines.length} runs; the arrow keys read values`,
+      "aria-label": label,
     },
-    element(
-      "svg:clipPath",
-      {id: "inside"},
-      element("svg:rect", {x: MARGIN.left, y: MARGIN.top - 2, width: inside, height: tall + 4}),
-    ),
-    axesOf(size, xRange, yRange, atX, atY, state),
-    element(
-      "svg:g",
-      {"clip-path": "url(#inside)"},
-      lines.map((line) => [
-        element("svg:path", {class: "curve", d: pathOf(line.points, atX, atY), ...styleOf(line.index)}),
-        lonely(line.points).map(({x, y}) =>
-          element("svg:circle", {cx: atX(x), cy: atY(y), r: 3, fill: styleOf(line.index).stroke}),
-        ),
-      ]),
-    ),
+    axesOf(frame, state),
+    curvesOf(lines, frame),
     cursor,
   );
-  follow(svg, cursor, xs, atX, lines, onread);
+  follow(svg, cursor, frame, lines, onread);
   return {picture: svg, about: aboutPlot(lines, gone, state)};
 }
 
@@ -198,7 +203,7 @@ function aboutPlot(lines, gone, state) {
 }
 
 // The pointer, or the arrow keys, move a line from value to value of x.
-function follow(svg, cursor, xs, atX, lines, onread) {
+function follow(svg, cursor, {xs, atX}, lines, onread) {
   let at = -1;
   const show = (index) => {
     at = index;

@@ -64,7 +64,10 @@ function cellOf(column, run, state, actions, numeric) {
   if (column.id === "errors") return element("td", {class: "errors"}, element("div", {}, breakable(text)));
   return element(
     "td",
-    {class: numeric ? "n" : column.id === "started" ? "nowrap" : null, title: column.note?.(run) || null},
+    {
+      class: numeric ? "n" : ["started", "changed"].includes(column.id) ? "nowrap" : null,
+      title: column.note?.(run) || null,
+    },
     numeric ? text : breakable(text),
   );
 }

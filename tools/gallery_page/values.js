@@ -157,6 +157,7 @@ function allColumns() {
     ...fields.filter((name) => name !== "seed").map(columnOfField),
     columnOfRun("seconds", "duration", (run) => durationText(run.seconds)),
     columnOfRun("started", "started (UTC)", (run) => dateText(run.started)),
+    columnOfRun("changed", "last logged (UTC)", (run) => dateText(run.changed)),
   ];
 }
 
