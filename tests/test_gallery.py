@@ -67,6 +67,8 @@ def test_states_are_those_of_the_directories(runs, tmp_path):
     found = made(runs, tmp_path / "site")
     assert {name: entry["state"] for name, entry in found.items()} == {name: name for name in found}
     assert "diverged at step 200" in found["diverged"]["errors"][0]
+    (runs / "diverged" / "metrics.jsonl").write_text("")
+    assert made(runs, tmp_path / "site")["diverged"]["step"] == 200
     assert (found["unfinished"]["step"], found["unfinished"]["steps"]) == (200, 1000)
     assert found["unfinished"]["seconds"] == 9.5 and found["unfinished"]["figures"] == []
 

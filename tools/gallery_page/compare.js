@@ -1,9 +1,11 @@
 // The ticked runs: curves over one another, pictures side by side, and what differs between them.
 "use strict";
 
+// The metrics that were logged: first those of the validation split, last those that no run has twice.
 function metricsOf(runs) {
   const names = distinct(runs.flatMap((run) => Object.keys(run.curves.metrics || {})));
-  const rank = (name) => (name.startsWith("validation/") ? 0 : name === "train/loss" ? 1 : 2);
+  const single = (name) => !runs.some((run) => curveOf(run, name)?.values.length > 1);
+  const rank = (name) => 3 * single(name) + (name.startsWith("validation/") ? 0 : name === "train/loss" ? 1 : 2);
   return names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 

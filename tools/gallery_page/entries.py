@@ -112,7 +112,7 @@ def read_run(root: Path, folder: Path, sweep: Sweep | None = None) -> Found:
         "seed": _plain(config.get("seed")),
         **_of_sweep(root, folder, sweep),
         "state": "unreadable" if errors else _state(figures, stopped),
-        "step": _tried(errors, None, _step, run, rows),
+        "step": _tried(errors, None, _step, run, rows, stopped),
         "steps": _plain(config.get("steps")),
         "seconds": _tried(errors, None, _seconds, run, rows),
         "config": {name: _plain(value) for name, value in config.items()},
@@ -185,6 +185,8 @@ def _name(root: Path, folder: Path) -> str:
 
 def _asked(run: Run) -> dict[str, Any]:
     """What config.json holds, its fields by dotted names."""
+    if not (run.folder / "config.json").exists():
+        raise ValueError(f"{run.folder / 'config.json'} is not there: restore it")
     found = run.config()
     refuse_earlier_form(run.folder, found)
     if not isinstance(found["config"], dict):
@@ -198,12 +200,12 @@ def _state(figures: Sequence[Figure] | None, stopped: Mapping[str, Any] | None) 
     return "unfinished" if stopped is None else str(stopped.get("status", "failed"))
 
 
-def _step(run: Run, rows: Sequence[Mapping[str, Any]]) -> int:
+def _step(run: Run, rows: Sequence[Mapping[str, Any]], stopped: Mapping[str, Any] | None) -> int:
     try:
         done = run.steps_done()
     except (OSError, ValueError, KeyError, TypeError):  # said already
         done = 0
-    return max([done, *(int(row["step"]) for row in rows)])
+    return max([done, int((stopped or {}).get("step", 0)), *(int(row["step"]) for row in rows)])
 
 
 def _seconds(run: Run, rows: Sequence[Mapping[str, Any]]) -> float | None:

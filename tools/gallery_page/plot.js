@@ -42,10 +42,15 @@ function extent(values) {
   return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
 }
 
-// The range of values: of finished runs where there are any, and of a linear axis without each one's first twentieth.
+function isDiverged(line) {
+  return line.run.state === "diverged";
+}
+
+// The range of values: without runs that diverged, where there are others, and on a linear axis without the first
+// twentieth of each curve.
 function rangeOf(lines, log) {
-  const finished = lines.filter((line) => line.run.state === "finished");
-  const values = (finished.length ? finished : lines).flatMap((line) => {
+  const others = lines.filter((line) => !isDiverged(line));
+  const values = (others.length ? others : lines).flatMap((line) => {
     const skip = log ? 0 : Math.floor(line.points.length / 20);
     return line.points
       .slice(skip)
@@ -191,10 +196,10 @@ function plot(runs, state, width, onread) {
 
 function aboutPlot(lines, gone, state) {
   const said = [];
-  if (!state.log) said.push("The range leaves out the first twentieth of each curve.");
-  const unfinished =
-    lines.some((line) => line.run.state !== "finished") && lines.some((line) => line.run.state === "finished");
-  if (unfinished) said.push("The range is that of the runs that finished.");
+  const long = lines.some((line) => line.points.length >= 20);
+  if (!state.log && long) said.push("The range leaves out the first twentieth of each curve.");
+  if (lines.some(isDiverged) && !lines.every(isDiverged))
+    said.push("The range is that of the runs that did not diverge.");
   const thinned = lines.some((line) => line.rows > line.points.length);
   if (thinned) said.push(`Curves are thinned to ${GALLERY.points} of their values.`);
   if (gone) said.push(`${gone} values that are not above 0 are not drawn.`);

@@ -61,7 +61,8 @@ function cellOf(column, run, state, actions, numeric) {
     return element("td", {}, stateElement(run));
   }
   const text = column.text(run);
-  if (column.id === "errors") return element("td", {class: "errors"}, element("div", {}, breakable(text)));
+  if (column.id === "errors")
+    return element("td", {class: "errors"}, element("div", {title: text || null}, breakable(text)));
   return element(
     "td",
     {
