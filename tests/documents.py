@@ -1,8 +1,9 @@
 """What the pages of the documentation hold: blocks, commands, links; and how their commands are run at tiny sizes.
 
-A page is one program: its blocks are run in order, in one folder and one namespace. What is cut is listed here, and
-nowhere else: numbers of steps and the like on a command line (`CUT`), the sizes of the variants (`Experiment.tiny`), and
-numbers in Python blocks (`SMALLER`). A line that is not run stands in `NOT_RUN` with the reason.
+A page is one program: its blocks are run in order, in one folder and one namespace. What is cut is listed here and in
+`SMALLER` of `test_docs.py`: numbers of steps and the like on a command line (`CUT`), the sizes of the variants
+(`Experiment.tiny`), and numbers in Python blocks. A line that is not run stands in `NOT_RUN` with the reason. A block
+of Python whose first line is `# NAME.py` is a file of that name.
 """
 
 import ast
@@ -51,7 +52,6 @@ NOT_RUN = {
     "python -m pytest": "is this suite",
     "ruff": "is run by .ci/run",
     "mypy": "is run by .ci/run",
-    ". .venv/bin/activate": "changes the shell that reads it",
     "python -m tools.docs": "is run by a test of its own",
     "python -m tools.prepare_data": "needs original files or a network; tests/test_data_tfds.py has small ones",
     "python -m tools.benchmark": "measures for half an hour; tests/test_benchmark.py has small cases",
@@ -70,6 +70,12 @@ class Block(NamedTuple):
     line: int  # of its first line of content, from 1
     language: str
     text: str
+
+    @property
+    def file(self) -> str:
+        """The name of the file that the block is; "" where it is none."""
+        first = self.text.partition("\n")[0]
+        return first.removeprefix("# ") if re.fullmatch(r"# \w+\.py", first) else ""
 
 
 class Command(NamedTuple):
@@ -179,9 +185,8 @@ def inline_commands(page: Path) -> Iterator[Command]:
             for code in re.findall(r"`([^`]+)`", text):
                 behind = index == column and not headed and not code.startswith("python")
                 words = shlex.split(f"python -m experiments.{code}" if behind else code)
-                if words[:2] == ["python", "-m"] and len(words) > 2 and words[2] != "experiments.":
-                    yield _command(page, number, words)
-                elif words and words[0] == "gen-models":
+                is_module = words[:2] == ["python", "-m"] and len(words) > 2 and words[2] != "experiments."
+                if is_module or words[:1] == ["gen-models"]:
                     yield _command(page, number, words)
 
 

@@ -89,12 +89,14 @@ def sounds(folder: Path) -> None:
 
 
 def tables(folder: Path) -> None:
-    """my_table.csv: numbers, one of them missing, words, and the price."""
+    """my_table.csv: numbers, one of them missing, words, and a price that depends on the first."""
     draw = np.random.default_rng(0)
     lines = ["area,rooms,town,price"]
     for number in range(200):
         area, town = draw.integers(30, 150), ("Rome", "Oslo")[number % 2]
-        lines.append(f"{'' if number == 7 else area},{1 + area // 30},{town},{1000 + 30 * area}")
+        lines.append(
+            f"{'' if number == 7 else area},{1 + area // 30},{town},{1000 + 30 * area + draw.integers(-300, 300)}"
+        )
     (folder / "my_table.csv").write_text("\n".join(lines) + "\n")
 
 
