@@ -168,6 +168,8 @@ FILTERS = {
     "ELBO>-300 beta=4": ["vae/beta4/0"],
     "-ELBO>-300": ["vae/base/2", "vae/base/10"],
     "size=none seed=10": ["vae/base/10"],
+    "duration>9 -duration>12": ["vae/base/2"],
+    "elbo=none": ["vae/base/2", "vae/base/10"],
     "nosuchword": [],
     "": IDS,
 }
@@ -243,6 +245,10 @@ def test_the_address_holds_the_view(page):
     page.browser.get(sent)
     assert (page.runs(), page.column("beta"), page.values()) == before
     assert page.one("#filter").get_attribute("value") == "base" and page.key("log").is_selected()
+    while chosen := page.all("#choice input:checked"):
+        page.browser.execute_script("arguments[0].click()", chosen[0])
+    page.open(f"#{urlsplit(page.browser.current_url).fragment}")
+    assert page.texts("table.runs thead th") == ["run"]
     page.open("#runs=gone&sort=gone&columns=gone&metric=gone&view=gone&filter=%3D%3D%22")  # of another gallery
     assert len(page.runs()) in (0, len(IDS)) and page.browser.get_log("browser") == []
 

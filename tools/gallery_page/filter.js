@@ -35,7 +35,7 @@ function columnsNamed(name) {
   const wanted = name.toLowerCase();
   const tests = [(own) => own === wanted, (own) => lastPart(own) === wanted, (own) => own.startsWith(wanted)];
   for (const test of tests) {
-    const found = COLUMNS.filter((column) => test(column.name.toLowerCase()) || test(column.id.toLowerCase()));
+    const found = COLUMNS.filter((column) => [column.name, column.title].some((own) => test(own.toLowerCase())));
     if (found.length) return found;
   }
   return [];
@@ -51,8 +51,10 @@ function problemOf(words) {
   return "";
 }
 
+// A field that a run does not have is undefined, and null where it is none.
 function holds(value, operator, wanted) {
-  if (value === null || value === undefined) return operator === "=" && wanted.toLowerCase() === "none";
+  if (value === undefined) return false;
+  if (value === null) return operator === "=" && wanted.toLowerCase() === "none";
   const number = typeof value === "number" && !Number.isNaN(Number(wanted));
   if (number) return OPERATORS[operator](value, Number(wanted));
   return operator === "=" && String(value).toLowerCase() === wanted.toLowerCase();

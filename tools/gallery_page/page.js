@@ -26,7 +26,7 @@ function stateOfAddress() {
     down: words.has("down"),
     view: text("view") === "pictures" ? "pictures" : "table",
     columns: words.has("columns") ? words.getAll("columns") : null,
-    runs: words.getAll("runs"),
+    runs: words.getAll("runs").filter((id) => RUNS.some((run) => run.id === id)),
     metric: text("metric"),
     x: text("x") === "seconds" ? "seconds" : "step",
     log: words.has("log"),
@@ -38,7 +38,9 @@ function stateOfAddress() {
 function addressOfState() {
   const words = new URLSearchParams();
   for (const [name, value] of Object.entries(state)) {
-    if (Array.isArray(value)) for (const one of value) words.append(name, one);
+    if (name === "columns" && value?.length === 0)
+      words.append(name, ""); // none, which is not the usual ones
+    else if (Array.isArray(value)) for (const one of value) words.append(name, one);
     else if (value === true) words.append(name, "1");
     else if (value !== START[name] && value) words.append(name, value);
   }
@@ -48,8 +50,8 @@ function addressOfState() {
 const actions = {
   set(some) {
     state = {...state, ...some};
-    history.replaceState(null, "", addressOfState());
     render();
+    history.replaceState(null, "", addressOfState()); // last, as browsers refuse it where it is asked for too often
   },
   sort(id) {
     actions.set(state.sort === id ? {down: !state.down} : {sort: id, down: false});

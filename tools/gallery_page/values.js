@@ -116,7 +116,7 @@ function columnOfField(name) {
     name,
     title: name,
     kind: "config",
-    value: (run) => run.config[name] ?? null,
+    value: (run) => run.config[name],
     text: (run) => fieldText(run, name),
   };
 }
