@@ -138,7 +138,7 @@ def test_names_and_values_are_text_and_nothing_comes_from_elsewhere(page):
     page.open("#runs=vae/base/1&runs=vae/base/0")
     assert page.side()["dataset ≠"] == [SCRIPT, "fashion_mnist_bundled"]
     assert page.filter(f'dataset="{SCRIPT}"') == ["vae/base/1"]
-    assert page.browser.title == "Gallery of runs" and len(page.all("script")) == 7
+    assert page.browser.title == "Gallery of runs" and len(page.all("script")) == 1 + len(gallery.SCRIPTS)
     loaded = page.requests()
     assert len(loaded) > 10 and all(name.startswith(("file:", "data:", "about:")) for name in loaded)
     assert page.browser.get_log("browser") == []
@@ -261,7 +261,7 @@ def test_the_keyboard_reaches_everything_and_keeps_its_place(page):
         reached.append(page.browser.switch_to.active_element.get_attribute("data-key"))
         if reached[-1] == "tick vae/base/0":
             break
-    assert {"tick all", "table", "sort seed", "tick vae/base/0"} <= set(reached)
+    assert {"tick all", "Table of runs", "sort seed", "tick vae/base/0"} <= set(reached)
     page.browser.switch_to.active_element.send_keys(Keys.SPACE)
     assert page.browser.switch_to.active_element.get_attribute("data-key") == "tick vae/base/0"
     assert page.key("tick vae/base/0").is_selected() and len(page.all("#comparison .legend li")) == 1

@@ -27,7 +27,8 @@ from .gallery_page import entries
 
 MARK = "// A gallery of gen_models"  # begins data.js, by which a gallery is known
 PAGE = Path(__file__).resolve().parent / "gallery_page"
-ASSETS = ("gallery.css", "values.js", "filter.js", "table.js", "plot.js", "compare.js", "page.js", "index.html")
+SCRIPTS = ("elements", "values", "filter", "table", "plot", "compare", "sweeps", "page")
+ASSETS = ("gallery.css", *(f"{name}.js" for name in SCRIPTS), "index.html")
 SUFFIXES = ("png", "html")
 OURS = re.compile(rf"\.?[0-9a-f]{{16}}\.({'|'.join(SUFFIXES)})(\.\d+)?")  # and what a process left that was killed
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

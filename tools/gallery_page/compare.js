@@ -9,45 +9,18 @@ function metricsOf(runs) {
   return names.sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 
-function choiceOf(label, key, options, value, onchange) {
-  return element(
-    "label",
-    {},
-    `${label} `,
-    element(
-      "select",
-      {"data-key": key, onchange: (event) => onchange(event.target.value)},
-      options.map(([name, title]) => element("option", {value: name, selected: name === value}, title)),
-    ),
-  );
-}
-
 // A line of the legend for each run; the values behind the names follow the pointer.
 function legendOf(runs, state, actions) {
   const values = runs.map(() => element("span", {class: "value"}));
-  const items = runs.map((run, index) =>
-    element(
-      "li",
-      {},
-      swatch(index),
-      element("span", {class: "name"}, breakable(run.id)),
-      values[index],
-      element(
-        "button",
-        {
-          type: "button",
-          "data-key": `untick ${run.id}`,
-          "aria-label": `Take ${run.id} out of the comparison`,
-          onclick: () => actions.tick(run.id),
-        },
-        "×",
-      ),
-    ),
-  );
+  const items = runs.map((run, index) => {
+    const out = button(`untick ${run.id}`, () => actions.tick(run.id), "×");
+    out.setAttribute("aria-label", `Take ${run.id} out of the comparison`);
+    return element("li", {}, swatch(index), element("span", {class: "name"}, breakable(run.id)), values[index], out);
+  });
   const caption = element("p", {class: "small", "aria-live": "polite"});
   const read = (x, lines) => {
-    caption.textContent =
-      x === null ? "Behind a run: its last value." : `Behind a run: its value at ${state.x} ${numberText(x)}.`;
+    const at = x === null ? "last value" : `value at ${state.x} ${numberText(x)}`;
+    caption.textContent = `Behind a run: its ${at}.`;
     runs.forEach((run, index) => {
       const line = lines.find((one) => one.index === index);
       values[index].textContent = line ? readingOf(line, x ?? Infinity) : "not logged";
@@ -56,6 +29,11 @@ function legendOf(runs, state, actions) {
   return {legend: element("div", {}, element("ul", {class: "legend"}, items), caption), read};
 }
 
+const AXES = [
+  ["step", "steps"],
+  ["seconds", "seconds of training"],
+];
+
 function curvesPart(runs, state, actions, width) {
   const names = metricsOf(runs);
   const {legend, read} = legendOf(runs, state, actions);
@@ -63,103 +41,56 @@ function curvesPart(runs, state, actions, width) {
   const shown = {...state, metric: names.includes(state.metric) ? state.metric : names[0]};
   const drawn = plot(runs, shown, width, read);
   read(null, linesOf(runs, shown).lines);
+  const metrics = names.map((name) => [name, name]);
   return [
     element("h3", {}, "Curves"),
-    element(
-      "div",
-      {class: "controls"},
-      choiceOf(
-        "Metric",
-        "metric",
-        names.map((name) => [name, name]),
-        shown.metric,
-        (value) => actions.set({metric: value}),
-      ),
-      choiceOf(
-        "against",
-        "x",
-        [
-          ["step", "steps"],
-          ["seconds", "seconds of training"],
-        ],
-        shown.x,
-        (value) => actions.set({x: value}),
-      ),
-      element(
-        "label",
-        {},
-        element("input", {
-          type: "checkbox",
-          "data-key": "log",
-          checked: state.log,
-          onchange: () => actions.set({log: !state.log}),
-        }),
-        " logarithmic axis",
-      ),
+    controls(
+      choice("metric", "Metric", metrics, shown.metric, (value) => actions.set({metric: value})),
+      choice("x", "against", AXES, shown.x, (value) => actions.set({x: value})),
+      checkbox("log", state.log, () => actions.set({log: !state.log}), "logarithmic axis"),
     ),
     drawn.picture,
     legend,
-    element("p", {class: "small"}, drawn.about),
+    small(drawn.about),
   ];
 }
+
+const DURING = "during training";
 
 // Which pictures are shown: all that were drawn at the end, those of one name, or those during training.
 function pictureChoices(runs) {
   const names = distinct(runs.flatMap((run) => run.files.filter((file) => !isDuring(file)).map((file) => file.name)));
   const during = runs.some((run) => run.files.some(isDuring));
-  return [
-    ["", "all at the end"],
-    ...names.map((name) => [name, name]),
-    ...(during ? [["during training", "during training"]] : []),
-  ];
+  return [["", "all at the end"], ...names.map((name) => [name, name]), ...(during ? [[DURING, DURING]] : [])];
 }
 
 function filesChosen(run, choice) {
-  if (choice === "during training") return run.files.filter(isDuring);
+  if (choice === DURING) return run.files.filter(isDuring);
   return run.files.filter((file) => (choice ? file.name === choice : !isDuring(file)));
 }
 
+// The pictures of one name, a run's beside another's.
+function picturesOf(runs, name, titled) {
+  const each = runs.flatMap((run, index) =>
+    filesChosen(run, name).map((file) => {
+      const step = isDuring(file) ? `, ${file.name.replace(/^step_0*(?=\d)/, "step ")}` : "";
+      const caption = element("figcaption", {}, swatch(index), " ", breakable(run.id), step);
+      return element("figure", {}, pictureElement(run, file, 360), caption);
+    }),
+  );
+  return element("div", {}, titled ? element("h4", {}, name) : null, element("div", {class: "cards"}, each));
+}
+
 function picturesPart(runs, state, actions) {
-  const choices = pictureChoices(runs);
   if (!runs.some((run) => run.files.length)) return [];
-  const chosen = choices.some(([name]) => name === state.pictures) ? state.pictures : "";
-  const rows =
-    chosen === "" ? choices.map(([name]) => name).filter((name) => name && name !== "during training") : [chosen];
+  const choices = pictureChoices(runs);
+  const names = choices.map(([name]) => name);
+  const chosen = names.includes(state.pictures) ? state.pictures : "";
+  const rows = chosen ? [chosen] : names.filter((name) => name && name !== DURING);
   return [
     element("h3", {}, "Pictures"),
-    element(
-      "div",
-      {class: "controls"},
-      choiceOf("Show", "pictures", choices, chosen, (value) => actions.set({pictures: value})),
-    ),
-    ...rows.map((row) =>
-      element(
-        "div",
-        {},
-        rows.length > 1 ? element("h4", {}, row) : null,
-        element(
-          "div",
-          {class: "cards"},
-          runs.flatMap((run, index) =>
-            filesChosen(run, row).map((file) =>
-              element(
-                "figure",
-                {},
-                pictureElement(run, file, 360),
-                element(
-                  "figcaption",
-                  {},
-                  swatch(index),
-                  " ",
-                  breakable(run.id),
-                  row === "during training" ? `, ${file.name.replace(/^step_0*(?=\d)/, "step ")}` : "",
-                ),
-              ),
-            ),
-          ),
-        ),
-      ),
-    ),
+    controls(choice("pictures", "Show", choices, chosen, (value) => actions.set({pictures: value}))),
+    ...rows.map((row) => picturesOf(runs, row, rows.length > 1)),
   ];
 }
 
@@ -239,122 +170,32 @@ function groupOf(title, lines, count, marked) {
 function differencesPart(runs, state, actions) {
   const all = state.all || runs.length === 1;
   const fields = fieldLines(runs, all);
-  const head = element(
-    "tr",
-    {},
-    element("td", {}),
-    runs.map((run, index) => element("th", {scope: "col"}, swatch(index), element("div", {}, breakable(run.id)))),
-  );
+  const names = runs.map((run, index) => [swatch(index), element("div", {}, breakable(run.id))]);
+  const text = "all fields of the configs, those that differ marked ≠";
+  const same = !fields.length && runs.every((run) => run.state !== "unreadable");
   return [
     element("h3", {}, "Side by side"),
-    runs.length > 1
-      ? element(
-          "div",
-          {class: "controls"},
-          element(
-            "label",
-            {},
-            element("input", {
-              type: "checkbox",
-              "data-key": "all",
-              checked: state.all,
-              onchange: () => actions.set({all: !state.all}),
-            }),
-            " all fields of the configs, those that differ marked ≠",
-          ),
-        )
-      : null,
-    element(
-      "div",
-      {class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs side by side"},
-      element(
-        "table",
-        {class: "side"},
-        element("thead", {}, head),
-        groupOf("Run", runLines(runs), runs.length, false),
-        groupOf("Figures", figureLines(runs), runs.length, false),
-        groupOf(all ? "Config" : "Config: the fields that differ", fields, runs.length, runs.length > 1),
-      ),
+    runs.length > 1 ? controls(checkbox("all", state.all, () => actions.set({all: !state.all}), text)) : null,
+    tableIn(
+      "Runs side by side",
+      "side",
+      headings("", ...names),
+      groupOf("Run", runLines(runs), runs.length, false),
+      groupOf("Figures", figureLines(runs), runs.length, false),
+      groupOf(all ? "Config" : "Config: the fields that differ", fields, runs.length, runs.length > 1),
     ),
-    fields.length || runs.some((run) => run.state === "unreadable")
-      ? null
-      : element("p", {class: "small"}, "Their configs are the same, but for fields that change no result."),
+    same ? small("Their configs are the same, but for fields that change no result.") : null,
   ];
 }
 
 function renderComparison(place, runs, state, actions) {
-  if (!runs.length) {
-    place.replaceChildren();
-    return;
-  }
-  const clear = element(
-    "button",
-    {type: "button", "data-key": "clear", onclick: () => actions.set({runs: []})},
-    "untick all",
-  );
-  place.replaceChildren(
-    ...[
-      element("h2", {}, runs.length === 1 ? "One run " : `${runs.length} runs compared `, clear),
-      ...curvesPart(runs, state, actions, Math.max(280, place.clientWidth)),
-      ...picturesPart(runs, state, actions),
-      ...differencesPart(runs, state, actions),
-    ].filter(Boolean),
-  );
-}
-
-function renderSweeps(place, actions) {
-  if (!SWEEPS.length) return;
-  const names = ["sweep", "experiment", "rows × seeds", "runs", "budget", "report"];
-  const rows = SWEEPS.map((sweep) => {
-    const own = RUNS.filter((run) => run.sweep === sweep.id);
-    const states = distinct(own.map((run) => run.state)).map(
-      (state) => `${own.filter((run) => run.state === state).length} ${state}`,
-    );
-    const begun = `${own.length} of ${sweep.rows * sweep.seeds} begun`;
-    const show = element(
-      "button",
-      {type: "button", onclick: () => actions.filter(`sweep="${sweep.id}"`)},
-      breakable(sweep.id),
-    );
-    return element(
-      "tr",
-      {},
-      element("th", {scope: "row"}, show, sweep.complete ? null : " (not complete)"),
-      [sweep.experiment, `${sweep.rows} × ${sweep.seeds}`, [begun, ...states].join(", "), sweep.budget].map((text) =>
-        element("td", {}, String(text)),
-      ),
-      element(
-        "td",
-        {},
-        sweep.files.map((file) => element("a", {href: `files/${file.file}`}, file.name)),
-        sweep.errors.join("\n"),
-      ),
-    );
-  });
-  place.replaceChildren(
-    element("h2", {}, "Sweeps"),
-    element(
-      "p",
-      {class: "small"},
-      "A sweep's name shows its runs alone; its report has intervals over seeds and tests.",
-    ),
-    element(
-      "div",
-      {class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of sweeps"},
-      element(
-        "table",
-        {class: "sweeps"},
-        element(
-          "thead",
-          {},
-          element(
-            "tr",
-            {},
-            names.map((name) => element("th", {scope: "col"}, name)),
-          ),
-        ),
-        element("tbody", {}, rows),
-      ),
-    ),
-  );
+  const title = runs.length === 1 ? "One run " : `${runs.length} runs compared `;
+  const clear = button("clear", () => actions.set({runs: []}), "untick all");
+  const parts = [
+    element("h2", {}, title, clear),
+    ...curvesPart(runs, state, actions, Math.max(280, place.clientWidth)),
+    ...picturesPart(runs, state, actions),
+    ...differencesPart(runs, state, actions),
+  ];
+  place.replaceChildren(...(runs.length ? parts.filter(Boolean) : []));
 }

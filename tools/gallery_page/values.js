@@ -5,27 +5,6 @@ const RUNS = typeof GALLERY === "undefined" ? [] : GALLERY.runs;
 const SWEEPS = typeof GALLERY === "undefined" ? [] : GALLERY.sweeps;
 const DASH = "–";
 
-// A new element. Children that are text become text, and never HTML: names and messages come from users.
-function element(tag, attributes = {}, ...children) {
-  const made = tag.startsWith("svg:")
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag.slice(4))
-    : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined)
-      made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-// Text that may break after the marks at which paths and labels are put together.
-function breakable(text) {
-  return String(text)
-    .split(/(?<=[/,_])/)
-    .flatMap((part) => [part, element("wbr")]);
-}
-
 function numberText(value) {
   if (value === null || value === undefined) return "";
   if (typeof value !== "number") return String(value);
