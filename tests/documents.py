@@ -58,6 +58,7 @@ NOT_RUN = {
     "python -m tools.accelerator_check": "measures for minutes; tests/test_accelerator_check.py has small sizes",
     "python -m tools.kill_check": "kills runs for minutes; tests/test_kill.py has small ones",
     "--launcher ray": "needs a cluster; tests/test_sweep_remote.py has one of this machine",
+    "--dataset cifar10": "needs prepared files; tests/test_data_tfds.py has small ones",
     "--coordinator": "needs several hosts; tests/test_parallel.py has several processes",
     "--wandb": "needs an account",
 }
