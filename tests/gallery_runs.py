@@ -66,3 +66,66 @@ def change(path: Path, **fields: object) -> None:
     """Change fields of the JSON object in a file."""
     found = json.loads(path.read_text())
     write_json(path, found | fields)
+
+
+def damage(folder: Path, name: str) -> None:
+    """One kind of damage to a run that had finished."""
+    if name == "torn config":
+        (folder / "config.json").write_text('{"form": 2, "exper')
+    elif name == "lost config":
+        (folder / "config.json").unlink()
+    elif name == "earlier form":
+        change(folder / "config.json", form=1)
+    elif name == "config is a list":
+        change(folder / "config.json", config=[1, 2])
+    elif name == "config is a word":
+        (folder / "config.json").write_text('"word"')
+    elif name == "torn result":
+        (folder / "result.json").write_text('{"figures": [{"na')
+    elif name == "figure of another version":
+        write_json(folder / "result.json", {"figures": [{"value": 1, "strange": 2}], "seconds": 1})
+    elif name == "figure that is no figure":
+        figure = {"name": 5, "value": 1, "unit": None, "measured_on": [], "spread": "wide", "note": {}, "better": "up"}
+        write_json(folder / "result.json", {"figures": [figure], "seconds": 1, "step": 1})
+        change(folder / "config.json", config={"seed": [1], "steps": "many", "network": {"layers": {"deep": None}}})
+        change(folder / "environment.json", starts=[{}])
+        (folder / "metrics.jsonl").write_text('{"step": 1, "seconds": 1, "constructor": 1, "__proto__": 2}\n{"step"')
+    elif name == "result is empty":
+        (folder / "result.json").write_text("{}")
+    elif name == "torn metrics":
+        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+        (folder / "metrics.jsonl").write_text("".join(lines[:9]) + lines[9][:20])
+    elif name == "metrics of bytes":
+        (folder / "metrics.jsonl").write_bytes(bytes(range(256)))
+    elif name == "a step that is a word":
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"step": "ten", "seconds": [], "train/loss": {}}\n')
+    elif name == "no environment":
+        (folder / "environment.json").write_text('{"starts": []}')
+    elif name == "torn picture":
+        content = (folder / "samples" / "samples.png").read_bytes()
+        (folder / "samples" / "samples.png").write_bytes(content[:-20])
+    elif name == "picture of nothing":
+        (folder / "samples" / "samples.png").write_bytes(b"")
+    elif name == "picture is a folder":
+        (folder / "samples" / "more.png").mkdir()
+    else:
+        assert name == "nesting without end"
+        (folder / "result.json").write_text("[" * 100_000)
+
+
+UNREADABLE = ("torn config", "lost config", "earlier form", "config is a list", "config is a word", "torn result")
+DAMAGED = (
+    *UNREADABLE,
+    "figure of another version",
+    "figure that is no figure",
+    "result is empty",
+    "torn metrics",
+    "metrics of bytes",
+    "a step that is a word",
+    "no environment",
+    "torn picture",
+    "picture of nothing",
+    "picture is a folder",
+    "nesting without end",
+)

@@ -14,7 +14,7 @@ from gen_models.run.cli import request
 from gen_models.run.directory import write_json
 from gen_models.run.experiments import find
 from gen_models.sweep import plan as plans
-from tests.gallery_runs import SCRIPT, change, shown, write_picture, write_run
+from tests.gallery_runs import DAMAGED, SCRIPT, UNREADABLE, change, damage, shown, write_picture, write_run
 from tools import gallery
 from tools.gallery_page import entries
 
@@ -71,62 +71,6 @@ def test_states_are_those_of_the_directories(runs, tmp_path):
     assert made(runs, tmp_path / "site")["diverged"]["step"] == 200
     assert (found["unfinished"]["step"], found["unfinished"]["steps"]) == (200, 1000)
     assert found["unfinished"]["seconds"] == 9.5 and found["unfinished"]["figures"] == []
-
-
-def damage(folder, name):
-    """One kind of damage to a run that had finished."""
-    if name == "torn config":
-        (folder / "config.json").write_text('{"form": 2, "exper')
-    elif name == "lost config":
-        (folder / "config.json").unlink()
-    elif name == "earlier form":
-        change(folder / "config.json", form=1)
-    elif name == "config is a list":
-        change(folder / "config.json", config=[1, 2])
-    elif name == "config is a word":
-        (folder / "config.json").write_text('"word"')
-    elif name == "torn result":
-        (folder / "result.json").write_text('{"figures": [{"na')
-    elif name == "figure of another version":
-        write_json(folder / "result.json", {"figures": [{"value": 1, "strange": 2}], "seconds": 1})
-    elif name == "result is empty":
-        (folder / "result.json").write_text("{}")
-    elif name == "torn metrics":
-        lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-        (folder / "metrics.jsonl").write_text("".join(lines[:9]) + lines[9][:20])
-    elif name == "metrics of bytes":
-        (folder / "metrics.jsonl").write_bytes(bytes(range(256)))
-    elif name == "a step that is a word":
-        with (folder / "metrics.jsonl").open("a") as file:
-            file.write('{"step": "ten", "seconds": [], "train/loss": {}}\n')
-    elif name == "no environment":
-        (folder / "environment.json").write_text('{"starts": []}')
-    elif name == "torn picture":
-        content = (folder / "samples" / "samples.png").read_bytes()
-        (folder / "samples" / "samples.png").write_bytes(content[:-20])
-    elif name == "picture of nothing":
-        (folder / "samples" / "samples.png").write_bytes(b"")
-    elif name == "picture is a folder":
-        (folder / "samples" / "more.png").mkdir()
-    else:
-        assert name == "nesting without end"
-        (folder / "result.json").write_text("[" * 100_000)
-
-
-UNREADABLE = ("torn config", "lost config", "earlier form", "config is a list", "config is a word", "torn result")
-DAMAGED = (
-    *UNREADABLE,
-    "figure of another version",
-    "result is empty",
-    "torn metrics",
-    "metrics of bytes",
-    "a step that is a word",
-    "no environment",
-    "torn picture",
-    "picture of nothing",
-    "picture is a folder",
-    "nesting without end",
-)
 
 
 def test_damaged_runs_are_shown_with_their_errors_and_harm_no_other(runs, tmp_path):

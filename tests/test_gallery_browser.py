@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.gallery_runs import SCRIPT, write_picture, write_run
+from tests.gallery_runs import DAMAGED, SCRIPT, damage, write_picture, write_run
 from tools import gallery
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'gen_models[dev]'")
@@ -308,3 +308,19 @@ def test_two_hundred_runs_open_with_few_of_their_pictures(browser, tmp_path):
     assert len(page.runs()) == MANY and page.browser.execute_script(loaded) < MANY / 2
     page.one("input[value=pictures]").click()
     assert len(page.all(".cards img")) == MANY and page.browser.execute_script(loaded) < MANY / 2
+
+
+def test_damaged_runs_leave_the_page_whole(browser, tmp_path):
+    for name in DAMAGED:
+        write_run(tmp_path / "runs" / name)
+        damage(tmp_path / "runs" / name, name)
+    gallery.make(tmp_path / "runs", tmp_path / "site")
+    page = Page(browser, tmp_path / "site")
+    browser.get_log("browser")
+    assert sorted(page.runs()) == sorted(DAMAGED)
+    page.key("tick all").click()
+    assert len(page.all(".legend li")) == len(DAMAGED) and all(page.side()["errors"])
+    page.key("all").click()
+    for key in [head.get_attribute("data-key") for head in page.all("table.runs thead button")]:
+        page.key(key).click()
+    assert sorted(page.runs()) == sorted(DAMAGED) and browser.get_log("browser") == []

@@ -218,8 +218,9 @@ def _seconds(run: Run, rows: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _figures(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    texts = ("name", "unit", "measured_on", "note")
     return [
-        {name: _plain(value) for name, value in figure._asdict().items()}
+        {name: str(value) if name in texts else _plain(value) for name, value in figure._asdict().items()}
         | {"text": rounded_text(figure.value, _number(figure.spread)).replace("+-", "±")}
         for figure in figures
     ]
