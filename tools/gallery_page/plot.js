@@ -4,7 +4,7 @@
 // Okabe and Ito's colours (2008), told apart by people who see red and green alike, without those that vanish.
 const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"];
 const DASHES = ["", "7 3", "2 3", "9 3 2 3"];
-const MARGIN = {left: 62, right: 12, top: 10, bottom: 40};
+const MARGIN = {left: 62, right: 26, top: 10, bottom: 40};
 
 function styleOf(index) {
   return {
