@@ -205,6 +205,8 @@ def test_a_folder_that_holds_something_else_is_refused_and_stays_as_it_is(runs, 
         gallery.make(runs, runs)
     with pytest.raises(ValueError, match="is a file"):
         gallery.make(runs, out / "data.js")
+    with pytest.raises(ValueError, match=r"--out: .* cannot be written \(Not a directory\)"):
+        gallery.make(runs, out / "data.js" / "inside")
 
 
 def test_a_gallery_among_the_runs_is_none_of_them(runs):

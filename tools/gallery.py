@@ -48,16 +48,15 @@ def make(folder: Path, out: Path) -> str:
     """Write the gallery of a folder of runs, or bring it up to date; returns what is in it, in words.
 
     Raises:
-      ValueError: there is no such folder, or no run in it; or `out` holds something else, of which nothing is changed.
-      OSError: `out` cannot be written.
+      ValueError: there is no such folder, or no run in it; or `out` holds something else, of which nothing is changed,
+        or cannot be written.
+      OSError: the disk is full, say.
     """
     check_out(out)
     runs, sweeps = entries.read(folder, is_gallery)
     if not runs:
         raise ValueError(f"{folder} holds no runs, at any depth: train one, or give the folder of your runs")
-    (out / "files").mkdir(parents=True, exist_ok=True)
-    if not is_gallery(out):
-        write_text(out / "data.js", f"{MARK}\n")  # so that the command goes on where it is killed
+    _begin(out)
     shown = {"runs": [_beside(run, out) for run in runs], "sweeps": [_beside(sweep, out) for sweep in sweeps]}
     about = {"folder": folder.resolve().name, "made": time.strftime(entries.TIME, time.gmtime())}
     data = about | {"incidental": entries.incidental(), "points": entries.POINTS} | shown
@@ -71,6 +70,17 @@ def make(folder: Path, out: Path) -> str:
         if OURS.fullmatch(path.name) and path.name not in kept:
             path.unlink()
     return _summary(shown["runs"], len(sweeps), len(kept))
+
+
+def _begin(out: Path) -> None:
+    """Make the folder, and mark it as a gallery: where the command is killed, the same one goes on."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if not is_gallery(out):
+            write_text(out / "data.js", f"{MARK}\n")
+        (out / "files").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out: {out} cannot be written ({error.strerror}): give another folder") from error
 
 
 def check_out(out: Path) -> None:
