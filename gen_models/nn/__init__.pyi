@@ -1,5 +1,6 @@
 """Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
 
+from . import batch_norm as batch_norm
 from . import causal as causal
 from . import causal_attention as causal_attention
 from . import causal_resampling as causal_resampling

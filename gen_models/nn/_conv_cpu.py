@@ -11,7 +11,9 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
   instead of a multiplication by zeros. The same makes the transposed convolution itself.
 - with respect to w: sum_p x[s p + r u - lo] gy[p], products of matrices over a few images at a time, so that what they
   read stays in the cache.
-- 3x3 kernels between many channels, and their gradients, by Winograd's filtering (`gen_models/nn/_winograd_cpu.py`).
+- 2x2 and 3x3 kernels between many channels, what becomes such by sub-pixels or strides, and their gradients, by
+  Winograd's filtering (`gen_models/nn/_winograd_cpu.py`).
+- kernels with few outputs: the products with all taps, then a sum of shifted ones.
 - 1x1 kernels are products of matrices; depthwise ones sums of shifted and weighted images.
 """
 
@@ -26,12 +28,13 @@ from jax import lax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array
 
-from gen_models.nn._winograd_cpu import winograd, winograd_kernel_gradient
+from gen_models.nn._winograd_cpu import multiplications, winograd, winograd_kernel_gradient
 from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 
 _PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
 _MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
-_POSITIONS, _WINOGRAD_LEAST, _WINOGRAD_PAIRS = 256, 32, 2048  # outputs, channels and pairs of channels it needs
+_POSITIONS, _WINOGRAD_LEAST, _WINOGRAD_PAIRS = 256, 32, 2048  # outputs, channels, pairs of channels that it needs
+_WINOGRAD_SHARE = 0.75  # of the multiplications, from which on it gains nothing, as its transformations take time too
 _NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
 
 
@@ -116,9 +119,11 @@ _canonical.defvjp(_canonical_forward, _canonical_backward)
 
 def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
     if not setting.masked and _suits_winograd(x, kernel.shape, setting):
-        return winograd(x, kernel, setting.pads)
+        return winograd(x, kernel, setting.stride, setting.pads)
     if max(setting.spread) > 1 and max(*setting.stride, *setting.dilation, setting.groups) == 1:
         return _subpixel(x, kernel, setting)
+    if max(*setting.stride, *setting.spread, setting.groups) == 1 and math.prod(kernel.shape) <= kernel.shape[-2] ** 2:
+        return _few_outputs(x, kernel, setting)
     if max(setting.stride) > 1 and max(*setting.spread, setting.groups) == 1 and kernel.shape[-2] >= _MANY_CHANNELS:
         return _by_patches(x, kernel, setting)
     return convolve_with_xla(x, kernel, setting)
@@ -142,8 +147,6 @@ def _gradients(x: Array, kernel: Array, gy: Array, setting: Setting) -> tuple[Ar
         pads.append((before, reach - ((gy.shape[i + 1] - 1) * setting.stride[i] + 1) - before))
     back = Setting(setting.spread, setting.stride, setting.dilation, tuple(pads), groups, setting.masked)
     gx = _forward(gy, mirrored, back)
-    if _suits_winograd(x, kernel.shape, setting):
-        return gx, winograd_kernel_gradient(x, gy, setting.pads)
     if max(setting.spread) == 1:
         return gx, _kernel_gradient(x, gy, window, setting)
     # A transposed convolution is the adjoint of the strided one that `back` is: gy takes the part of its images, x that
@@ -154,6 +157,8 @@ def _gradients(x: Array, kernel: Array, gy: Array, setting: Setting) -> tuple[Ar
 
 def _kernel_gradient(x: Array, gy: Array, window: tuple[int, ...], setting: Setting) -> Array:
     """sum_p x[s p + r u - lo] gy[p] for each tap u: [*window, C / groups, C']."""
+    if _suits_winograd(x, (*window, x.shape[-1], gy.shape[-1]), setting):
+        return winograd_kernel_gradient(x, gy, window, setting.stride, setting.pads)
     # So many images at a time that their positions, [images * out_space], fill one product, and the images can be cut
     # into equal parts.
     images = largest_divisor(x.shape[0], max(1, _PATCH_ROWS // math.prod(gy.shape[1:-1])))
@@ -231,6 +236,24 @@ def _by_patches(x: Array, kernel: Array, setting: Setting) -> Array:
     return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(out)
 
 
+def _few_outputs(x: Array, kernel: Array, setting: Setting) -> Array:
+    """Where all taps have fewer outputs than there are inputs: x times each tap, then a sum of shifted products."""
+    space, window, outputs = len(setting.stride), kernel.shape[:-2], kernel.shape[-1]
+    # [B, *space, C] @ [C, taps C'] -> [B, *space, *window, C']
+    products = lax.optimization_barrier(x @ jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1))
+    products = products.reshape(*x.shape[:-1], *window, outputs)
+    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in setting.pads), *((0, 0, 0),) * (space + 1)]
+    products = lax.pad(products, jnp.zeros([], products.dtype), config)
+    total: Any = 0
+    for tap in product(*map(range, window)):
+        part = products[(slice(None), *(slice(None),) * space, *tap)]
+        for i, u in enumerate(tap):  # tap u is r u elements behind the first one
+            last = part.shape[i + 1] - setting.dilation[i] * (window[i] - 1 - u)
+            part = lax.slice_in_dim(part, setting.dilation[i] * u, last, 1, i + 1)
+        total += part
+    return total
+
+
 def _subpixel(x: Array, kernel: Array, setting: Setting) -> Array:
     """Convolution of x spread out by s, without multiplying by the zeros between its elements.
 
@@ -257,7 +280,8 @@ def _subpixel(x: Array, kernel: Array, setting: Setting) -> Array:
         starts.append(start)
         ends.append(start + size)
     one = (1,) * space
-    y = convolve_with_xla(x, small, Setting(one, one, one, tuple(pads), 1))  # [B, m, m, ..., j j ... C']
+    # [B, m, m, ..., j j ... C']
+    y = _forward(x, small, Setting(one, one, one, tuple(pads), 1, setting.masked))
     blocks = y.shape[1:-1]
     y = y.reshape(y.shape[0], *blocks, *spread, outputs)
     # [B, m, m, ..., j, j, ..., C'] -> [B, m, j, m, j, ..., C'] -> [B, m j, m j, ..., C']: place s m + j
@@ -303,11 +327,17 @@ def _is_matmul(kernel: Array, setting: Setting) -> bool:
 
 
 def _suits_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:
-    """Whether Winograd's filtering is faster: 3x3 windows between many channels, and enough tiles of outputs."""
-    if kernel_shape[:-2] != (3, 3) or max(*setting.stride, *setting.spread, *setting.dilation, setting.groups) > 1:
+    """Whether Winograd's filtering is faster: many channels and positions, much fewer multiplications."""
+    window, channels = kernel_shape[:-2], kernel_shape[-2:]
+    if len(window) != 2 or max(*setting.spread, *setting.dilation, setting.groups) > 1:
         return False
-    inputs, outputs = kernel_shape[-2:]
-    out = [size + sum(pads) - 2 for size, pads in zip(x.shape[1:3], setting.pads, strict=True)]
-    # An odd size has half a tile of work for nothing. The kernel is transformed once for all positions.
-    enough = min(out) >= 4 and x.shape[0] * math.prod(out) >= _POSITIONS
-    return enough and min(inputs, outputs) >= _WINOGRAD_LEAST and inputs * outputs >= _WINOGRAD_PAIRS
+    if any(k % s for k, s in zip(window, setting.stride, strict=True)):
+        return False  # its blocks would reach beyond the window, and leave rounding errors of what is there
+    sizes = zip(x.shape[1:3], setting.pads, window, setting.stride, strict=True)
+    out = tuple((size + sum(pads) - k) // s + 1 for size, pads, k, s in sizes)
+    if x.shape[0] * math.prod(out) < _POSITIONS or min(out) < 4:
+        return False
+    least = _WINOGRAD_LEAST * (1 if max(setting.stride) == 1 else 2)
+    if min(channels) < least or math.prod(channels) < _WINOGRAD_PAIRS:
+        return False
+    return multiplications(window, setting.stride, out) < _WINOGRAD_SHARE

@@ -1,22 +1,27 @@
-"""Convolutions with 3x3 windows in fewer multiplications: Winograd's minimal filtering, for CPUs.
+"""Convolutions with small windows in fewer multiplications: Winograd's minimal filtering, for CPUs.
 
-    The algorithm F(2x2, 3x3) of Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4.1:
-    the outputs are cut into tiles of 2x2, each of which reads a tile d of 4x4 inputs,
+    The algorithms F(2, r) of Lavin & Gray, Fast Algorithms for Convolutional Neural Networks, 2016, section 4, in both
+    dimensions: the outputs are cut into tiles of 2x2, each of which reads a tile d of (r + 1)x(r + 1) inputs,
 
         y = A^T [(G g G^T) * (B^T d B)] A    (elementwise product, summed over the input channels),
 
-    which takes 16 multiplications for a tile and a pair of channels where the definition takes 36.
+    which takes (r + 1)^2 multiplications for a tile and a pair of channels where the definition takes 4 r^2: 9 for 16,
+    and 16 for 36.
 
-The elementwise products of all tiles are 16 products of matrices, one for each place in a tile. B and A have entries 0
-and +-1 only, so the rounding is that of a few more additions. Each output is made of the inputs that its window sees and
-no others, so that a shifted convolution stays causal; but a zero in the kernel does not hide what it is multiplied with:
-masked kernels need another form.
+A convolution with stride s is one with stride 1 of blocks of s x s pixels, as channels (Shi et al., Is the
+deconvolution layer the same as a convolutional layer?, 2016), whose window has ceil(window / s) blocks.
 
-What is stacked is made in two steps, rows and then columns, with a barrier between: XLA would else make one loop of both,
-which takes longer to compile and to run.
+The elementwise products of all tiles are (r + 1)^2 products of matrices, one for each place in a tile. B and A have
+entries 0 and +-1 only, so the rounding is that of a few more additions. Each output is made of the inputs that its
+window sees and no others, so that a shifted convolution stays causal; but a zero in the kernel does not hide what it is
+multiplied with: masked kernels need another form.
+
+What is stacked is made in two steps, rows and then columns, with a barrier between: XLA would else make one loop of
+both, which takes longer to compile and to run.
 """
 
-from functools import partial
+import math
+from itertools import product
 
 import jax.numpy as jnp
 from jax import lax
@@ -24,38 +29,67 @@ from jaxtyping import Array
 
 from gen_models.nn.devices import largest_divisor
 
+Pair = tuple[int, ...]  # one number for the rows, one for the columns
 Pads = tuple[tuple[int, int], ...]
+Matrix = tuple[tuple[float, ...], ...]
 
-_TILES = 512  # of 2x2 outputs at a time: what they are transformed to stays in a core's second cache
+# Tiles at a time, so that what they are transformed to, places * tiles * channels, stays in a core's second cache; and
+# so many that the products, and the sum of the kernel's gradients, are not small.
+_ELEMENTS, _LEAST_TILES = 32_768, 128
+
+# By r, the window's size in blocks: B^T [r + 1, r + 1], G [r + 1, r], A^T [2, r + 1].
+_B = {2: ((1, -1, 0), (0, 1, 0), (0, 1, -1)), 3: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))}
+_G = {2: ((1, 0), (1, 1), (0, 1)), 3: ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))}
+_A = {2: ((1, 1, 0), (0, 1, -1)), 3: ((1, 1, 1, 0), (0, 1, -1, -1))}
 
 
-def winograd(x: Array, kernel: Array, pads: Pads) -> Array:
-    """The convolution of x [B, H, W, C] with a kernel [3, 3, C, C'] at stride 1: [B, *out, C']."""
-    out = _out(x, pads)
-    tiles = _tiles(out)
-    # [3, 3, C, C'] -> [16, C, C']
-    kernel = lax.optimization_barrier(_transformed_kernel(kernel).reshape(16, *kernel.shape[2:]))
+def multiplications(window: Pair, stride: Pair, out: Pair) -> float:
+    """How many this takes, for one that the definition takes: infinity where there is no algorithm."""
+    blocks = _blocks(window, stride)
+    if not set(blocks) <= set(_B):
+        return math.inf
+    # A tile has r + 1 products of s-fold channels for two outputs; of an odd size, the last one has an output too many.
+    mine = [s * (r + 1) * tiles / n for s, r, tiles, n in zip(stride, blocks, _tiles(out), out, strict=True)]
+    return math.prod(mine) / math.prod(window)
+
+
+def winograd(x: Array, kernel: Array, stride: Pair, pads: Pads) -> Array:
+    """The convolution of x [B, H, W, C] with a kernel [*window, C, C']: [B, *out, C']."""
+    sizes = zip(x.shape[1:3], pads, kernel.shape[:2], stride, strict=True)
+    out = tuple((size + sum(pad) - k) // s + 1 for size, pad, k, s in sizes)
+    tiles, window, outputs = _tiles(out), _blocks(kernel.shape[:2], stride), kernel.shape[-1]
+    kernel = _both(_blocks_of_kernel(kernel, window, stride), [_G[r] for r in window], (0, 1))  # [places.., C, C']
+    kernel = lax.optimization_barrier(kernel.reshape(-1, *kernel.shape[2:]))
 
     def some(x):
-        products = lax.optimization_barrier(_batched(_transformed_images(x, pads, tiles), kernel, contract=(2, 1)))
-        return _outputs(products.reshape(4, 4, x.shape[0], *tiles, -1))[:, : out[0], : out[1]]
+        seen = _transformed_images(x, window, stride, pads, tiles)
+        products = lax.optimization_barrier(_products(seen, kernel))  # [places, positions, C']
+        products = products.reshape(*(r + 1 for r in window), x.shape[0], *tiles, outputs)
+        return _outputs(products, window)[:, : out[0], : out[1]]
 
-    images = _images(x.shape[0], tiles)
+    images = _images(x.shape[0], tiles, kernel.shape[1])
     if images == x.shape[0]:
         return some(x)
-    return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(x.shape[0], *out, -1)
+    return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(x.shape[0], *out, outputs)
 
 
-def winograd_kernel_gradient(x: Array, gy: Array, pads: Pads) -> Array:
-    """The gradient with respect to `winograd`'s kernel [3, 3, C, C'], with gy [B, *out, C'] that of its outputs."""
-    tiles, images = _tiles(gy.shape[1:3]), _images(x.shape[0], _tiles(gy.shape[1:3]))
-    parts, outputs = x.shape[0] // images, gy.shape[-1]
+def winograd_kernel_gradient(x: Array, gy: Array, window: Pair, stride: Pair, pads: Pads) -> Array:
+    """The gradient with respect to `winograd`'s kernel [*window, C, C'], with gy [B, *out, C'] that of its outputs."""
+    tiles, blocks = _tiles(gy.shape[1:3]), _blocks(window, stride)
+    channels, outputs = x.shape[-1] * math.prod(stride), gy.shape[-1]
+    images = _images(x.shape[0], tiles, channels)
+    parts, places = x.shape[0] // images, math.prod(r + 1 for r in blocks)
     # Outputs beyond the image get no gradient. gy is transposed in memory once, behind a barrier, as a product with a
     # transposition inside is slower: [B, H, W, C'] -> [parts, images, h, 2, w, 2, C'] -> [parts, 2, 2, C', positions].
     gy = jnp.pad(gy, [(0, 0), *((0, 2 * t - n) for t, n in zip(tiles, gy.shape[1:3], strict=True)), (0, 0)])
     gy = gy.reshape(parts, images, tiles[0], 2, tiles[1], 2, outputs).transpose(0, 3, 5, 6, 1, 2, 4)
     gy = lax.optimization_barrier(gy.reshape(parts, 2, 2, outputs, -1))
-    part = partial(_part_of_kernel_gradient, pads=pads, tiles=tiles)
+
+    def part(x, gy):
+        """Over some images, with gy [2, 2, C', positions]: [places, C', C]."""
+        gy = _both(gy, [_transposed(_A[r]) for r in blocks], (0, 1)).reshape(places, outputs, -1)
+        return _products(lax.optimization_barrier(gy), _transformed_images(x, blocks, stride, pads, tiles))
+
     if parts == 1:
         total = part(x, gy[0])
     else:
@@ -63,86 +97,99 @@ def winograd_kernel_gradient(x: Array, gy: Array, pads: Pads) -> Array:
         def add(i, total):
             return total + part(lax.dynamic_slice_in_dim(x, i * images, images), gy[i])
 
-        total = lax.fori_loop(0, parts, add, jnp.zeros((16, outputs, x.shape[-1]), gy.dtype))
-    # The transpose of `_transformed_kernel`: [16, C', C] -> [3, 3, C, C'].
-    rows = lax.optimization_barrier(jnp.stack(_three(*total.reshape(4, 4, outputs, -1))))  # [3, 4, C', C]
-    return jnp.stack(_three(*(rows[:, j] for j in range(4))), 1).swapaxes(-1, -2)
+        total = lax.fori_loop(0, parts, add, jnp.zeros((places, outputs, channels), gy.dtype))
+    total = total.reshape(*(r + 1 for r in blocks), *total.shape[1:])
+    total = _both(total, [_transposed(_G[r]) for r in blocks], (0, 1)).swapaxes(-1, -2)  # [*blocks, s s C, C']
+    return _kernel_of_blocks(total, window, stride)
 
 
-def _part_of_kernel_gradient(x: Array, gy: Array, pads: Pads, tiles: tuple[int, int]) -> Array:
-    """The same over a few images, before it is transformed back, with gy [2, 2, C', positions]: [16, C', C]."""
-    gy = _transposed_output(lax.optimization_barrier(_transposed_output(gy, 0)), 1)  # [4, 4, C', positions]
-    gy = lax.optimization_barrier(gy.reshape(16, *gy.shape[2:]))
-    return _batched(gy, _transformed_images(x, pads, tiles), contract=(2, 1))
+def _products(a: Array, b: Array) -> Array:
+    """The product of matrices of each place."""
+    return lax.dot_general(a, b, (((2,), (1,)), ((0,), (0,))))
 
 
-def _batched(a: Array, b: Array, contract: tuple[int, int]) -> Array:
-    """The 16 products of two stacks of matrices."""
-    return lax.dot_general(a, b, (((contract[0],), (contract[1],)), ((0,), (0,))))
+def _transformed_images(x: Array, window: Pair, stride: Pair, pads: Pads, tiles: Pair) -> Array:
+    """B^T d B of each tile and channel: [n, H, W, C] -> [places, n * h * w, s s C], behind a barrier."""
+    # So many blocks that the tiles, r + 1 blocks every two, fill them.
+    blocks = [2 * t + r - 1 for t, r in zip(tiles, window, strict=True)]
+    ends = [b * s - low - n for b, s, (low, _), n in zip(blocks, stride, pads, x.shape[1:3], strict=True)]
+    config = [(0, 0, 0), *((low, end, 0) for (low, _), end in zip(pads, ends, strict=True)), (0, 0, 0)]
+    x = lax.pad(x, jnp.zeros([], x.dtype), config)
+    if max(stride) > 1:
+        places = product(*map(range, stride))
+        parts = [lax.slice(x, (0, i, j, 0), x.shape, (1, *stride, 1)) for i, j in places]
+        x = lax.optimization_barrier(jnp.concatenate(parts, -1))  # [n, *blocks, s s C]
+    for axis, at, r, count in ((1, 0, window[0], tiles[0]), (3, 1, window[1], tiles[1])):
+        elements = [lax.slice_in_dim(x, i, i + 2 * count - 1, 2, axis) for i in range(r + 1)]
+        x = lax.optimization_barrier(jnp.stack(_times(_B[r], elements), at))  # [4, n, h, W, C], [4, 4, n, h, w, C]
+    return x.reshape(math.prod(x.shape[:2]), -1, x.shape[-1])
 
 
-def _transformed_kernel(kernel: Array) -> Array:
-    """G g G^T of each pair of channels: [3, 3, C, C'] -> [4, 4, C, C']."""
-    rows = lax.optimization_barrier(jnp.stack(_four(*kernel)))  # [4, 3, C, C']
-    return jnp.stack(_four(*(rows[:, j] for j in range(3))), 1)
-
-
-def _four(a: Array, b: Array, c: Array) -> list[Array]:
-    """G g of three elements."""
-    return [a, (a + c + b) / 2, (a + c - b) / 2, c]
-
-
-def _three(a: Array, b: Array, c: Array, d: Array) -> list[Array]:
-    """The transpose of `_four`: G^T of four elements."""
-    return [a + (b + c) / 2, (b - c) / 2, d + (b + c) / 2]
-
-
-def _transformed_images(x: Array, pads: Pads, tiles: tuple[int, int]) -> Array:
-    """B^T d B of each tile and channel: [n, H, W, C] -> [16, n * h * w, C], behind a barrier."""
-    # So many elements that the tiles, of 4 elements every 2, fill them: 2 tiles + 2.
-    config = [(low, 2 * t + 2 - low - size, 0) for (low, _), t, size in zip(pads, tiles, x.shape[1:3], strict=True)]
-    channels, x = x.shape[-1], lax.pad(x, jnp.zeros([], x.dtype), [(0, 0, 0), *config, (0, 0, 0)])
-    rows = lax.optimization_barrier(jnp.stack(_transposed_input(x, 1, tiles[0])))  # [4, n, h, W, C]
-    both = jnp.stack(_transposed_input(rows, 3, tiles[1]), 1)  # [4, 4, n, h, w, C]
-    return lax.optimization_barrier(both.reshape(16, -1, channels))
-
-
-def _transposed_input(x: Array, axis: int, tiles: int) -> list[Array]:
-    """B^T d along an axis of 2 tiles + 2 elements: four arrays with as many elements there as there are tiles."""
-    a, b, c, d = (lax.slice_in_dim(x, i, i + 2 * tiles - 1, 2, axis) for i in range(4))
-    return [a - c, b + c, c - b, b - d]
-
-
-def _outputs(products: Array) -> Array:
-    """A^T m A of each tile and output: [4, 4, n, h, w, C'] -> [n, 2 h, 2 w, C']."""
-    columns = [_two(*products[i]) for i in range(4)]  # of each row of the tiles, the two columns
-    first, second = zip(*(_two(*(row[j] for row in columns)) for j in range(2)), strict=True)
-    y = jnp.stack([jnp.stack(first, 3), jnp.stack(second, 3)], 2)  # [n, h, 2, w, 2, C']
+def _outputs(products: Array, window: Pair) -> Array:
+    """A^T m A of each tile and output: [r + 1, r + 1, n, h, w, C'] -> [n, 2 h, 2 w, C']."""
+    rows = _times(_A[window[0]], list(products))  # each [r + 1, n, h, w, C']
+    y = jnp.stack([jnp.stack(_times(_A[window[1]], list(row)), 3) for row in rows], 2)  # [n, h, 2, w, 2, C']
     n, h, _, w, _, outputs = y.shape
     return y.reshape(n, 2 * h, 2 * w, outputs)
 
 
-def _two(a: Array, b: Array, c: Array, d: Array) -> tuple[Array, Array]:
-    """A^T m of four elements."""
-    return a + b + c, b - c - d
+def _both(x: Array, matrices: list[Matrix], axes: Pair) -> Array:
+    """Two axes times a matrix each."""
+    for matrix, axis in zip(matrices, axes, strict=True):
+        elements = [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])]
+        x = lax.optimization_barrier(jnp.stack(_times(matrix, elements), axis))
+    return x
 
 
-def _transposed_output(gy: Array, axis: int) -> Array:
-    """The transpose of `_two` along an axis, whose two elements become four."""
-    a, b = (lax.index_in_dim(gy, i, axis, keepdims=False) for i in range(2))
-    return jnp.stack([a, a + b, a - b, -b], axis)
+def _times(matrix: Matrix, elements: list[Array]) -> list[Array]:
+    """A matrix times a vector of arrays, without what is multiplied with 0 and 1."""
+    return [_combined([(weight, e) for weight, e in zip(row, elements, strict=True) if weight]) for row in matrix]
 
 
-def _out(x: Array, pads: Pads) -> tuple[int, int]:
-    height, width = (size + low + high - 2 for size, (low, high) in zip(x.shape[1:3], pads, strict=True))
-    return height, width
+def _combined(terms: list[tuple[float, Array]]) -> Array:
+    terms = sorted(terms, key=lambda term: -term[0])  # the first one with a sign of plus, if there is one
+    total = None
+    for weight, element in terms:
+        part = element if abs(weight) == 1 else abs(weight) * element
+        if total is None:
+            total = part if weight > 0 else -part
+        else:
+            total = total + part if weight > 0 else total - part
+    assert total is not None, "a row of zeros"
+    return total
 
 
-def _tiles(out: tuple[int, ...]) -> tuple[int, int]:
+def _transposed(matrix: Matrix) -> Matrix:
+    return tuple(zip(*matrix, strict=True))
+
+
+def _blocks(window: Pair, stride: Pair) -> Pair:
+    return tuple(-(-k // s) for k, s in zip(window, stride, strict=True))
+
+
+def _blocks_of_kernel(kernel: Array, blocks: Pair, stride: Pair) -> Array:
+    """[*window, C, C'] -> [*blocks, s s C, C'], filled up with zeros."""
+    if max(stride) == 1:
+        return kernel
+    config = [(0, b * s - k) for b, s, k in zip(blocks, stride, kernel.shape[:2], strict=True)]
+    kernel = jnp.pad(kernel, [*config, (0, 0), (0, 0)])
+    kernel = kernel.reshape(blocks[0], stride[0], blocks[1], stride[1], *kernel.shape[2:]).swapaxes(1, 2)
+    return kernel.reshape(*blocks, -1, kernel.shape[-1])
+
+
+def _kernel_of_blocks(kernel: Array, window: Pair, stride: Pair) -> Array:
+    """[*blocks, s s C, C'] -> [*window, C, C']: the inverse, and the transpose, of `_blocks_of_kernel`."""
+    blocks = kernel.shape[:2]
+    kernel = kernel.reshape(*blocks, *stride, -1, kernel.shape[-1]).swapaxes(1, 2)
+    kernel = kernel.reshape(blocks[0] * stride[0], blocks[1] * stride[1], *kernel.shape[4:])
+    return kernel[: window[0], : window[1]]
+
+
+def _tiles(out: Pair) -> Pair:
     """How many tiles of two elements cover the outputs."""
-    return -(-out[0] // 2), -(-out[1] // 2)
+    return tuple(-(-n // 2) for n in out)
 
 
-def _images(batch: int, tiles: tuple[int, int]) -> int:
+def _images(batch: int, tiles: Pair, channels: int) -> int:
     """How many images are transformed at a time."""
-    return largest_divisor(batch, max(1, _TILES // (tiles[0] * tiles[1])))
+    return largest_divisor(batch, max(1, max(_LEAST_TILES, _ELEMENTS // channels) // math.prod(tiles)))

@@ -104,8 +104,8 @@ def conv_transpose(
 class Conv(nn.Module):
     """Linen's `nn.Conv` with `conv` inside: parameters "kernel" [*window, C / groups, features] and "bias" [features].
 
-    `mask`, of the kernel's shape or one that broadcasts to it, multiplies the kernel: masked convolutions, whose outputs
-    do not depend on what is masked in any bit.
+    `mask`, of the kernel's shape or one that broadcasts to it, multiplies the kernel: masked convolutions, no bit of
+    whose outputs depends on what is masked.
     """
 
     features: int
