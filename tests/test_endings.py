@@ -95,6 +95,18 @@ def test_the_traceback_is_shown_where_it_is_asked_for(capsys, monkeypatch):
     assert "Traceback" in shown and shown.endswith("error: x\n")
 
 
+@pytest.fixture
+def heeded():
+    """Signals that this process may have been started to ignore, as by nohup or in the background of a script."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGHUP, signal.SIGINT)}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for name, handler in before.items():
+        signal.signal(name, handler)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGXCPU", "SIGINT"])
 def test_each_signal_that_asks_to_end_does_so_once(name, capsys):
     cleaned = []
@@ -111,6 +123,7 @@ def test_each_signal_that_asks_to_end_does_so_once(name, capsys):
     assert capsys.readouterr().err == f"\n{endings.GOES_ON}\n"
 
 
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(name):
     """As JAX's own callback of the collector: Python passes no error on from there."""
