@@ -66,7 +66,7 @@ def test_compiling_refuses_what_cannot_be():
 )
 def test_members_train_as_if_alone(members):
     model = gan((2,), generator_hidden=(8,), discriminator_hidden=(8,), packing=2)
-    tx = {player: optax.sgd(0.1) for player in model.loss}
+    tx = {player: optax.sgd(0.02) for player in model.loss}  # more would multiply rounding, by batch norm of few
     x = np.random.default_rng(0).normal(size=(members, 12, 2)).astype(np.float32)
     states = [init_state(model, tx, jax.random.key(i), {"x": x[0]}) for i in range(members)]
     step = make_train_step(model.loss, tx)
