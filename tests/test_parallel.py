@@ -66,7 +66,7 @@ def test_compiling_refuses_what_cannot_be():
 )
 def test_members_train_as_if_alone(members):
     model = gan((2,), generator_hidden=(8,), discriminator_hidden=(8,), packing=2)
-    tx = {player: optax.sgd(0.02) for player in model.loss}  # more would multiply rounding, by batch norm of few
+    tx = {player: optax.sgd(0.1) for player in model.loss}
     x = np.random.default_rng(0).normal(size=(members, 12, 2)).astype(np.float32)
     states = [init_state(model, tx, jax.random.key(i), {"x": x[0]}) for i in range(members)]
     step = make_train_step(model.loss, tx)
@@ -80,7 +80,7 @@ def test_members_train_as_if_alone(members):
     for i in range(members):
         got = jax.tree.map(lambda leaf, i=i: leaf[i], (stacked.params, stacked.stats, metrics))
         want = (states[i].params, states[i].stats, own[i])
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, want)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, want)
 
 
 def test_members_below_one_are_refused():
