@@ -58,7 +58,7 @@ def winograd(x: Array, kernel: Array, stride: Pair, pads: Pads) -> Array:
     sizes = zip(x.shape[1:3], pads, kernel.shape[:2], stride, strict=True)
     out = tuple((size + sum(pad) - k) // s + 1 for size, pad, k, s in sizes)
     tiles, window, outputs = _tiles(out), _blocks(kernel.shape[:2], stride), kernel.shape[-1]
-    kernel = _both(_blocks_of_kernel(kernel, window, stride), [_G[r] for r in window], (0, 1))  # [places.., C, C']
+    kernel = _both(_blocks_of_kernel(kernel, window, stride), [_G[r] for r in window])  # [places.., C, C']
     kernel = lax.optimization_barrier(kernel.reshape(-1, *kernel.shape[2:]))
 
     def some(x):
@@ -87,7 +87,7 @@ def winograd_kernel_gradient(x: Array, gy: Array, window: Pair, stride: Pair, pa
 
     def part(x, gy):
         """Over some images, with gy [2, 2, C', positions]: [places, C', C]."""
-        gy = _both(gy, [_transposed(_A[r]) for r in blocks], (0, 1)).reshape(places, outputs, -1)
+        gy = _both(gy, [_transposed(_A[r]) for r in blocks]).reshape(places, outputs, -1)
         return _products(lax.optimization_barrier(gy), _transformed_images(x, blocks, stride, pads, tiles))
 
     if parts == 1:
@@ -99,7 +99,7 @@ def winograd_kernel_gradient(x: Array, gy: Array, window: Pair, stride: Pair, pa
 
         total = lax.fori_loop(0, parts, add, jnp.zeros((places, outputs, channels), gy.dtype))
     total = total.reshape(*(r + 1 for r in blocks), *total.shape[1:])
-    total = _both(total, [_transposed(_G[r]) for r in blocks], (0, 1)).swapaxes(-1, -2)  # [*blocks, s s C, C']
+    total = _both(total, [_transposed(_G[r]) for r in blocks]).swapaxes(-1, -2)  # [*blocks, s s C, C']
     return _kernel_of_blocks(total, window, stride)
 
 
@@ -121,7 +121,9 @@ def _transformed_images(x: Array, window: Pair, stride: Pair, pads: Pads, tiles:
         x = lax.optimization_barrier(jnp.concatenate(parts, -1))  # [n, *blocks, s s C]
     for axis, at, r, count in ((1, 0, window[0], tiles[0]), (3, 1, window[1], tiles[1])):
         elements = [lax.slice_in_dim(x, i, i + 2 * count - 1, 2, axis) for i in range(r + 1)]
-        x = lax.optimization_barrier(jnp.stack(_times(_B[r], elements), at))  # [4, n, h, W, C], [4, 4, n, h, w, C]
+        x = lax.optimization_barrier(
+            jnp.stack(_times(_B[r], elements), at)
+        )  # [r + 1, n, h, W, C], then [r + 1, r + 1, n, h, w, C]
     return x.reshape(math.prod(x.shape[:2]), -1, x.shape[-1])
 
 
@@ -133,9 +135,9 @@ def _outputs(products: Array, window: Pair) -> Array:
     return y.reshape(n, 2 * h, 2 * w, outputs)
 
 
-def _both(x: Array, matrices: list[Matrix], axes: Pair) -> Array:
-    """Two axes times a matrix each."""
-    for matrix, axis in zip(matrices, axes, strict=True):
+def _both(x: Array, matrices: list[Matrix]) -> Array:
+    """The first two axes times a matrix each."""
+    for axis, matrix in enumerate(matrices):
         elements = [lax.index_in_dim(x, i, axis, keepdims=False) for i in range(x.shape[axis])]
         x = lax.optimization_barrier(jnp.stack(_times(matrix, elements), axis))
     return x
