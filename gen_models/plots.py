@@ -234,7 +234,7 @@ def scatter(
     return Path(path)
 
 
-def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
+def matrix(counts: Float[np.ndarray, "k k"], path: str | Path, names: Sequence[str] = ()) -> Path:
     """Draw a confusion matrix, whose rows are true classes and columns predicted ones.
 
     The colour is the share of the row, the text the count.
@@ -242,6 +242,7 @@ def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
     Args:
       counts: [true class, predicted class].
       path: the PNG file.
+      names: of the classes, where they have names; else they are numbered from 0 on.
     """
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = max(3.0, 0.45 * len(counts))
@@ -261,6 +262,9 @@ def matrix(counts: Float[np.ndarray, "k k"], path: str | Path) -> Path:
             )
         ticks = range(len(counts))
         axis.set(xlabel="predicted class", ylabel="true class", xticks=ticks, yticks=ticks)
+        if names:
+            axis.set_xticks(ticks, [literal(name) for name in names], rotation=45, ha="right", rotation_mode="anchor")
+            axis.set_yticks(ticks, [literal(name) for name in names])
     return Path(path)
 
 

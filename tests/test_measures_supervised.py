@@ -1,5 +1,7 @@
 """Measures of classifiers and of regression against scikit-learn, and of layers against gradients written out."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import scipy.stats
 import sklearn.metrics
 
 from gen_models.core import Model
+from gen_models.data.dataset import Classes
 from gen_models.data.splits import Splits
 from gen_models.measures import Accuracy, Confusion, Gradients, RegressionErrors, Split, Units, ValidationAccuracy
 from gen_models.measures import predicted as predicted_of
@@ -89,6 +92,19 @@ def test_the_confusion_matrix_and_the_surest_mistakes(tmp_path, monkeypatch):
     np.testing.assert_array_equal(images, arrays["x"][surest])
     assert titles == [f"{y[i]}, taken for {guess[i]}" for i in surest]
     assert path.exists() and (tmp_path / "confusion.png").exists()
+
+
+def test_classes_that_have_names_are_called_by_them(tmp_path, monkeypatch):
+    arrays, names = scored(60), tuple("abcdefghij"[:K])
+    matrices, captioned = caught(monkeypatch, "matrix"), caught(monkeypatch, "captioned")
+    split = split_of(arrays, num_classes=K)
+    split = replace(split, dataset=replace(split.dataset, meaning=Classes(names)))
+    Confusion(mistakes=1).draw(CLASSIFIER, split, KEY, tmp_path)
+    assert matrices[0][0][2] == names
+    logits, y = logits_of(arrays), arrays["y"]
+    wrong = np.flatnonzero(logits.argmax(1) != y)
+    surest = wrong[scipy.special.softmax(logits, 1).max(1)[wrong].argmax()]
+    assert captioned[0][0][1] == [f"{names[y[surest]]}\ntaken for {names[logits[surest].argmax()]}"]
 
 
 def test_there_is_no_picture_of_mistakes_where_there_is_none(tmp_path):

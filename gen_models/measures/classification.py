@@ -11,6 +11,7 @@ import numpy as np
 
 from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
+from gen_models.data.dataset import Classes
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
@@ -24,6 +25,12 @@ def predicted(trained: Trained, split: Split) -> tuple[jax.Array, jax.Array]:
     """Logits float32 [N, K] and labels int32 [N] of a whole split, in order."""
     logits = split.each(_logits, trained, jax.random.key(0), size=500)  # `apply` draws nothing: the key is not used
     return jnp.asarray(logits, jnp.float32), jnp.asarray(labels_of(split))
+
+
+def _class_names(split: Split) -> tuple[str, ...]:
+    """The names that the classes have in the data; none where they are numbers."""
+    meaning = split.dataset.meaning
+    return meaning.classes if isinstance(meaning, Classes) else ()
 
 
 def labels_of(split: Split) -> np.ndarray:
@@ -88,10 +95,15 @@ class Confusion:
         logits, labels = predicted(trained, split)
         guess = logits.argmax(-1)
         counts = metrics.confusion_matrix(guess, labels, logits.shape[-1])
-        plots.matrix(np.asarray(counts), folder / "confusion.png")
+        names = _class_names(split)
+        plots.matrix(np.asarray(counts), folder / "confusion.png", names)
         surest = np.asarray(jnp.where(guess == labels, -1.0, jax.nn.softmax(logits).max(-1))).argsort()[::-1]
         wrong = [index for index in surest[: self.mistakes] if guess[index] != labels[index]]
         if wrong:
             images = np.concatenate([np.asarray(batch["x"]) for batch in split.batches(500)])
-            titles = [f"{int(labels[index])}, taken for {int(guess[index])}" for index in wrong]
+            pairs = [(int(labels[index]), int(guess[index])) for index in wrong]
+            titles = [
+                f"{names[label]}\ntaken for {names[taken]}" if names else f"{label}, taken for {taken}"
+                for label, taken in pairs
+            ]
             plots.captioned(images[wrong], titles, folder / "surest_mistakes.png")
