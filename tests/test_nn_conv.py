@@ -167,6 +167,14 @@ def test_rounding_of_winograd_is_that_of_xla(case):
         assert np.square(mine - true).mean() < 9 * np.square(other - true).mean()
 
 
+def test_large_images_keep_a_form_that_needs_no_memory():
+    """Winograd's takes four times the memory of an image; there it is slower too."""
+    kernel = jnp.zeros((3, 3, 64, 64))
+    for size, expected in ((64, False), (65, True)):
+        text = jax.jit(conv).lower(jnp.zeros((1, size, size, 64)), kernel).as_text()
+        assert ("convolution" in text) is expected
+
+
 def test_a_shifted_winograd_is_causal():
     """Its outputs do not depend on rows below, in any bit, nor on neighbours beyond their windows."""
     x, kernel = _arrays((2, 12, 12, 48), (3, 3, 48, 48))

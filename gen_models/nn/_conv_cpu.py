@@ -34,6 +34,7 @@ from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 _PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
 _MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
 _POSITIONS, _WINOGRAD_LEAST, _WINOGRAD_PAIRS = 256, 32, 2048  # outputs, channels, pairs of channels that it needs
+_WINOGRAD_MOST = 4096  # outputs of an image: what larger ones are transformed to leaves the cache, and takes memory
 _WINOGRAD_SHARE = 0.75  # of the multiplications, from which on it gains nothing, as its transformations take time too
 _NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
 
@@ -335,9 +336,9 @@ def _suits_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -
         return False  # its blocks would reach beyond the window, and leave rounding errors of what is there
     sizes = zip(x.shape[1:3], setting.pads, window, setting.stride, strict=True)
     out = tuple((size + sum(pads) - k) // s + 1 for size, pads, k, s in sizes)
-    if x.shape[0] * math.prod(out) < _POSITIONS or min(out) < 4:
+    if x.shape[0] * math.prod(out) < _POSITIONS or min(out) < 4 or math.prod(out) > _WINOGRAD_MOST:
         return False
-    least = _WINOGRAD_LEAST * (1 if max(setting.stride) == 1 else 2)
+    least = _WINOGRAD_LEAST * (1 if max(setting.stride) == 1 else 2)  # of strided ones, patches are fast too
     if min(channels) < least or math.prod(channels) < _WINOGRAD_PAIRS:
         return False
     return multiplications(window, setting.stride, out) < _WINOGRAD_SHARE
