@@ -185,6 +185,24 @@ def test_a_shifted_winograd_is_causal():
         assert set(map(tuple, moved)) == window
 
 
+def test_a_transposed_winograd_reaches_as_far_as_its_window():
+    """Also where the stride does not divide the window, and the small kernels are filled up with zeros."""
+    for window in (3, 4):
+        x, kernel = _arrays((4, 8, 8, 48), (window, window, 48, 16))
+        f = jax.jit(lambda x, kernel=kernel: conv_transpose(x, kernel, strides=2, padding="VALID"))
+        moved = np.argwhere(np.asarray(f(x) != f(x.at[:, 4, 4].add(1e3))).any((0, -1)))
+        assert set(map(tuple, moved)) == {(8 + i, 8 + j) for i in range(window) for j in range(window)}
+
+
+def test_what_no_window_sees_has_no_part_in_gradients():
+    """An odd number of outputs leaves half a tile; what that would read may be infinite."""
+    x, kernel = _arrays((4, 12, 8, 64), (3, 3, 64, 64))
+    f = jax.jit(jax.grad(lambda w, x: jnp.sin(conv(x, w, padding=((0, -1), (1, 1)))).sum()))
+    spoilt = x.at[:, -1].set(jnp.inf)
+    assert jnp.isfinite(f(kernel, spoilt)).all()
+    np.testing.assert_array_equal(f(kernel, spoilt), f(kernel, x))
+
+
 def test_a_mask_hides_to_the_last_bit_between_many_channels():
     """A zero of the kernel hides its input: Winograd's form would leave a rounding error, so it is not taken."""
     mask = np.ones((3, 3, 1, 1), np.float32)

@@ -12,7 +12,8 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
 - with respect to w: sum_p x[s p + r u - lo] gy[p], products of matrices over a few images at a time, so that what they
   read stays in the cache.
 - 2x2 and 3x3 kernels between many channels, what becomes such by sub-pixels or strides, and their gradients, by
-  Winograd's filtering (`gen_models/nn/_winograd_cpu.py`).
+  Winograd's filtering (`gen_models/nn/_winograd_cpu.py`), but for large images and, as it does not hide what a zero of
+  the kernel is multiplied with, for masked kernels.
 - kernels with few outputs: the products with all taps, then a sum of shifted ones.
 - 1x1 kernels are products of matrices; depthwise ones sums of shifted and weighted images.
 """
@@ -33,9 +34,11 @@ from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 
 _PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
 _MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
-_POSITIONS, _WINOGRAD_LEAST, _WINOGRAD_PAIRS = 256, 32, 2048  # outputs, channels, pairs of channels that it needs
-_WINOGRAD_MOST = 4096  # outputs of an image: what larger ones are transformed to leaves the cache, and takes memory
-_WINOGRAD_SHARE = 0.75  # of the multiplications, from which on it gains nothing, as its transformations take time too
+# Winograd's filtering is faster from so many outputs of a batch, input or output channels and products of the two on,
+# where it takes less than this share of the multiplications, as its transformations take time too; and up to so many
+# outputs of one image: what larger ones are transformed to takes memory, and leaves the cache.
+_WINOGRAD_OUTPUTS, _WINOGRAD_CHANNELS, _WINOGRAD_PAIRS, _WINOGRAD_SHARE = 256, 32, 2048, 0.75
+_WINOGRAD_LARGEST = 4096
 _NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
 
 
@@ -123,7 +126,8 @@ def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
         return winograd(x, kernel, setting.stride, setting.pads)
     if max(setting.spread) > 1 and max(*setting.stride, *setting.dilation, setting.groups) == 1:
         return _subpixel(x, kernel, setting)
-    if max(*setting.stride, *setting.spread, setting.groups) == 1 and math.prod(kernel.shape) <= kernel.shape[-2] ** 2:
+    taps, (inputs, outputs) = math.prod(kernel.shape[:-2]), kernel.shape[-2:]
+    if max(*setting.stride, *setting.spread, setting.groups) == 1 and taps * outputs <= inputs:
         return _few_outputs(x, kernel, setting)
     if max(setting.stride) > 1 and max(*setting.spread, setting.groups) == 1 and kernel.shape[-2] >= _MANY_CHANNELS:
         return _by_patches(x, kernel, setting)
@@ -238,7 +242,7 @@ def _by_patches(x: Array, kernel: Array, setting: Setting) -> Array:
 
 
 def _few_outputs(x: Array, kernel: Array, setting: Setting) -> Array:
-    """Where all taps have fewer outputs than there are inputs: x times each tap, then a sum of shifted products."""
+    """Where all taps have no more outputs than there are inputs: x times each tap, then a sum of shifted products."""
     space, window, outputs = len(setting.stride), kernel.shape[:-2], kernel.shape[-1]
     # [B, *space, C] @ [C, taps C'] -> [B, *space, *window, C']
     products = lax.optimization_barrier(x @ jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1))
@@ -281,8 +285,9 @@ def _subpixel(x: Array, kernel: Array, setting: Setting) -> Array:
         starts.append(start)
         ends.append(start + size)
     one = (1,) * space
-    # [B, m, m, ..., j j ... C']
-    y = _forward(x, small, Setting(one, one, one, tuple(pads), 1, setting.masked))
+    # Where the stride does not divide the window, the small kernels have zeros, which must hide what they are given.
+    masked = setting.masked or any(k % s for k, s in zip(kernel.shape[:-2], spread, strict=True))
+    y = _forward(x, small, Setting(one, one, one, tuple(pads), 1, masked))  # [B, m, m, ..., j j ... C']
     blocks = y.shape[1:-1]
     y = y.reshape(y.shape[0], *blocks, *spread, outputs)
     # [B, m, m, ..., j, j, ..., C'] -> [B, m, j, m, j, ..., C'] -> [B, m j, m j, ..., C']: place s m + j
@@ -328,17 +333,15 @@ def _is_matmul(kernel: Array, setting: Setting) -> bool:
 
 
 def _suits_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:
-    """Whether Winograd's filtering is faster: many channels and positions, much fewer multiplications."""
-    window, channels = kernel_shape[:-2], kernel_shape[-2:]
+    """Whether Winograd's filtering is faster. Of masked kernels it may make the gradient, but not the outputs."""
+    window, channels, stride = kernel_shape[:-2], kernel_shape[-2:], setting.stride
     if len(window) != 2 or max(*setting.spread, *setting.dilation, setting.groups) > 1:
         return False
-    if any(k % s for k, s in zip(window, setting.stride, strict=True)):
-        return False  # its blocks would reach beyond the window, and leave rounding errors of what is there
-    sizes = zip(x.shape[1:3], setting.pads, window, setting.stride, strict=True)
+    sizes = zip(x.shape[1:3], setting.pads, window, stride, strict=True)
     out = tuple((size + sum(pads) - k) // s + 1 for size, pads, k, s in sizes)
-    if x.shape[0] * math.prod(out) < _POSITIONS or min(out) < 4 or math.prod(out) > _WINOGRAD_MOST:
+    if min(out) < 4 or math.prod(out) > _WINOGRAD_LARGEST or x.shape[0] * math.prod(out) < _WINOGRAD_OUTPUTS:
         return False
-    least = _WINOGRAD_LEAST * (1 if max(setting.stride) == 1 else 2)  # of strided ones, patches are fast too
+    least = _WINOGRAD_CHANNELS * (1 if max(stride) == 1 else 2)  # of strided ones, patches are fast too
     if min(channels) < least or math.prod(channels) < _WINOGRAD_PAIRS:
         return False
-    return multiplications(window, setting.stride, out) < _WINOGRAD_SHARE
+    return multiplications(window, stride, out) < _WINOGRAD_SHARE
