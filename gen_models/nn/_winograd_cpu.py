@@ -54,7 +54,7 @@ def multiplications(window: Pair, stride: Pair, out: Pair) -> float:
 
 
 def winograd(x: Array, kernel: Array, stride: Pair, pads: Pads) -> Array:
-    """The convolution of x [B, H, W, C] with kernel [*window, C, C'], where `stride` divides `window`: [B, *out, C']."""
+    """The convolution of x [B, H, W, C] with kernel [*window, C, C'], whose window `stride` divides: [B, *out, C']."""
     sizes = zip(x.shape[1:3], pads, kernel.shape[:2], stride, strict=True)
     out = tuple((size + sum(pad) - k) // s + 1 for size, pad, k, s in sizes)
     tiles, blocks = _tiles(out), _blocks(kernel.shape[:2], stride)
