@@ -17,6 +17,12 @@ from .data.batching import evaluation_batches as evaluation_batches
 from .data.batching import in_memory as in_memory
 from .data.batching import streamed as streamed
 from .data.dataset import Dataset as Dataset
+from .data.shapes import draw_shapes as draw_shapes
+from .data.shapes import grid_factors as grid_factors
+from .data.shapes import grid_index as grid_index
+from .data.shapes import shape_sizes as shape_sizes
+from .data.shapes import shape_splits as shape_splits
+from .data.shapes import shapes as shapes
 from .data.sources import load as load
 from .data.splits import Splits as Splits
 from .data.splits import load_splits as load_splits
@@ -53,6 +59,8 @@ from .models.autoregressive.pixel_cnn_pp import pixel_cnn_pp as pixel_cnn_pp
 from .models.autoregressive.pixel_rnn import pixel_rnn as pixel_rnn
 from .models.autoregressive.pixel_snail import pixel_snail as pixel_snail
 from .models.latent.vae import vae as vae
+from .models.latent.variational import Objective as Objective
+from .models.latent.variational import variational_model as variational_model
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier

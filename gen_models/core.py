@@ -67,7 +67,9 @@ class Model:
     sample: Callable[..., Array] = _ABSENT  # (params, stats, key, n, **condition) -> x
     log_prob: Callable[..., Array] = _ABSENT  # (params, stats, x, key) -> [B] nats; its docstring: exact or bound
     encode: Callable[..., Any] = _ABSENT  # (params, stats, x, key) -> z
-    decode: Callable[..., Any] = _ABSENT  # (params, stats, z) -> x, or the parameters of its distribution
+    decode: Callable[..., Any] = _ABSENT  # (params, stats, z) -> x, or the mean of p(x|z)
+    # (params, stats, batch, key) -> {"reconstruction", "kl"}, [B] nats each, whose sum bounds -log p(x) from above
+    elbo: Callable[..., dict[str, Array]] = _ABSENT
     init_carry: Callable[[Params, Batch], Any] = _ABSENT  # (params, batch) -> carry, [B, ...] on every leaf
     # (params, stats, batch, key) -> stats: batch norm's means and variances of this batch alone, all others as they are
     batch_stats: Callable[[Params, Stats, Batch, Key], Stats] = _ABSENT

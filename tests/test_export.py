@@ -180,7 +180,7 @@ def test_bad_arguments_are_refused(monkeypatch):
         check([])
     with pytest.raises(ValueError, match="count must be 1 or more, got 0"):
         check(["cpu"], 0)
-    with pytest.raises(ValueError, match="the model takes no label, got 3"):
+    with pytest.raises(ValueError, match="the model takes no labels, got label"):
         export_sampler(*_case("vae"), label=3)
     with pytest.raises(ValueError, match="the model has no samples"):
         export_sampler(Model(lambda key, batch: ({}, {}), lambda *_, **__: None), {}, {})

@@ -28,7 +28,7 @@ def _exact(model, params, x):
     """log p(x) by quadrature over the plane of z."""
     line = np.linspace(-6, 6, 241)
     z = jnp.asarray(np.stack(np.meshgrid(line, line), -1).reshape(-1, 2), jnp.float32)
-    logits = model.decode(params, {}, z)
+    logits = model.apply(params, {}, z)
     log_prior = -0.5 * (z**2).sum(-1) - jnp.log(2 * jnp.pi)
     log_joint = jax.vmap(lambda x: bernoulli_log_prob(jnp.broadcast_to(x, logits.shape), logits) + log_prior)(x)
     return jax.nn.logsumexp(log_joint, axis=1) + 2 * np.log(line[1] - line[0])
@@ -66,7 +66,7 @@ def test_loss_is_the_negative_bound_with_the_kl_weighted():
     loss, (_, metrics) = model.loss(params, stats, {"x": x}, key, step=jnp.int32(0))
     mu, log_sigma = model.encode(params, stats, x)
     z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
-    reconstruction = -bernoulli_log_prob(x, model.decode(params, stats, z)).mean()
+    reconstruction = -bernoulli_log_prob(x, model.apply(params, stats, z)).mean()
     kl = normal_kl(mu, log_sigma).mean()
     np.testing.assert_allclose(loss, reconstruction + 3 * kl, rtol=1e-6)
     np.testing.assert_allclose(metrics["elbo"], -(reconstruction + kl), rtol=1e-6)
@@ -185,7 +185,7 @@ def test_convolutions_are_those_of_flax_for_even_and_odd_sides_and_colours(shape
     @jax.jit  # of the gradients, `test_nn_conv` says the same
     def both(params, x, z):
         flaxs = *encoder.apply({"params": params["encoder"]}, x), decoder.apply({"params": params["decoder"]}, z)
-        return (*model.encode(params, stats, x), model.decode(params, stats, z)), flaxs
+        return (*model.encode(params, stats, x), model.apply(params, stats, z)), flaxs
 
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *both(params, x, z))
 
@@ -198,7 +198,7 @@ def _maps_alone(shape, channels, smallest):
     params["encoder"]["mu"]["kernel"] = params["decoder"]["Dense_0"]["kernel"] = jnp.eye(size)
     return (
         lambda x: model.encode(params, {}, x)[0].reshape(len(x), *smallest),
-        lambda h: model.decode(params, {}, h.reshape(len(h), -1)),
+        lambda h: model.apply(params, {}, h.reshape(len(h), -1)),
     )
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from gen_models import plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data.transforms import to_unit
-from gen_models.distributions import bernoulli_log_prob, normal_kl
 from gen_models.measures.base import Headline, Split, Trained, compiled_for
 from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
@@ -37,10 +36,8 @@ class Elbo:
 
 def _terms(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
     """-log p(x|z) and KL of each example, [B, 2]."""
-    mu, log_sigma = model.encode(params, stats, batch["x"])
-    z = mu + jnp.exp(log_sigma) * jax.random.normal(key, mu.shape)
-    reconstruction = -bernoulli_log_prob(batch["x"], model.decode(params, stats, z))
-    return jnp.stack([reconstruction, normal_kl(mu, log_sigma)], 1)
+    terms = model.elbo(params, stats, batch, key)
+    return jnp.stack([terms["reconstruction"], terms["kl"]], 1)
 
 
 @dataclass(frozen=True)
@@ -78,18 +75,19 @@ class LatentWalk:
 
 
 def _encode(model: Model, params: Params, stats: Stats, x: jax.Array) -> jax.Array:
-    return model.encode(params, stats, x)[0]
+    code = model.encode(params, stats, x)
+    return code[0] if isinstance(code, tuple) else code
 
 
 def _decode(model: Model, params: Params, stats: Stats, z: jax.Array) -> jax.Array:
-    return jax.nn.sigmoid(model.decode(params, stats, z))
+    return model.decode(params, stats, z)
 
 
 def _encoded(trained: Trained, x: np.ndarray) -> np.ndarray:
-    """Means of q(z|x), [N, D]."""
+    """Codes, or means of q(z|x), [N, D]."""
     return np.asarray(compiled_for(_encode, trained.model)(trained.params, trained.stats, x))
 
 
 def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
-    """Means of p(x|z), [N, ...]."""
+    """What is decoded of codes, or means of p(x|z), [N, ...]."""
     return np.asarray(compiled_for(_decode, trained.model)(trained.params, trained.stats, z))

@@ -1,5 +1,6 @@
 """Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
 
+from . import autoencoding as autoencoding
 from . import batch_norm as batch_norm
 from . import causal as causal
 from . import causal_attention as causal_attention
@@ -9,6 +10,9 @@ from . import devices as devices
 from . import diagonal_lstm as diagonal_lstm
 from . import dropout as dropout
 from . import heads as heads
+from . import likelihoods as likelihoods
 from . import maxout as maxout
+from . import posteriors as posteriors
+from . import priors as priors
 from . import recurrent as recurrent
 from . import row_lstm as row_lstm

@@ -82,7 +82,7 @@ def discretised_logistic_mixture(channels: int, levels: int, mixtures: int = 10)
         total = jax.nn.log_softmax(logits)
         for channel in range(channels):
             mean, log_scale = moved(means, linear, x, channel), log_scales[..., channel, :]
-            total += _log_bin(x[..., channel, None], mean, log_scale, levels)
+            total += log_of_level(x[..., channel, None], mean, log_scale, levels)
         return jax.nn.logsumexp(total, -1)
 
     def draw(key, outputs, pixel, channel, temperature):
@@ -104,8 +104,17 @@ def discretised_logistic_mixture(channels: int, levels: int, mixtures: int = 10)
     return Head(mixtures * (1 + 2 * channels + pairs), False, log_prob, draw)
 
 
-def _log_bin(x, mean, log_scale, levels):
-    """log of the logistic's mass between x - h and x + h, h half a level; the edges take the rest."""
+def log_of_level(x: Array, mean: Array, log_scale: Array, levels: int) -> Array:
+    """log of a logistic's mass within a level's bin, x - h to x + h with h half a level; the edges take the rest.
+
+    Salimans et al., PixelCNN++ (2017), eq. 2.
+
+    Args:
+      x: levels scaled to [-1, 1], as `to_unit_range` does.
+      mean: of the logistic, on the same scale; it broadcasts against x, as does the next.
+      log_scale: the logarithm of its scale.
+      levels: of a pixel.
+    """
     half = 1 / (levels - 1)
     inverse = jnp.exp(-log_scale)
     upper, lower = (x + half - mean) * inverse, (x - half - mean) * inverse

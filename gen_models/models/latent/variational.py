@@ -1,0 +1,313 @@
+"""A model with a latent variable, put together of an encoder, a decoder, a likelihood, a prior and a posterior.
+
+    log p(x) >= E_{z ~ q(z|x)} [log p(x|z)] - KL(q(z|x) || p(z))
+    log p(x) >= E_{z_1..z_K ~ q(z|x)} log 1/K sum_k p(x, z_k) / q(z_k|x)
+
+Kingma & Welling, Auto-Encoding Variational Bayes (2014), eq. 3 and its reparameterised estimator, eq. 7; Burda et al.,
+IWAE (2016), eq. 8. The objectives stand in `objectives.py`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from gen_models.core import Model
+from gen_models.models.inputs import (
+    check_count,
+    checked_labels,
+    images,
+    labels_of,
+    latents,
+    within_levels,
+    within_unit,
+)
+from gen_models.models.latent.importance import importance_weighted
+from gen_models.models.latent.objectives import doubly_reparameterised, importance_bound, kl_weight, with_free_bits
+from gen_models.models.sizes import check_numbers, check_sizes
+from gen_models.nn.likelihoods import Likelihood
+from gen_models.nn.posteriors import Normal, Posterior
+from gen_models.nn.priors import Prior
+
+_REMEDY = "grey pixels have no probability here, binarise_dynamic or binarise_fixed makes such images of them"
+
+
+class Objective(NamedTuple):
+    """What is trained; by default the evidence lower bound."""
+
+    beta: float | Array = 1.0  # weight of the KL term; may be traced
+    warmup_steps: int | Array = 0  # steps over which that weight rises from 0; may be traced
+    cycle_steps: int = 0  # steps after which it begins to rise again; 0: never
+    free_bits: float | Array = 0.0  # nats of each dimension of z below which its KL costs the same; may be traced
+    particles: int = 1  # K of the importance-weighted bound; 1: the ELBO
+    doubly_reparameterised: bool = False  # whether the encoder gets the gradient of Tucker et al. for K > 1
+
+
+ELBO = Objective()
+
+
+def variational_model(
+    shape: Sequence[int],
+    latent: int,
+    *,
+    encoder: nn.Module,
+    decoder: nn.Module,
+    likelihood: Likelihood,
+    prior: Prior,
+    posterior: Posterior,
+    objective: Objective = ELBO,
+    classes: int | None = None,
+    draw: Callable[..., Array] | None = None,
+) -> Model:
+    """A latent-variable model of these parts (`gen_models/nn/`: autoencoding, likelihoods, priors, posteriors).
+
+    Its functions:
+      loss: minus the bound in nats per example, the KL weighted as `objective` says; the metrics "elbo",
+        "reconstruction" and "kl" never are. Reads `batch["x"]`, and with `classes` also `batch["y"]`.
+      elbo(params, stats, batch, key): {"reconstruction": -log p(x|z), "kl": KL(q || p)}, [B] nats each, for one draw of
+        z.
+      log_prob(params, stats, x, key, label=None, particles=50, chunk=10): a lower bound on log p(x), [B] nats, that
+        tightens with `particles`, `chunk` of which are in memory at once.
+      encode(params, stats, x, key=None, label=None): the code of q(z|x), whose first entry is its mean.
+      apply(params, stats, z, label=None): the decoder's outputs, which the likelihood reads.
+      decode(params, stats, z, label=None, key=None): the mean of p(x|z), a picture with pixels from 0 to 1; of a
+        decoder that reads x, an image drawn with that key, or one and the same.
+      sample(params, stats, key, n, label=None, draw=False): such pictures for n draws of z from the prior; with `draw`,
+        x drawn from p(x|z), as the data have it.
+
+    Args:
+      shape: of one example.
+      latent: dimensions of z.
+      encoder: called as `encoder(x, label)`, x scaled from 0 to 1; it ends in the posterior's heads.
+      decoder: called as `decoder(z, label)`; it gives the likelihood's outputs. With `draw`, as `decoder(z, label, x)`.
+      likelihood: p(x|z).
+      prior: p(z).
+      posterior: q(z|x).
+      objective: what is trained.
+      classes: of labels that encoder and decoder are told, one-hot; None: none.
+      draw: of a decoder that reads x: (decoder's parameters, z, label, key) -> x drawn from p(x|z).
+
+    Raises:
+      ValueError: a size is not positive, a number of the objective is negative, or parts of it exclude each other; a
+        batch, labels or latents of another shape; or, outside of `jit`, x that the likelihood has no probability for.
+    """
+    check_sizes(latent=latent, particles=objective.particles, classes=classes)
+    _check_objective(objective, prior)
+    own = _Variational(tuple(shape), latent, encoder, decoder, likelihood, prior, posterior, objective, classes, draw)
+    return Model(
+        own.init,
+        own.loss,
+        apply=own.apply,
+        sample=own.sample,
+        log_prob=own.log_prob,
+        encode=own.encode,
+        decode=own.decode,
+        elbo=own.elbo,
+    )
+
+
+class _Variational(NamedTuple):
+    """The parts, and the model's functions as methods."""
+
+    shape: tuple[int, ...]
+    latent: int
+    encoder: nn.Module
+    decoder: nn.Module
+    likelihood: Likelihood
+    prior: Prior
+    posterior: Posterior
+    objective: Objective
+    classes: int | None
+    draw: Callable[..., Array] | None
+
+    def init(self, key, batch):
+        """Parameters of each part that has some."""
+        x = self.likelihood.scaled(images(batch, self.shape))
+        encoder_key, decoder_key = jax.random.split(key)
+        label = None if self.classes is None else jnp.zeros((1, self.classes), jnp.float32)
+        of_decoder = (jnp.zeros((1, self.latent), jnp.float32), label, *([] if self.draw is None else [x[:1]]))
+        found = {
+            "encoder": self.encoder.init(encoder_key, x[:1], label)["params"],
+            "decoder": self.decoder.init(decoder_key, *of_decoder)["params"],
+            "likelihood": self.likelihood.init(),
+            "prior": self.prior.init(jax.random.fold_in(key, 0), self.latent, x),
+            "posterior": self.posterior.init(jax.random.fold_in(key, 1), self.latent),
+        }
+        return {name: params for name, params in found.items() if params}, {}
+
+    def loss(self, params, stats, batch, key, *, step, train=True):
+        """The negative bound, the KL weighted."""
+        x, label = images(batch, self.shape), self._labels_of(batch)
+        code = self._code(params, x, label)
+        if self.objective.particles > 1:
+            return self._importance_loss(params, stats, x, label, code, key)
+        reconstruction, kl, by_dimension = self._terms(params, x, label, code, key)
+        beta, warmup_steps, cycle_steps, free = self.objective[:4]
+        weight = kl_weight(step, beta, warmup_steps, cycle_steps) if train else jnp.asarray(beta, jnp.float32)
+        metrics = {"elbo": -(reconstruction.mean() + kl.mean())}
+        metrics |= {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
+        if _is_zero(free):
+            return metrics["reconstruction"] + weight * metrics["kl"], (stats, metrics)
+        return metrics["reconstruction"] + weight * with_free_bits(by_dimension, free), (stats, metrics)
+
+    def _importance_loss(self, params, stats, x, label, code, key):
+        keys = jax.random.split(key, self.objective.particles)
+        z = jax.vmap(lambda key: self.posterior.draw(params.get("posterior", {}), code, key))(keys)
+        if self.objective.doubly_reparameterised:
+            fixed, own = jax.lax.stop_gradient((code, params.get("posterior", {})))
+            bound, log_w = doubly_reparameterised(
+                lambda params, z: self._log_weights({**params, "posterior": own}, x, label, fixed, z), params, z
+            )
+        else:
+            log_w = self._log_weights(params, x, label, code, z)
+            bound = importance_bound(log_w)
+        return -bound, (stats, {"elbo": log_w.mean(), "bound": bound})
+
+    def _log_weights(self, params, x, label, code, z):
+        """log p(x|z) + log p(z) - log q(z|x), [K, B], of draws z [K, B, D]."""
+        made = self._made(params)
+
+        def of(z):
+            log_q = self.posterior.log_prob(params.get("posterior", {}), code, z)
+            return self._log_likelihood(params, x, label, z) + self.prior.log_prob(made, z) - log_q
+
+        return jax.vmap(of)(z)
+
+    def _terms(self, params, x, label, code, key):
+        """-log p(x|z) [B], KL [B], and the KL of each dimension [B, D] where it has a closed form."""
+        z = self.posterior.draw(params.get("posterior", {}), code, key)
+        reconstruction = -self._log_likelihood(params, x, label, z)
+        made = self._made(params)
+        if self.prior.kl is not None and isinstance(code, Normal):
+            each = self.prior.kl(made, code)
+            return reconstruction, each.sum(1), each
+        log_q = self.posterior.log_prob(params.get("posterior", {}), code, z)
+        return reconstruction, log_q - self.prior.log_prob(made, z), None
+
+    def elbo(self, params, stats, batch, key):
+        """The terms of the bound for each example, with one draw of z."""
+        x, label = images(batch, self.shape), self._labels_of(batch)
+        reconstruction, kl, _ = self._terms(params, x, label, self._code(params, x, label), key)
+        return {"reconstruction": reconstruction, "kl": kl}
+
+    def log_prob(
+        self, params, stats, x, key, label=None, *, particles: int = 50, chunk: int = 10
+    ) -> Float[Array, " b"]:
+        """Lower bound on log p(x), [B] nats, from `particles` importance samples, `chunk` of them in memory at once."""
+        x = images({"x": x}, self.shape)
+        fits = _probable(self.likelihood, x)
+        label = self._one_hot(label, len(x))
+        code = self._code(params, x, label)
+
+        def log_weight(key):
+            z = self.posterior.draw(params.get("posterior", {}), code, key)
+            return self._log_weights(params, x, label, code, z[None])[0]
+
+        return jnp.where(fits, importance_weighted(log_weight, key, particles, chunk), jnp.nan)
+
+    def encode(self, params, stats, x, key=None, label=None):
+        """The code of q(z|x), (mu, log_sigma) of a normal one."""
+        x = images({"x": x}, self.shape)
+        return self._code(params, x, self._one_hot(label, len(x)))
+
+    def apply(self, params, stats, z, label=None):
+        """The decoder's outputs, which the likelihood reads."""
+        latents(z, self.latent)
+        return self._outputs(params, z, self._one_hot(label, len(z)))
+
+    def decode(self, params, stats, z, label=None, key=None):
+        """The mean of p(x|z); of a decoder that reads x, an image drawn from it."""
+        latents(z, self.latent)
+        return self._picture(params, z, self._one_hot(label, len(z)), jax.random.key(0) if key is None else key)
+
+    def sample(self, params, stats, key, n: int, label=None, draw: bool = False) -> Float[Array, "n *shape"]:
+        """Means of p(x|z) for n draws of z from the prior, or, with `draw`, x drawn from it."""
+        check_count(n)
+        label = self._one_hot(label, n)
+        z_key, x_key = jax.random.split(key) if draw or self.draw is not None else (key, key)
+        z = self.prior.draw(self._made(params), z_key, (n, self.latent))
+        if self.draw is not None:
+            x = self.draw(params["decoder"], z, label, x_key)
+            return x if draw else self.likelihood.scaled(x)
+        if draw:
+            return self.likelihood.draw(x_key, params.get("likelihood", {}), self._outputs(params, z, label))
+        return self._picture(params, z, label, x_key)
+
+    def _picture(self, params, z, label, key):
+        if self.draw is not None:
+            return self.likelihood.scaled(self.draw(params["decoder"], z, label, key))
+        return self.likelihood.mean(params.get("likelihood", {}), self._outputs(params, z, label))
+
+    def _code(self, params, x, label):
+        """The code of q(z|x); NaN for an x that is beyond what the likelihood takes."""
+        fits = _seen(self.likelihood, x)[:, None]
+        heads: Any = self.encoder.apply({"params": params["encoder"]}, self.likelihood.scaled(x), label)
+        return self.posterior.code({name: jnp.where(fits, value, jnp.nan) for name, value in heads.items()})
+
+    def _made(self, params):
+        """The prior, ready to be asked: some are made of the encoder."""
+
+        def encode(x):
+            if self.classes is not None:
+                raise ValueError("a prior that asks the encoder is not told the class: leave `classes` at None")
+            heads: Any = self.encoder.apply({"params": params["encoder"]}, x, None)
+            return self.posterior.code(heads)
+
+        return self.prior.made(params.get("prior", {}), encode)
+
+    def _outputs(self, params, z, label, x=None):
+        args = (z, label) if self.draw is None else (z, label, x)
+        return self.decoder.apply({"params": params["decoder"]}, *args)
+
+    def _log_likelihood(self, params, x, label, z):
+        outputs = self._outputs(params, z, label, self.likelihood.scaled(x))
+        return self.likelihood.log_prob(params.get("likelihood", {}), outputs, x)
+
+    def _labels_of(self, batch):
+        return None if self.classes is None else self._one_hot(labels_of(batch), len(batch["x"]))
+
+    def _one_hot(self, label, n):
+        """[n, classes], NaN for a label that is no class; None of a model that is told none."""
+        if (label is None) != (self.classes is None):
+            needs = "takes no labels" if self.classes is None else f"needs labels below {self.classes}"
+            raise ValueError(f"the model {needs}, got label={'None' if label is None else 'an array'}")
+        if label is None or self.classes is None:
+            return None
+        label, fits = checked_labels(label, n, self.classes)
+        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.classes), jnp.nan)
+
+
+def _seen(likelihood: Likelihood, x: Array) -> Array:
+    """Whether the encoder takes each x. Grey pixels count as an average over binary images that are drawn of them."""
+    if likelihood.levels is not None and likelihood.levels > 2:
+        return within_levels(x, likelihood.levels)
+    return within_unit(x) if likelihood.unit else jnp.ones(len(x), bool)
+
+
+def _probable(likelihood: Likelihood, x: Array) -> Array:
+    """Whether each x has a probability, or a density."""
+    return within_levels(x, 2, remedy=_REMEDY) if likelihood.levels == 2 else _seen(likelihood, x)
+
+
+def _is_zero(number: Any) -> bool:
+    return isinstance(number, (int, float)) and number == 0
+
+
+def _check_objective(objective: Objective, prior: Prior) -> None:
+    beta, warmup_steps, cycle_steps, free_bits, particles, doubly = objective
+    check_numbers(beta=beta, warmup_steps=warmup_steps, cycle_steps=cycle_steps, free_bits=free_bits)
+    # A traced number is taken as the default: the importance-weighted objective does not read it.
+    usual = ((beta, 1), (warmup_steps, 0), (cycle_steps, 0), (free_bits, 0))
+    weighed = any(isinstance(w, (int, float)) and w != other for w, other in usual)
+    if particles > 1 and weighed:
+        raise ValueError(
+            f"particles={particles} has no separate KL to weigh: leave beta at 1, and warmup_steps, cycle_steps and "
+            "free_bits at 0"
+        )
+    if doubly and particles == 1:
+        raise ValueError("the doubly reparameterised gradient is one of several particles: give particles=2 or more")
+    if not _is_zero(free_bits) and prior.kl is None:
+        raise ValueError("free bits need the KL of each dimension in closed form, which this prior does not have")
