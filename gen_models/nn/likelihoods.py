@@ -86,10 +86,10 @@ def gaussian(
     lowest = math.log(least_sigma)
 
     def parts(params, outputs):
-        """Mean and log sigma, each of x's shape or one number."""
+        """Mean and log sigma of each number of x."""
         if not isinstance(sigma, str):
-            return outputs, jnp.full([1] * outputs.ndim, math.log(sigma), outputs.dtype)
-        mean, raw = jnp.split(outputs, 2, -1) if each else (outputs, params["log_sigma"].reshape([1] * outputs.ndim))
+            return outputs, jnp.full_like(outputs, math.log(sigma))
+        mean, raw = jnp.split(outputs, 2, -1) if each else (outputs, jnp.full_like(outputs, params["log_sigma"]))
         return mean, lowest + jax.nn.softplus(raw - lowest)
 
     def draw(key, params, outputs):
