@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -17,12 +18,20 @@ from gen_models.models.autoregressive.pixel_cnn import pixel_cnn
 from gen_models.models.autoregressive.pixel_cnn_pp import pixel_cnn_pp
 from gen_models.models.autoregressive.pixel_rnn import pixel_rnn
 from gen_models.models.autoregressive.pixel_snail import pixel_snail
+from gen_models.models.latent.autoencoder import autoencoder
+from gen_models.models.latent.contractive_autoencoder import contractive_autoencoder
+from gen_models.models.latent.denoising_autoencoder import denoising_autoencoder
+from gen_models.models.latent.pca import pca
+from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
+from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
 from gen_models.models.supervised.residual_cnn import residual_cnn
+from gen_models.nn.likelihoods import gaussian
+from gen_models.nn.priors import mixture
 
 SHAPE = (6, 6, 1)
 
@@ -48,6 +57,12 @@ def labelled(seed, size):
 def binary(seed, size):
     """Images of zeros and ones."""
     return {"x": (np.random.default_rng(seed).uniform(size=(size, *SHAPE)) < 0.2).astype(np.float32)}
+
+
+def bright(seed, size):
+    """The images of `labelled`, between 0 and 1."""
+    batch = labelled(seed, size)
+    return batch | {"x": np.clip(batch["x"], 0, 1)}
 
 
 def small(seed, size):
@@ -120,6 +135,46 @@ ZOO: dict[str, Callable[..., Entry]] = {
     "convolutional_vae": lambda dtype=None: Entry(
         vae(SHAPE, latent=2, hidden=(8,), channels=(3, 4), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)
     ),
+    "importance_vae": lambda dtype=None: Entry(
+        vae(
+            SHAPE,
+            latent=2,
+            hidden=(8,),
+            particles=3,
+            doubly_reparameterised=True,
+            likelihood=gaussian("each"),
+            prior=mixture(2),
+            classes=3,
+            dtype=dtype,
+        ),
+        bright,
+        optax.sgd(0.002, momentum=0.9),
+    ),
+    "autoencoder": lambda dtype=None: Entry(
+        autoencoder(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, SLOW, deterministic=True
+    ),
+    "denoising_autoencoder": lambda dtype=None: Entry(
+        denoising_autoencoder(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, SLOW
+    ),
+    "sparse_autoencoder": lambda axis_name=None, dtype=None: Entry(
+        sparse_autoencoder(SHAPE, latent=3, hidden=(8,), axis_name=axis_name, dtype=dtype),
+        binary,
+        SLOW,
+        deterministic=True,
+    ),
+    "contractive_autoencoder": lambda dtype=None: Entry(
+        contractive_autoencoder(SHAPE, latent=2, hidden=(8,), activation=jnp.tanh, dtype=dtype),
+        binary,
+        SLOW,
+        deterministic=True,
+    ),
+    "stacked_denoising_autoencoder": lambda dtype=None: Entry(
+        stacked_denoising_autoencoder(SHAPE, latent=2, hidden=(8,), steps_per_layer=0, dtype=dtype),
+        binary,
+        optax.sgd(0.01, momentum=0.9),
+        deterministic=True,
+    ),
+    "pca": lambda dtype=None: Entry(pca(SHAPE, latent=2, dtype=dtype), labelled, SLOW, deterministic=True),
     "gan": lambda axis_name=None, dtype=None: Entry(
         gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}
     ),

@@ -65,7 +65,7 @@ def mixture(components: int = 10) -> Prior:
     return Prior(init, lambda params, encode: Normal(**params), _log_mixture, _draw_of_mixture, None)
 
 
-def vamp(shape: Sequence[int], pseudo_inputs: int = 500) -> Prior:
+def vamp(shape: Sequence[int], pseudo_inputs: int = 500, *, unit: bool = True) -> Prior:
     """The variational mixture of posteriors: p(z) = 1/K sum_k q(z | u_k), whose pseudo-inputs u_k are trained.
 
     Tomczak & Welling, VAE with a VampPrior (2018), eq. 9. Differs: a pseudo-input is the sigmoid of its parameters,
@@ -74,6 +74,7 @@ def vamp(shape: Sequence[int], pseudo_inputs: int = 500) -> Prior:
     Args:
       shape: of x, which an encoder sees scaled from 0 to 1.
       pseudo_inputs: K.
+      unit: whether x is between 0 and 1; else pseudo-inputs are their parameters themselves.
 
     Raises:
       ValueError: `pseudo_inputs` is no positive whole number.
@@ -83,10 +84,10 @@ def vamp(shape: Sequence[int], pseudo_inputs: int = 500) -> Prior:
     def init(key, latent, x):
         like = x[jnp.arange(pseudo_inputs) % x.shape[0]]
         noise = jax.random.normal(key, (pseudo_inputs, *shape), jnp.float32)
-        return {"pseudo_inputs": jax.scipy.special.logit(0.1 + 0.8 * like) + 0.1 * noise}
+        return {"pseudo_inputs": (jax.scipy.special.logit(0.1 + 0.8 * like) if unit else like) + 0.1 * noise}
 
     def made(params, encode):
-        code = encode(jax.nn.sigmoid(params["pseudo_inputs"]))
+        code = encode(jax.nn.sigmoid(params["pseudo_inputs"]) if unit else params["pseudo_inputs"])
         return Normal(code.mu, code.log_sigma)
 
     return Prior(init, made, _log_mixture, _draw_of_mixture, None)
