@@ -61,6 +61,7 @@ from .models.autoregressive.pixel_snail import pixel_snail as pixel_snail
 from .models.latent.vae import vae as vae
 from .models.latent.variational import Objective as Objective
 from .models.latent.variational import variational_model as variational_model
+from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
@@ -78,8 +79,12 @@ from .optimizers import optimizer as optimizer
 from .optimizers import rmsprop as rmsprop
 from .optimizers import sgd as sgd
 from .run.choices import ACTIVATIONS as ACTIVATIONS
+from .run.choices import ENLARGEMENTS as ENLARGEMENTS
+from .run.choices import LIKELIHOODS as LIKELIHOODS
+from .run.choices import PRIORS as PRIORS
 from .run.choices import binary_images as binary_images
 from .run.choices import class_weights as class_weights
+from .run.choices import images_for as images_for
 from .run.choices import level_images as level_images
 from .run.choices import unit_images as unit_images
 from .run.cli import launch as launch

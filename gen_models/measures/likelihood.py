@@ -36,7 +36,8 @@ class LogLikelihood:
 class NegativeLogLikelihood:
     """-log p(x) in nats an example and in bits a dimension (van den Oord et al., PixelRNN, 2016, section 5.1)."""
 
-    bound_samples: int = 0  # importance samples, where the model's `log_prob` is a bound; 0: it is exact
+    bound_samples: int = 0  # importance samples, where the model's `log_prob` is a bound of these; 0: it takes none
+    one_code: bool = False  # whether it is the bound by the one code that a deterministic encoder gives; else exact
     conditional: bool = False  # whether the model is told the class: log p(x | y)
     lower_half: bool = False  # whether the lower half of images, given the upper one, is measured as well
     headline: ClassVar[Headline] = ("nll", "minimize")
@@ -48,9 +49,14 @@ class NegativeLogLikelihood:
             lower = split.mean(self._of_lower_half, trained, key)
             yield _negative("NLL, lower half", lower, 1.0, unit, split, "given the upper half, exact")
         mean = split.mean(self._log_prob, trained, key)
-        exact = f"importance-weighted bound, {self.bound_samples} samples" if self.bound_samples else "exact"
-        yield _negative("NLL", mean, 1.0, unit, split, exact)
-        yield _negative("bits/dim", mean, 1 / metrics.bits_per_dim(1.0, split.dataset.shape), "bits", split, exact)
+        note = self._note()
+        yield _negative("NLL", mean, 1.0, unit, split, note)
+        yield _negative("bits/dim", mean, 1 / metrics.bits_per_dim(1.0, split.dataset.shape), "bits", split, note)
+
+    def _note(self) -> str:
+        if self.one_code:
+            return "bound by the one code of each example"
+        return f"importance-weighted bound, {self.bound_samples} samples" if self.bound_samples else "exact"
 
     def _condition(self, batch: Any) -> dict[str, Any]:
         how: dict[str, Any] = {"particles": self.bound_samples} if self.bound_samples else {}

@@ -5,6 +5,7 @@ from . import batch_norm as batch_norm
 from . import causal as causal
 from . import causal_attention as causal_attention
 from . import causal_resampling as causal_resampling
+from . import codebook as codebook
 from . import conv as conv
 from . import devices as devices
 from . import diagonal_lstm as diagonal_lstm

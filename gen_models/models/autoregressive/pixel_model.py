@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from gen_models.core import Key, Model
+from gen_models.core import Key, Model, Params
 from gen_models.errors import unknown
 from gen_models.models.inputs import (
     check_count,
@@ -131,21 +131,68 @@ def pixel_model(
         progress: Callable[[int, int], Any] | None = None,
     ) -> Int[Array, "n h w c"]:
         """Images drawn from the model, or completed."""
-        if method not in SAMPLERS:
-            raise unknown("sampling method", method, SAMPLERS)
         check_count(n)
         fits = check_temperature(temperature)
         label, classified = labels(label, n)
         given, mask, levelled = completion(given, mask, n, shape, levels)
-        given = jnp.round(given).astype(jnp.int32)
-        draw = partial(_draw, head, key, given, mask, temperature, levels)
-        call = partial(network.apply, mutable=["cache"]) if method == "cached" else network.apply
-        sampler = _cached if method == "cached" else _naive
-        x = sampler(call, params, label, draw, (n, *shape), channels if head.by_channel else 1, progress)
-        x = jnp.round((x + 1) * ((levels - 1) / 2)).astype(jnp.int32)
+        x = drawn_pixels(
+            network,
+            head,
+            params,
+            label,
+            key,
+            jnp.round(given).astype(jnp.int32),
+            mask,
+            levels,
+            temperature=temperature,
+            method=method,
+            progress=progress,
+        )
         return jnp.where(jnp.reshape(fits & classified & levelled, (n, 1, 1, 1)), x, -1)
 
     return Model(init, loss, apply=apply, sample=sample, log_prob=log_prob)
+
+
+def drawn_pixels(
+    network: nn.Module,
+    head: Head,
+    params: Params,
+    condition: Any,
+    key: Key,
+    given: Int[Array, "n h w c"],
+    mask: Bool[Array, "n h w"],
+    levels: int,
+    *,
+    temperature: float | Array = 1.0,
+    method: Literal["cached", "naive"] = "cached",
+    progress: Callable[[int, int], Any] | None = None,
+) -> Int[Array, "n h w c"]:
+    """Images drawn from a network of causal layers and a head, pixel by pixel; those of `given` where `mask` is true.
+
+    Args:
+      network: called as `network(x, condition, at, train)`, x scaled to [-1, 1].
+      head: the distribution of a pixel given the network's outputs for it.
+      params: the network's.
+      condition: what the network takes beside the images, of all n; None: nothing.
+      key: a typed key.
+      given: the pixels that are known, and anything elsewhere.
+      mask: which are known.
+      levels: values that a channel takes.
+      temperature: by which logits are divided.
+      method: "cached" computes each pixel once, "naive" the whole network for each.
+      progress: called with (rows done, rows).
+
+    Raises:
+      ValueError: the method is unknown.
+    """
+    if method not in SAMPLERS:
+        raise unknown("sampling method", method, SAMPLERS)
+    draw = partial(_draw, head, key, given, mask, temperature, levels)
+    call = partial(network.apply, mutable=["cache"]) if method == "cached" else network.apply
+    sampler = _cached if method == "cached" else _naive
+    channels = given.shape[-1] if head.by_channel else 1
+    x = sampler(call, params, condition, draw, given.shape, channels, progress)
+    return jnp.round((x + 1) * ((levels - 1) / 2)).astype(jnp.int32)
 
 
 def _draw(head, key, given, mask, temperature, levels, outputs, x, row, column, channel):
@@ -161,16 +208,16 @@ def _draw(head, key, given, mask, temperature, levels, outputs, x, row, column, 
     return lax.dynamic_update_slice(x, to_unit_range(drawn, levels)[:, None, None], at)
 
 
-def _cached(call, params, label, draw, shape, channels, progress):
+def _cached(call, params, condition, draw, shape, channels, progress):
     """Rows, pixels, channels; each layer computes what the next pixel needs and keeps what later ones will."""
     _, height, width, _ = shape
 
     def at_row(cache, x, row):
-        return call({"params": params, "cache": cache}, x, label, At(row, None, (height, width)), False)[1]["cache"]
+        return call({"params": params, "cache": cache}, x, condition, At(row, None, (height, width)), False)[1]["cache"]
 
     def at_pixel(cache, x, row, column):
         at = At(row, column, (height, width))
-        outputs, new = call({"params": params, "cache": cache}, x, label, at, False)
+        outputs, new = call({"params": params, "cache": cache}, x, condition, at, False)
         return outputs[:, 0, 0], new.get("cache", {})
 
     def one_channel(carry, channel, row, column):
@@ -194,19 +241,19 @@ def _cached(call, params, label, draw, shape, channels, progress):
 
     x = jnp.zeros(shape, jnp.float32)
     start = At(jnp.int32(0), None, (height, width))
-    made = jax.eval_shape(lambda params, x: call({"params": params}, x, label, start, False)[1], params, x)
+    made = jax.eval_shape(lambda params, x: call({"params": params}, x, condition, start, False)[1], params, x)
     cache = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), made.get("cache", {}))
     (x, _), _ = lax.scan(one_row, (x, cache), jnp.arange(height))
     return x
 
 
-def _naive(call, params, label, draw, shape, channels, progress):
+def _naive(call, params, condition, draw, shape, channels, progress):
     """The whole network for every channel of every pixel."""
     n, height, width, _ = shape
 
     def one(x, index):
         row, column, channel = index // (width * channels), index // channels % width, index % channels
-        outputs = call({"params": params}, x, label, None, False)
+        outputs = call({"params": params}, x, condition, None, False)
         outputs = lax.dynamic_slice(outputs, (0, row, column, 0), (n, 1, 1, outputs.shape[-1]))[:, 0, 0]
         if progress is not None:
             report = partial(jax.debug.callback, partial(_report, progress, height), ordered=True)
