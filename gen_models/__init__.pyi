@@ -58,6 +58,16 @@ from .models.autoregressive.pixel_cnn import pixel_cnn as pixel_cnn
 from .models.autoregressive.pixel_cnn_pp import pixel_cnn_pp as pixel_cnn_pp
 from .models.autoregressive.pixel_rnn import pixel_rnn as pixel_rnn
 from .models.autoregressive.pixel_snail import pixel_snail as pixel_snail
+from .models.latent.autoencoder import autoencoder as autoencoder
+from .models.latent.contractive_autoencoder import contractive_autoencoder as contractive_autoencoder
+from .models.latent.denoising_autoencoder import denoising_autoencoder as denoising_autoencoder
+from .models.latent.pca import pca as pca
+from .models.latent.sparse_autoencoder import k_sparse as k_sparse
+from .models.latent.sparse_autoencoder import kl_sparse as kl_sparse
+from .models.latent.sparse_autoencoder import l1_sparse as l1_sparse
+from .models.latent.sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
+from .models.latent.stacked_denoising_autoencoder import layer_by_layer as layer_by_layer
+from .models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder as stacked_denoising_autoencoder
 from .models.latent.vae import vae as vae
 from .models.latent.variational import Objective as Objective
 from .models.latent.variational import variational_model as variational_model

@@ -154,10 +154,10 @@ ZOO: dict[str, Callable[..., Entry]] = {
         autoencoder(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, SLOW, deterministic=True
     ),
     "denoising_autoencoder": lambda dtype=None: Entry(
-        denoising_autoencoder(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, SLOW
+        denoising_autoencoder(SHAPE, latent=2, hidden=(), dtype=dtype), binary, SLOW
     ),
     "sparse_autoencoder": lambda axis_name=None, dtype=None: Entry(
-        sparse_autoencoder(SHAPE, latent=3, hidden=(8,), axis_name=axis_name, dtype=dtype),
+        sparse_autoencoder(SHAPE, latent=3, hidden=(), axis_name=axis_name, dtype=dtype),
         binary,
         SLOW,
         deterministic=True,

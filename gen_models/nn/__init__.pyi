@@ -7,6 +7,7 @@ from . import causal_attention as causal_attention
 from . import causal_resampling as causal_resampling
 from . import codebook as codebook
 from . import conv as conv
+from . import corruptions as corruptions
 from . import devices as devices
 from . import diagonal_lstm as diagonal_lstm
 from . import dropout as dropout
@@ -15,5 +16,6 @@ from . import likelihoods as likelihoods
 from . import maxout as maxout
 from . import posteriors as posteriors
 from . import priors as priors
+from . import reconstructions as reconstructions
 from . import recurrent as recurrent
 from . import row_lstm as row_lstm
