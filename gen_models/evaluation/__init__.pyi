@@ -1,6 +1,7 @@
 """Measurements as functions, each file by itself: `gm.evaluation.modes`, ..., imported when used."""
 
 from . import batch_norm as batch_norm
+from . import disentanglement as disentanglement
 from . import layers as layers
 from . import modes as modes
 from . import receptive_field as receptive_field

@@ -6,9 +6,11 @@ from .classification import Accuracy as Accuracy
 from .classification import Confusion as Confusion
 from .classification import ValidationAccuracy as ValidationAccuracy
 from .classification import predicted as predicted
+from .codes import CodeUsage as CodeUsage
 from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
+from .disentanglement import Disentanglement as Disentanglement
 from .latent import Elbo as Elbo
 from .latent import LatentWalk as LatentWalk
 from .latent import Reconstructions as Reconstructions
