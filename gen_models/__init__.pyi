@@ -17,6 +17,7 @@ from .data.batching import evaluation_batches as evaluation_batches
 from .data.batching import in_memory as in_memory
 from .data.batching import streamed as streamed
 from .data.dataset import Dataset as Dataset
+from .data.few_labels import with_few_labels as with_few_labels
 from .data.shapes import draw_shapes as draw_shapes
 from .data.shapes import grid_factors as grid_factors
 from .data.shapes import grid_index as grid_index
