@@ -19,6 +19,8 @@ from typing import Annotated, Literal
 
 import gen_models as gm
 
+Likelihood = Literal["bernoulli", "gaussian_fixed", "gaussian", "gaussian_each", "logistic", "categorical"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(gm.BinaryImages, gm.Optimisation):
@@ -31,35 +33,81 @@ class Config(gm.BinaryImages, gm.Optimisation):
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
     channels: tuple[int, ...] = ()
     """Channels of the convolutions of stride 2 before the hidden layers; none: dense layers alone."""
+    decoder: Literal["mirror", "dense"] = "mirror"
+    """Decoder of an encoder with convolutions: its mirror image, or its dense layers alone."""
+    enlarged: Literal["transposed", "resized"] = "transposed"
+    """Way in which a decoder doubles an image's sides: a transposed convolution, or copied pixels and a convolution."""
+    likelihood: Likelihood = "bernoulli"
+    """Distribution of an image given z: of binary pixels; of grey ones with a deviation of 0.1, one that is learned, or
+    one for each pixel; of levels, as a discretised logistic or a softmax."""
+    levels: int = 256
+    """Levels of a pixel, for the last two of these."""
+    prior: Literal["normal", "mixture", "vamp"] = "normal"
+    """Distribution of z: standard normal, a mixture of normals, or VampPrior's mixture of posteriors."""
+    components: int = 500
+    """Components of a prior that is a mixture; the VampPrior's pseudo-inputs."""
+    conditional: bool = False
+    """Whether encoder and decoder are told the class."""
     activation: Literal["relu", "gelu", "tanh", "leaky_relu"] = "relu"
     """Activation between the layers."""
     beta: Annotated[float, gm.TRACED, gm.Range(0.1, 10.0, log=True)] = 1.0
     """Weight of the KL term in the loss."""
     kl_warmup_steps: int = 0
     """First steps, over which the KL term's weight rises from 0 to beta."""
+    kl_cycle_steps: int = 0
+    """Steps after which the KL term's weight begins to rise from 0 again; 0: never."""
+    free_bits: Annotated[float, gm.TRACED, gm.Range(0.01, 1.0, log=True)] = 0.0
+    """Nats of each dimension of z below which its KL costs the same."""
     particles: int = 1
     """Importance samples of the training objective, per image; 1 is the ELBO."""
+    doubly_reparameterised: bool = False
+    """Whether the encoder gets the doubly reparameterised gradient, for more than one particle."""
     importance_samples: int = 100
     """Importance samples of the bound on the test log-likelihood, per image."""
 
 
 base = Config()
 _mnist = replace(base, dataset="mnist", train_split="train+validation", latent=40, ema_decay=0.999)
+# Burda et al.'s network, 50 latents and 2x200 tanh; Tomczak & Welling's size, 40 latents and 2x300.
+_burda = replace(
+    _mnist, steps=40_000, latent=50, hidden=(200, 200), activation="tanh", batch_size=100, importance_samples=5000
+)
+_fashion = replace(
+    _mnist,
+    dataset="fashion_mnist",
+    steps=60_000,
+    hidden=(300, 300),
+    prior="vamp",
+    batch_size=100,
+    kl_warmup_steps=6_000,
+    importance_samples=5000,
+)
 variants: Mapping[str, Config] = {
     "base": base,
     "beta4": replace(base, beta=4.0),
     "warmup": replace(base, kl_warmup_steps=1000),
     "iwae": replace(base, particles=5),
+    "dreg": replace(base, particles=5, doubly_reparameterised=True),
+    "free_bits": replace(base, free_bits=0.1),
+    "vamp": replace(base, prior="vamp"),
+    "conditional": replace(base, conditional=True),
     "conv": replace(base, channels=(32, 64), hidden=(256,)),
     # The recipes for full MNIST; their figures are in docs/families/latent.md.
     "mnist": replace(_mnist, steps=100_000, kl_warmup_steps=10_000),
     "mnist_static": replace(_mnist, steps=32_000, kl_warmup_steps=3_000, binarisation="fixed", importance_samples=200),
+    "mnist_conv": replace(_mnist, steps=20_000, kl_warmup_steps=2_000, channels=(32, 64), hidden=(256,)),
+    "mnist_vae": replace(_burda, steps=100_000),
+    "mnist_iwae": replace(_burda, particles=50),
+    "mnist_dreg": replace(_burda, particles=50, doubly_reparameterised=True),
+    "fashion": replace(_fashion, prior="normal"),
+    "fashion_vamp": _fashion,
 }
 
 
 def data(config: Config) -> "gm.Splits":
-    """Images of zeros and ones."""
-    return gm.binary_images(config)
+    """Images of the kind that the likelihood has probabilities of."""
+    splits = gm.images_for(config.likelihood, config, config.levels)
+    return splits.with_labels("a conditional model") if config.conditional else splits
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
@@ -69,9 +117,17 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
         latent=config.latent,
         hidden=config.hidden,
         channels=config.channels,
+        decoder_channels=() if config.decoder == "dense" else None,
+        enlarged=gm.ENLARGEMENTS[config.enlarged],
+        likelihood=gm.LIKELIHOODS[config.likelihood](config.levels),
+        prior=gm.PRIORS[config.prior](data.shape, config.components),
+        classes=data.num_classes if config.conditional else None,
         beta=config.beta,
         warmup_steps=config.kl_warmup_steps,
+        cycle_steps=config.kl_cycle_steps,
+        free_bits=config.free_bits,
         particles=config.particles,
+        doubly_reparameterised=config.doubly_reparameterised,
         activation=gm.ACTIVATIONS[config.activation],
         dtype=config.precision,
     )
@@ -81,10 +137,10 @@ def measures(config: Config) -> "Sequence[gm.Measure]":
     """The ELBO, the importance-weighted bound, and pictures."""
     return (
         gm.measures.Elbo(),
-        gm.measures.LogLikelihood(samples=config.importance_samples),
-        gm.measures.Samples(),
-        gm.measures.Reconstructions(),
-        gm.measures.LatentWalk(),
+        gm.measures.LogLikelihood(samples=config.importance_samples, conditional=config.conditional),
+        gm.measures.Samples(conditional=config.conditional),
+        gm.measures.Reconstructions(conditional=config.conditional),
+        gm.measures.LatentWalk(conditional=config.conditional),
     )
 
 

@@ -45,11 +45,15 @@ class Reconstructions:
     """Images, what the model is given of them, and what it makes of their codes' means."""
 
     count: int = 24  # images
+    conditional: bool = False  # whether the model is told the class
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `reconstructions.png`, three rows of images in turn: originals, inputs and reconstructions."""
-        original, given = split.some(self.count, to_unit)["x"], split.some(self.count)["x"]
-        again = _decoded(trained, _encoded(trained, given))
+        some = split.some(self.count)
+        original, given = split.some(self.count, to_unit)["x"], some["x"]
+        label = some["y"] if self.conditional else None
+        again = _decoded(trained, _encoded(trained, given, label), label)
+        given = given / given.max(initial=1)  # levels, where the model has them
         columns = min(12, len(given))
         starts = range(0, len(given) - columns + 1, columns)
         rows = [images[start : start + columns] for start in starts for images in (original, given, again)]
@@ -62,32 +66,39 @@ class LatentWalk:
 
     pairs: int = 8  # pairs of examples, a row of the picture each
     steps: int = 12  # images in a row, both ends included
+    conditional: bool = False  # whether the model is told the class, which is then the first one's along the line
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `latent_walk.png`: a row of images for each pair."""
-        ends = _encoded(trained, split.some(3 * self.pairs)["x"])[: 2 * self.pairs]
+        some = split.some(3 * self.pairs)
+        label = some["y"] if self.conditional else None
+        ends = _encoded(trained, some["x"], label)[: 2 * self.pairs]
         if len(ends) < 2:  # a split of one example has no pair
             return
         along = np.linspace(0, 1, self.steps)[:, None]
         pairs = zip(ends[0::2], ends[1::2], strict=False)
         walk = np.concatenate([a * (1 - along) + b * along for a, b in pairs])
-        plots.image_grid(_decoded(trained, walk), folder / "latent_walk.png", columns=self.steps)
+        if label is not None:
+            label = np.repeat(label[0 : len(walk) // self.steps * 2 : 2], self.steps)
+        plots.image_grid(_decoded(trained, walk, label), folder / "latent_walk.png", columns=self.steps)
 
 
-def _encode(model: Model, params: Params, stats: Stats, x: jax.Array) -> jax.Array:
-    code = model.encode(params, stats, x)
+def _encode(model: Model, params: Params, stats: Stats, x: jax.Array, condition: dict[str, Any]) -> jax.Array:
+    code = model.encode(params, stats, x, **condition)
     return code[0] if isinstance(code, tuple) else code
 
 
-def _decode(model: Model, params: Params, stats: Stats, z: jax.Array) -> jax.Array:
-    return model.decode(params, stats, z)
+def _decode(model: Model, params: Params, stats: Stats, z: jax.Array, condition: dict[str, Any]) -> jax.Array:
+    return model.decode(params, stats, z, **condition)
 
 
-def _encoded(trained: Trained, x: np.ndarray) -> np.ndarray:
+def _encoded(trained: Trained, x: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """Codes, or means of q(z|x), [N, D]."""
-    return np.asarray(compiled_for(_encode, trained.model)(trained.params, trained.stats, x))
+    encode = compiled_for(_encode, trained.model)
+    return np.asarray(encode(trained.params, trained.stats, x, {} if label is None else {"label": label}))
 
 
-def _decoded(trained: Trained, z: np.ndarray) -> np.ndarray:
+def _decoded(trained: Trained, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
     """What is decoded of codes, or means of p(x|z), [N, ...]."""
-    return np.asarray(compiled_for(_decode, trained.model)(trained.params, trained.stats, z))
+    decode = compiled_for(_decode, trained.model)
+    return np.asarray(decode(trained.params, trained.stats, z, {} if label is None else {"label": label}))

@@ -18,6 +18,7 @@ class LogLikelihood:
     """Importance-weighted bound on log p(x) of a model with a latent variable (Burda et al., 2016, eq. 8)."""
 
     samples: int = 100  # importance samples of an example
+    conditional: bool = False  # whether the model is told the class: log p(x | y)
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The bound in nats an example. It rises with `samples`: only bounds of as many samples can be compared."""
@@ -29,7 +30,8 @@ class LogLikelihood:
         yield Figure("log-likelihood", float(mean.value), unit, split.where, error, note, "maximize")
 
     def _log_prob(self, model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
-        return model.log_prob(params, stats, batch["x"], key, particles=self.samples)
+        condition = {"label": batch["y"]} if self.conditional else {}
+        return model.log_prob(params, stats, batch["x"], key, particles=self.samples, **condition)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from gen_models.data.transforms import (
     to_unit,
 )
 from gen_models.models.supervised.classification import balanced_weights
+from gen_models.nn import autoencoding, likelihoods, priors
 from gen_models.run.config import BinaryImages, Images
 
 ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
@@ -30,6 +31,25 @@ ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
     "gelu": nn.gelu,
     "tanh": nn.tanh,
     "leaky_relu": nn.leaky_relu,
+}
+# Name -> a likelihood of images of so many levels. The Bernoulli one wants images of two, the Gaussian ones of [0, 1].
+LIKELIHOODS: Mapping[str, Callable[[int], likelihoods.Likelihood]] = {
+    "bernoulli": lambda levels: likelihoods.bernoulli(),
+    "gaussian_fixed": lambda levels: likelihoods.gaussian(0.1),
+    "gaussian": lambda levels: likelihoods.gaussian("learned"),
+    "gaussian_each": lambda levels: likelihoods.gaussian("each"),
+    "logistic": likelihoods.discretised_logistic,
+    "categorical": likelihoods.categorical,
+}
+# Name -> a prior of so many components for images of a shape.
+PRIORS: Mapping[str, Callable[[Sequence[int], int], priors.Prior]] = {
+    "normal": lambda shape, components: priors.standard_normal(),
+    "mixture": lambda shape, components: priors.mixture(components),
+    "vamp": priors.vamp,
+}
+ENLARGEMENTS: Mapping[str, autoencoding.Enlargement] = {
+    "transposed": autoencoding.transposed,
+    "resized": autoencoding.resized,
 }
 AUGMENTATIONS: Mapping[str, Transform] = {"flip": random_flip, "shift": random_shift(2), "cutout": cutout(8)}
 
@@ -92,6 +112,17 @@ def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:
         how=f"binarised ({config.binarisation})",
         redraws=redraws,
     )
+
+
+def images_for(likelihood: str, config: BinaryImages, levels: int = 256) -> Splits:
+    """The images that the named one of `LIKELIHOODS` has probabilities of: of 0 and 1, of levels, or within [0, 1].
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_splits`; or the images have fewer levels.
+    """
+    if likelihood == "bernoulli":
+        return binary_images(config)
+    return unit_images(config) if likelihood.startswith("gaussian") else level_images(config, levels)
 
 
 def level_images(config: BinaryImages, levels: int) -> Splits:
