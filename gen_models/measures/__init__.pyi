@@ -19,6 +19,10 @@ from .layers import Units as Units
 from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import NegativeLogLikelihood as NegativeLogLikelihood
 from .modes import GridCoverage as GridCoverage
+from .probes import LinearProbe as LinearProbe
+from .probes import NearestNeighbours as NearestNeighbours
+from .reconstruction import ReconstructionError as ReconstructionError
+from .reconstruction import UnitPictures as UnitPictures
 from .regression import RegressionErrors as RegressionErrors
 from .samples import Completions as Completions
 from .samples import Samples as Samples

@@ -110,10 +110,11 @@ def parts_of(
     Raises:
       ValueError: a size is not positive, `shape` is not (H, W, C), or the image is too small for so many strides.
     """
+    check_each(hidden=hidden, channels=channels)
     decoder_hidden = tuple(hidden)[::-1] if decoder_hidden is None else decoder_hidden
     decoder_channels = channels if decoder_channels is None else decoder_channels
     check_sizes(shape=shape, latent=latent)
-    check_each(hidden=hidden, channels=channels, decoder_hidden=decoder_hidden, decoder_channels=decoder_channels)
+    check_each(decoder_hidden=decoder_hidden, decoder_channels=decoder_channels)
     check_strides(shape, channels)
     check_strides(shape, decoder_channels)
     encoder = Encoder(

@@ -1,0 +1,131 @@
+"""What a code tells about the class: a linear classifier of codes, and their nearest neighbours.
+
+Codes are those of whole examples, as the data's `evaluation` makes them, of the training part for what is learned and
+of the split that is measured. Nothing of the model is trained further. Where the data have no classes, there are no
+figures.
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gen_models.core import Key, Model, Params, Stats
+from gen_models.measures.base import Split, Trained
+from gen_models.measures.classification import labels_of
+from gen_models.measures.figure import Figure
+from gen_models.measures.reconstruction import code_of
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Accuracy of a logistic regression from codes, each number standardised by its training mean and deviation.
+
+    Scikit-learn's, by L-BFGS to convergence, with the penalty |w|^2 / 2C and C = 1.
+
+    Raises:
+      ValueError: scikit-learn is not installed.
+    """
+
+    examples: int = 10_000  # first training examples that it is fitted to; 0: all
+    iterations: int = 1000  # of L-BFGS, at most
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("sklearn") is None:
+            raise ValueError("a linear probe is scikit-learn's: pip install 'gen_models[data]'")
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """The accuracy on the split, with its standard error."""
+        if trained.num_classes is None:
+            return
+        from sklearn.linear_model import LogisticRegression
+
+        known = split.train().first(self.examples)
+        codes, queries = (_codes_of(trained, part, key) for part in (known, split))
+        mean, deviation = codes.mean(0), codes.std(0)
+        scale = np.where(deviation > 0, deviation, 1)  # a unit that never moves stays at 0
+        probe = LogisticRegression(max_iter=self.iterations).fit((codes - mean) / scale, labels_of(known))
+        right = probe.predict((queries - mean) / scale) == labels_of(split)
+        yield _accuracy("linear probe accuracy", right, split, f"fitted to {len(codes):,} training codes")
+
+
+@dataclass(frozen=True)
+class NearestNeighbours:
+    """Accuracy of the commonest class among the training codes that are nearest, of equally common ones the first."""
+
+    neighbours: int = 5
+    examples: int = 10_000  # first training examples among which they are sought; 0: all
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours must be 1 or more, got {self.neighbours}")
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """The accuracy on the split, with its standard error."""
+        if trained.num_classes is None:
+            return
+        known = split.train().first(self.examples)
+        codes, queries = (_codes_of(trained, part, key) for part in (known, split))
+        count = min(self.neighbours, len(codes))
+        found = classes_of_neighbours(queries, codes, labels_of(known), trained.num_classes, count)
+        note = f"of {count} among {len(codes):,} training codes, by Euclidean distance"
+        yield _accuracy("neighbours' accuracy", found == labels_of(split), split, note)
+
+
+def classes_of_neighbours(
+    queries: Float[np.ndarray, "n d"],
+    codes: Float[np.ndarray, "m d"],
+    labels: Int[np.ndarray, "m"],
+    num_classes: int,
+    count: int,
+    size: int = 250,
+) -> Int[np.ndarray, "n"]:
+    """The commonest class of the `count` codes nearest to each query, of equally common ones the first.
+
+    Args:
+      queries: whose class is sought.
+      codes: among which neighbours are sought.
+      labels: their classes.
+      num_classes: from 0 on.
+      count: neighbours.
+      size: queries at a time: [size, m] distances are in memory.
+    """
+    centre = codes.mean(0)  # distances are differences of squares, which lose fewer digits near 0
+    known = jnp.asarray(codes - centre, jnp.float32)
+    of_some = jax.jit(partial(_commonest, num_classes=num_classes, count=count))
+    found = []
+    for start in range(0, len(queries), size):
+        some = np.zeros((size, codes.shape[1]), np.float32)
+        rows = queries[start : start + size]
+        some[: len(rows)] = rows - centre
+        found.append(np.asarray(of_some(some, known, labels))[: len(rows)])
+    return np.concatenate(found)
+
+
+def _commonest(
+    queries: Float[Array, "n d"], codes: Float[Array, "m d"], labels: Int[Array, "m"], num_classes: int, count: int
+) -> Int[Array, "n"]:
+    nearness = queries @ codes.T - (codes**2).sum(1) / 2  # the squared distance is |q|^2 - 2 of it
+    nearest = jax.lax.top_k(nearness, count)[1]
+    return jax.nn.one_hot(labels[nearest], num_classes).sum(1).argmax(1)
+
+
+def _codes_of(trained: Trained, split: Split, key: Key) -> np.ndarray:
+    """Codes of a whole split, float64 [N, D]."""
+    return split.each(_code, trained, key, size=500)
+
+
+def _code(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    return code_of(model, params, stats, batch["x"]).reshape(len(batch["x"]), -1)
+
+
+def _accuracy(name: str, right: np.ndarray, split: Split, note: str) -> Figure:
+    share = float(right.mean())
+    error = float(np.sqrt(share * (1 - share) / len(right)))
+    return Figure(name, share, "fraction", split.where, error, note, "maximize")
