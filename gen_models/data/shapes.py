@@ -77,7 +77,7 @@ def shapes(
             cover = (rows @ masks @ rows.T).reshape(rotations, positions, side, positions, side)
             images[shape, scale] = _grey(cover.transpose(0, 3, 1, 2, 4))
     count = math.prod(sizes)
-    return {"x": images.reshape(count, side, side, 1), "factors": grid_factors(np.arange(count), sizes)}
+    return {"x": images.reshape(count, side, side, 1), "factors": np.asarray(grid_factors(np.arange(count), sizes))}
 
 
 def draw_shapes(

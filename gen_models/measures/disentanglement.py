@@ -49,12 +49,11 @@ class Disentanglement:
         where = ", ".join(word for word in words if word)
         note = f"of the means of q(z|x), in {self.bins} bins"
         yield Figure("MIG", float(gap), "fraction", where, note=note, better="maximize")
+        spreads = f"; the spread is over {self.repeats} repeats" if self.repeats > 1 else ""
         for name, repeated in zip(("beta-VAE score", "FactorVAE score"), scores, strict=True):
             mean = mean_of(repeated)
             spread = float(mean.standard_error) if self.repeats > 1 else None
-            note = f"chance is {1 / len(sizes):.2f}" + (
-                f"; the spread is over {self.repeats} repeats" if spread else ""
-            )
+            note = f"chance is {1 / len(sizes):.2f}{spreads}"
             yield Figure(name, float(mean.value), "fraction", where, spread, note, "maximize")
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
@@ -75,7 +74,7 @@ class Disentanglement:
 @partial(jax.jit, static_argnames=("sizes", "options"))
 def _scores(codes: jax.Array, key: Key, sizes: tuple[int, ...], options: Disentanglement) -> tuple[jax.Array, ...]:
     """The information gap [], and both classifiers' scores of each repeat, of codes [N, D] in the order of the grid."""
-    factors = grid_factors(jnp.arange(len(codes)), sizes)
+    factors = jnp.asarray(grid_factors(jnp.arange(len(codes)), sizes))
     gap = mutual_information_gap(codes, factors, sizes, bins=options.bins).score
 
     def encode(factors: jax.Array) -> jax.Array:
