@@ -16,8 +16,8 @@ import gen_models as gm
 class Config(gm.BinaryImages):
     """A VQ-VAE, its prior, and their training."""
 
-    steps: int = 3000
-    batch_size: int = 64
+    steps: int = 4000
+    batch_size: int = 32
     levels: int = 256
     """Grey levels of a pixel; 2: zeros and ones."""
     channels: tuple[int, ...] = (32, 64)
@@ -38,7 +38,7 @@ class Config(gm.BinaryImages):
     """Use of an entry, in parts of the average one, below which it starts again from an encoder's output; 0: never."""
     prior_features: int = 48
     """Features of the prior's two stacks."""
-    prior_layers: int = 6
+    prior_layers: int = 5
     """Gated layers of the prior."""
     learning_rate: Annotated[float, gm.TRACED, gm.Range(1e-4, 1e-2, log=True)] = 1e-3
     """Peak of the autoencoder's learning rate, which falls along a cosine."""
@@ -51,7 +51,7 @@ variants: Mapping[str, Config] = {
     "base": base,
     "gradient": replace(base, codebook_decay=0.0),
     "restarts": replace(base, restart_below=0.02),
-    "full": replace(base, dataset="fashion_mnist", steps=10_000),
+    "full": replace(base, dataset="fashion_mnist", steps=5000),
     "cifar10": replace(
         base, dataset="cifar10", steps=100_000, channels=(128, 128), code_size=512, code_features=64, prior_features=128
     ),

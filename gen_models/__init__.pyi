@@ -63,12 +63,17 @@ from .models.latent.autoencoder import autoencoder as autoencoder
 from .models.latent.contractive_autoencoder import contractive_autoencoder as contractive_autoencoder
 from .models.latent.denoising_autoencoder import denoising_autoencoder as denoising_autoencoder
 from .models.latent.pca import pca as pca
+from .models.latent.pixel_vae import pixel_vae as pixel_vae
 from .models.latent.sparse_autoencoder import k_sparse as k_sparse
 from .models.latent.sparse_autoencoder import kl_sparse as kl_sparse
 from .models.latent.sparse_autoencoder import l1_sparse as l1_sparse
 from .models.latent.sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
 from .models.latent.stacked_denoising_autoencoder import layer_by_layer as layer_by_layer
 from .models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder as stacked_denoising_autoencoder
+from .models.latent.hierarchical_vae import hierarchical_vae as hierarchical_vae
+from .models.latent.on_features import labelled_alone as labelled_alone
+from .models.latent.on_features import on_features as on_features
+from .models.latent.semi_supervised_vae import semi_supervised_vae as semi_supervised_vae
 from .models.latent.vae import vae as vae
 from .models.latent.variational import Objective as Objective
 from .models.latent.variational import variational_model as variational_model

@@ -21,16 +21,19 @@ from gen_models.models.autoregressive.pixel_snail import pixel_snail
 from gen_models.models.latent.autoencoder import autoencoder
 from gen_models.models.latent.contractive_autoencoder import contractive_autoencoder
 from gen_models.models.latent.denoising_autoencoder import denoising_autoencoder
+from gen_models.models.latent.hierarchical_vae import hierarchical_vae
 from gen_models.models.latent.pca import pca
+from gen_models.models.latent.pixel_vae import pixel_vae
 from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
+from gen_models.models.latent.vq_vae import vq_vae
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
 from gen_models.models.supervised.residual_cnn import residual_cnn
-from gen_models.nn.likelihoods import gaussian
+from gen_models.nn.likelihoods import bernoulli, gaussian
 from gen_models.nn.priors import mixture
 
 SHAPE = (6, 6, 1)
@@ -135,6 +138,14 @@ ZOO: dict[str, Callable[..., Entry]] = {
     "convolutional_vae": lambda dtype=None: Entry(
         vae(SHAPE, latent=2, hidden=(8,), channels=(3, 4), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)
     ),
+    "hierarchical_vae": lambda dtype=None: Entry(
+        hierarchical_vae(SHAPE, latents=(3, 2), hidden=((8,), (6,)), dtype=dtype), binary, optax.sgd(0.01, momentum=0.9)
+    ),
+    "ladder_vae": lambda dtype=None: Entry(
+        hierarchical_vae(SHAPE, latents=(3, 2), hidden=((8,), (6,)), ladder=True, dtype=dtype),
+        binary,
+        optax.sgd(0.01, momentum=0.9),
+    ),
     "importance_vae": lambda dtype=None: Entry(
         vae(
             SHAPE,
@@ -175,6 +186,30 @@ ZOO: dict[str, Callable[..., Entry]] = {
         deterministic=True,
     ),
     "pca": lambda dtype=None: Entry(pca(SHAPE, latent=2, dtype=dtype), labelled, SLOW, deterministic=True),
+    "vq_vae": lambda axis_name=None, dtype=None: Entry(
+        vq_vae(
+            SHAPE,
+            likelihood=bernoulli(),
+            channels=(4,),
+            residual_blocks=1,
+            residual_features=4,
+            code_size=3,
+            code_features=2,
+            prior_features=4,
+            prior_layers=2,
+            prior_embedded=3,
+            axis_name=axis_name,
+            dtype=dtype,
+        ),
+        binary,
+        {"autoencoder": SLOW, "prior": SLOW},
+        deterministic=True,
+    ),
+    "pixel_vae": lambda dtype=None: Entry(
+        pixel_vae((4, 4, 1), latent=2, hidden=(8,), features=4, layers=2, first_window=3, head_features=4, dtype=dtype),
+        small,
+        SLOW,
+    ),
     "gan": lambda axis_name=None, dtype=None: Entry(
         gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}
     ),
