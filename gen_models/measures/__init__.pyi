@@ -1,5 +1,6 @@
 """The measures, for editors, type checkers and `__init__.py`, which imports each when it is used."""
 
+from .analogies import Analogies as Analogies
 from .base import Split as Split
 from .base import Trained as Trained
 from .classification import Accuracy as Accuracy
