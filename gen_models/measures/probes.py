@@ -38,7 +38,7 @@ class LinearProbe:
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("sklearn") is None:
-            raise ValueError("a linear probe is scikit-learn's: pip install 'gen_models[data]'")
+            raise ValueError("a linear probe is scikit-learn's: pip install 'gen_models[probes]'")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The accuracy on the split, with its standard error."""
