@@ -1,0 +1,135 @@
+"""What do beta, annealing and free bits trade between rate and distortion, and does beta disentangle?
+
+python -m experiments.vae_beta sweep --seeds 1       # one network, beta from 0.1 to 10, annealing, free bits
+python -m tools.rate_distortion runs/vae_beta        # the distortion of all these over their rate, as a picture
+python -m experiments.vae_beta shapes_beta4          # drawn shapes whose factors are known: scores, traversals
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+import gen_models as gm
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """The images of the data set that is named, whose factors are not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shapes:
+    """Drawn shapes in place of a data set: each combination of five factors once."""
+
+    side: int = 32
+    """Pixels along each side of an image."""
+    scales: int = 6
+    """Number of sizes of a shape."""
+    rotations: int = 20
+    """Number of angles of a shape."""
+    positions: int = 12
+    """Number of places of a shape along each axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.BinaryImages, gm.Optimisation):
+    """A VAE, the weight of its KL term, and its training."""
+
+    steps: int = 2000
+    images: DataSet | Shapes = field(default_factory=DataSet)
+    """Kind of images: those of the data set, or shapes that are drawn."""
+    latent: int = 32
+    """Dimensions of z."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    channels: tuple[int, ...] = ()
+    """Channels of the convolutions of stride 2 before the hidden layers; none: dense layers alone."""
+    beta: Annotated[float, gm.TRACED, gm.Range(0.1, 10.0, log=True)] = 1.0
+    """Weight of the KL term in the loss."""
+    kl_warmup_steps: int = 0
+    """Steps over which the KL term's weight rises from 0 to beta."""
+    kl_cycle_steps: int = 0
+    """Steps after which the KL term's weight begins to rise from 0 again; 0: never."""
+    free_bits: Annotated[float, gm.TRACED, gm.Range(0.01, 1.0, log=True)] = 0.0
+    """Nats of each dimension of z below which its KL costs the same."""
+
+
+base = Config()
+# The rate-distortion curve: betas in the order of their rate, then what changes the weight while it trains.
+_curve: Mapping[str, Config] = {
+    "base": base,
+    **{f"beta{beta:g}": replace(base, beta=beta) for beta in (0.1, 0.5, 2.0, 4.0, 10.0)},
+    "linear": replace(base, kl_warmup_steps=1000),
+    "cyclical": replace(base, kl_warmup_steps=250, kl_cycle_steps=500),
+    "free_bits": replace(base, free_bits=0.5),
+}
+_shapes = replace(base, images=Shapes(), steps=3000, latent=10, hidden=(128,), channels=(32, 32, 64), batch_size=64)
+variants: Mapping[str, Config] = {
+    **_curve,
+    **{f"shapes_beta{beta:g}": replace(_shapes, beta=beta) for beta in (1.0, 2.0, 4.0, 8.0)},
+}
+
+
+def data(config: Config) -> "gm.Splits":
+    """Binary images: of the data set, or of the grid of shapes, whose grey edges are drawn as 0 or 1 too."""
+    kind = config.images
+    if not isinstance(kind, Shapes):
+        return gm.binary_images(config)
+    return gm.shape_splits(
+        kind.side,
+        scales=kind.scales,
+        rotations=kind.rotations,
+        positions=kind.positions,
+        transform=gm.binarise_dynamic if config.binarisation == "dynamic" else gm.binarise_fixed(),
+        how=f"binarised ({config.binarisation})",
+    )
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The VAE of the config's sizes, for images of the data's shape."""
+    return gm.vae(
+        data.shape,
+        latent=config.latent,
+        hidden=config.hidden,
+        channels=config.channels,
+        beta=config.beta,
+        warmup_steps=config.kl_warmup_steps,
+        cycle_steps=config.kl_cycle_steps,
+        free_bits=config.free_bits,
+        dtype=config.precision,
+    )
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """The ELBO with its rate and distortion, pictures, and of shapes the scores of disentanglement."""
+    known = isinstance(config.images, Shapes)
+    return (
+        gm.measures.Elbo(),
+        *((gm.measures.Disentanglement(),) if known else ()),
+        gm.measures.Samples(),
+        gm.measures.Reconstructions(),
+        gm.measures.LatentWalk(),
+    )
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    swept=tuple(_curve),
+    tiny={
+        "dataset": "digits",
+        "batch_size": 16,
+        "hidden": (16,),
+        "latent": 3,
+        "images.scales": 2,
+        "images.rotations": 2,
+        "images.positions": 4,
+    },
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
