@@ -60,6 +60,7 @@ class Encoder(nn.Module, kw_only=True):
       heads: name -> width of each output.
       hidden: widths of the dense layers, which are told the label.
       channels: of 4x4 convolutions of stride 2 before them; (): x may have any shape.
+      gives_features: whether what the heads see is given too, as "features".
       activation: after every layer but the heads.
       dtype: of the computations; what comes out is float32.
     """
@@ -67,6 +68,7 @@ class Encoder(nn.Module, kw_only=True):
     heads: tuple[tuple[str, int], ...]
     hidden: tuple[int, ...] = ()
     channels: tuple[int, ...] = ()
+    gives_features: bool = False
     activation: Activation = nn.relu
     dtype: DTypeLike | None = None
 
@@ -79,7 +81,10 @@ class Encoder(nn.Module, kw_only=True):
         h = with_label(h.reshape(x.shape[0], -1), label)
         for width in self.hidden:
             h = self.activation(nn.Dense(width, dtype=self.dtype)(h))
-        return {name: nn.Dense(width, dtype=self.dtype, name=name)(h).astype(jnp.float32) for name, width in self.heads}
+        found = {name: nn.Dense(width, dtype=self.dtype, name=name)(h) for name, width in self.heads}
+        if self.gives_features:
+            found["features"] = h
+        return {name: value.astype(jnp.float32) for name, value in found.items()}
 
 
 class Decoder(nn.Module, kw_only=True):

@@ -26,15 +26,17 @@ class Normal(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """q(z|x) as functions. `params` are the posterior's own; a diagonal normal has none."""
+    """q(z|x) as functions. `params` are the posterior's own, `made` is what the prior's function of that name gives."""
 
-    heads: Callable[
-        [int], dict[str, int]
-    ]  # dimensions of z -> the encoder's linear outputs, by name, with their widths
+    heads: Callable[[int], dict[str, int]]  # dimensions of z -> the encoder's linear outputs: name -> width
     init: Callable[[Key, int], Params]  # (key, dimensions of z) -> params
     code: Callable[[dict[str, Array]], Code]  # the heads' outputs, each [B, width] -> code
-    draw: Callable[[Params, Code, Key], Array]  # (params, code, key) -> z [B, D], by which q can be differentiated
-    log_prob: Callable[[Params, Code, Array], Array]  # (params, code, z [B, D]) -> [B] nats
+    draw: Callable[..., Array]  # (params, code, key, made) -> z [B, D], by which q can be differentiated
+    log_prob: Callable[..., Array]  # (params, code, z [B, D], made) -> [B] nats
+    # (params, code, made) -> the mean and the deviation of each dimension of z, given the means of those that come
+    # before
+    normal: Callable[..., Normal]
+    by_layer: Callable[..., Array] | None = None  # (params, code, z, made) -> log q / p of each layer of z, [B, L]
 
 
 def diagonal_normal() -> Posterior:
@@ -42,14 +44,16 @@ def diagonal_normal() -> Posterior:
 
     A draw is mu + sigma * noise, the reparameterisation of section 2.4.
     """
-
-    def draw(params, code, key):
-        return code.mu + jnp.exp(code.log_sigma) * jax.random.normal(key, code.mu.shape, code.mu.dtype)
-
     return Posterior(
         heads=lambda latent: {"mu": latent, "log_sigma": latent},
         init=lambda key, latent: {},
         code=lambda heads: Normal(heads["mu"], heads["log_sigma"]),
-        draw=draw,
-        log_prob=lambda params, code, z: normal_log_prob(z, code.mu, code.log_sigma),
+        draw=lambda params, code, key, made=None: drawn(code, key),
+        log_prob=lambda params, code, z, made=None: normal_log_prob(z, code.mu, code.log_sigma),
+        normal=lambda params, code, made=None: code,
     )
+
+
+def drawn(normal: Normal, key: Key) -> Float[Array, "b d"]:
+    """A draw from a normal distribution, mu + sigma * noise."""
+    return normal.mu + jnp.exp(normal.log_sigma) * jax.random.normal(key, normal.mu.shape, normal.mu.dtype)

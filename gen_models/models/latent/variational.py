@@ -71,7 +71,7 @@ def variational_model(
         z.
       log_prob(params, stats, x, key, label=None, particles=50, chunk=10): a lower bound on log p(x), [B] nats, that
         tightens with `particles`, `chunk` of which are in memory at once.
-      encode(params, stats, x, key=None, label=None): the code of q(z|x), whose first entry is its mean.
+      encode(params, stats, x, key=None, label=None): the mean and log deviation of q(z|x), each [B, latent].
       apply(params, stats, z, label=None): the decoder's outputs, which the likelihood reads.
       decode(params, stats, z, label=None, key=None): the mean of p(x|z), a picture with pixels from 0 to 1; of a
         decoder that reads x, an image drawn with that key, or one and the same.
@@ -144,18 +144,21 @@ class _Variational(NamedTuple):
         code = self._code(params, x, label)
         if self.objective.particles > 1:
             return self._importance_loss(params, stats, x, label, code, key)
-        reconstruction, kl, by_dimension = self._terms(params, x, label, code, key)
+        reconstruction, kl, each = self._terms(params, x, label, code, key)
         beta, warmup_steps, cycle_steps, free = self.objective[:4]
         weight = kl_weight(step, beta, warmup_steps, cycle_steps) if train else jnp.asarray(beta, jnp.float32)
         metrics = {"elbo": -(reconstruction.mean() + kl.mean())}
         metrics |= {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
+        if self.posterior.by_layer is not None:
+            metrics |= {f"kl_{layer + 1}": part for layer, part in enumerate(each.mean(0))}
         if _is_zero(free):
             return metrics["reconstruction"] + weight * metrics["kl"], (stats, metrics)
-        return metrics["reconstruction"] + weight * with_free_bits(by_dimension, free), (stats, metrics)
+        return metrics["reconstruction"] + weight * with_free_bits(each, free), (stats, metrics)
 
     def _importance_loss(self, params, stats, x, label, code, key):
         keys = jax.random.split(key, self.objective.particles)
-        z = jax.vmap(lambda key: self.posterior.draw(params.get("posterior", {}), code, key))(keys)
+        made = self._made(params)
+        z = jax.vmap(lambda key: self.posterior.draw(params.get("posterior", {}), code, key, made))(keys)
         if self.objective.doubly_reparameterised:
             fixed, own = jax.lax.stop_gradient((code, params.get("posterior", {})))
             bound, log_w = doubly_reparameterised(
@@ -171,21 +174,23 @@ class _Variational(NamedTuple):
         made = self._made(params)
 
         def of(z):
-            log_q = self.posterior.log_prob(params.get("posterior", {}), code, z)
+            log_q = self.posterior.log_prob(params.get("posterior", {}), code, z, made)
             return self._log_likelihood(params, x, label, z) + self.prior.log_prob(made, z) - log_q
 
         return jax.vmap(of)(z)
 
     def _terms(self, params, x, label, code, key):
-        """-log p(x|z) [B], KL [B], and the KL of each dimension [B, D] where it has a closed form."""
-        z = self.posterior.draw(params.get("posterior", {}), code, key)
-        reconstruction = -self._log_likelihood(params, x, label, z)
+        """-log p(x|z) [B], KL [B], and the KL of each dimension [B, D], or each layer [B, L], where it is known."""
         made = self._made(params)
+        z = self.posterior.draw(params.get("posterior", {}), code, key, made)
+        reconstruction = -self._log_likelihood(params, x, label, z)
         if self.prior.kl is not None and isinstance(code, Normal):
             each = self.prior.kl(made, code)
             return reconstruction, each.sum(1), each
-        log_q = self.posterior.log_prob(params.get("posterior", {}), code, z)
-        return reconstruction, log_q - self.prior.log_prob(made, z), None
+        log_q = self.posterior.log_prob(params.get("posterior", {}), code, z, made)
+        layers = self.posterior.by_layer
+        by_layer = None if layers is None else layers(params.get("posterior", {}), code, z, made)
+        return reconstruction, log_q - self.prior.log_prob(made, z), by_layer
 
     def elbo(self, params, stats, batch, key):
         """The terms of the bound for each example, with one draw of z."""
@@ -202,16 +207,19 @@ class _Variational(NamedTuple):
         label = self._one_hot(label, len(x))
         code = self._code(params, x, label)
 
+        made = self._made(params)
+
         def log_weight(key):
-            z = self.posterior.draw(params.get("posterior", {}), code, key)
+            z = self.posterior.draw(params.get("posterior", {}), code, key, made)
             return self._log_weights(params, x, label, code, z[None])[0]
 
         return jnp.where(fits, importance_weighted(log_weight, key, particles, chunk), jnp.nan)
 
     def encode(self, params, stats, x, key=None, label=None):
-        """The code of q(z|x), (mu, log_sigma) of a normal one."""
+        """(mu, log_sigma) of q(z|x), each [B, latent]."""
         x = images({"x": x}, self.shape)
-        return self._code(params, x, self._one_hot(label, len(x)))
+        code = self._code(params, x, self._one_hot(label, len(x)))
+        return self.posterior.normal(params.get("posterior", {}), code, self._made(params))
 
     def apply(self, params, stats, z, label=None):
         """The decoder's outputs, which the likelihood reads."""
