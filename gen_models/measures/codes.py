@@ -19,8 +19,14 @@ class CodeUsage:
     code_size: int  # codes that there are
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """How many codes are used at all, and as how many equally frequent ones they are."""
+        """How many codes are used at all, and as how many equally frequent ones they are.
+
+        Raises:
+          ValueError: a code is none of these.
+        """
         codes = split.each(_codes, trained, key).astype(np.int64)
+        if codes.min() < 0 or codes.max() >= self.code_size:
+            raise ValueError(f"codes must be from 0 to {self.code_size - 1}, got {codes.min()} to {codes.max()}")
         share = np.bincount(codes.ravel(), minlength=self.code_size) / codes.size
         used = share[share > 0]
         perplexity = float(np.exp(-(used * np.log(used)).sum()))

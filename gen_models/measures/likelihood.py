@@ -39,9 +39,9 @@ class NegativeLogLikelihood:
     """-log p(x) in nats an example and in bits a dimension (van den Oord et al., PixelRNN, 2016, section 5.1)."""
 
     bound_samples: int = 0  # importance samples, where the model's `log_prob` is a bound of these; 0: it takes none
-    one_code: bool = False  # whether it is the bound by the one code that a deterministic encoder gives; else exact
     conditional: bool = False  # whether the model is told the class: log p(x | y)
     lower_half: bool = False  # whether the lower half of images, given the upper one, is measured as well
+    one_code: bool = False  # whether `log_prob` is the bound by the one code that a deterministic encoder gives
     headline: ClassVar[Headline] = ("nll", "minimize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:

@@ -206,7 +206,8 @@ class _VqVae(NamedTuple):
         codes = jnp.asarray(codes)
         fits = ((codes >= 0) & (codes < self.code_size)).all((1, 2))
         if known(fits) and not bool(fits.all()):
-            raise ValueError(f"codes must be from 0 to {self.code_size - 1}, got {int(codes[~fits].min())} or more")
+            worst = codes.min() if codes.min() < 0 else codes.max()
+            raise ValueError(f"codes must be from 0 to {self.code_size - 1}, got {int(worst)}")
         quantised = self._codebook(params, stats)[codes]
         outputs = self.decoder.apply({"params": params["autoencoder"]["decoder"]}, quantised)
         return jnp.where(fits[:, None, None, None], outputs, jnp.nan)
@@ -260,7 +261,7 @@ class _VqVae(NamedTuple):
 
     def _codebook(self, params, stats):
         """[K, D]."""
-        return params["autoencoder"]["codebook"] if self.decay is None else codebook.entries(stats)
+        return jnp.asarray(params["autoencoder"]["codebook"] if self.decay is None else codebook.entries(stats))
 
     def _moved(self, stats, codes, z, key):
         """The running counts and sums after a step."""
