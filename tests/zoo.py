@@ -22,8 +22,10 @@ from gen_models.models.latent.autoencoder import autoencoder
 from gen_models.models.latent.contractive_autoencoder import contractive_autoencoder
 from gen_models.models.latent.denoising_autoencoder import denoising_autoencoder
 from gen_models.models.latent.hierarchical_vae import hierarchical_vae
+from gen_models.models.latent.on_features import on_features
 from gen_models.models.latent.pca import pca
 from gen_models.models.latent.pixel_vae import pixel_vae
+from gen_models.models.latent.semi_supervised_vae import semi_supervised_vae
 from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
@@ -66,6 +68,12 @@ def bright(seed, size):
     """The images of `labelled`, between 0 and 1."""
     batch = labelled(seed, size)
     return batch | {"x": np.clip(batch["x"], 0, 1)}
+
+
+def few_labels(seed, size):
+    """Images of zeros and ones without labels, and as many with one, whose class is a column."""
+    batch = labelled(seed, size)
+    return binary(seed, size) | {"labelled_x": (batch["x"] > 0.5).astype(np.float32), "labelled_y": batch["y"]}
 
 
 def small(seed, size):
@@ -160,6 +168,17 @@ ZOO: dict[str, Callable[..., Entry]] = {
         ),
         bright,
         optax.sgd(0.002, momentum=0.9),
+    ),
+    "semi_supervised_vae": lambda dtype=None: Entry(
+        semi_supervised_vae(SHAPE, 3, latent=2, hidden=(8,), dtype=dtype), few_labels, SLOW
+    ),
+    "m1_m2": lambda dtype=None: Entry(
+        on_features(
+            vae(SHAPE, latent=2, hidden=(8,), dtype=dtype),
+            semi_supervised_vae((2,), 3, latent=2, hidden=(8,), likelihood=gaussian("each", unit=False), dtype=dtype),
+        ),
+        few_labels,
+        {"features": SLOW, "top": optax.sgd(0.01, momentum=0.9)},
     ),
     "autoencoder": lambda dtype=None: Entry(
         autoencoder(SHAPE, latent=2, hidden=(8,), dtype=dtype), binary, SLOW, deterministic=True
