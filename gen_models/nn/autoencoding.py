@@ -11,6 +11,7 @@ checkerboards (Odena et al., Deconvolution and Checkerboard Artifacts, 2016).
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -128,8 +129,29 @@ def transposed(features: int, sides: Sequence[int], dtype: DTypeLike | None = No
     It is the transpose of the encoder's "SAME" convolution, which pads odd sides by one more at their end: so the map
     has exactly the sides that the encoder saw, and each pixel lies where its features were made from it.
     """
-    padding = [(2, 2 - side % 2) for side in sides]
-    return ConvTranspose(features, _WINDOW, strides=2, padding=padding, dtype=dtype)
+    return _transposed(features, sides, dtype, window=_WINDOW[0])
+
+
+@lru_cache
+def transposed_with(window: int) -> Enlargement:
+    """`transposed` with another square window.
+
+    The stride does not divide an odd one, so that some pixels are made of more taps than their neighbours: of a 3x3
+    window of 1, 2 or 4, by turns. Odena et al. (2016) found checkerboards there, which an even window need not learn to
+    avoid.
+
+    Raises:
+      ValueError: the window is below 2, so that some pixels would be made of nothing.
+    """
+    if window < 2:
+        raise ValueError(f"a window of {window} leaves gaps between strides of 2: give 2 or more")
+    return partial(_transposed, window=window)
+
+
+def _transposed(features: int, sides: Sequence[int], dtype: DTypeLike | None = None, *, window: int) -> nn.Module:
+    pads = [max(2 * (-(-side // 2) - 1) + window - side, 0) for side in sides]  # of the "SAME" convolution, both ends
+    padding = [(window - 1 - pad // 2, window - 1 - (pad - pad // 2)) for pad in pads]
+    return ConvTranspose(features, (window, window), strides=2, padding=padding, dtype=dtype)
 
 
 def resized(features: int, sides: Sequence[int], dtype: DTypeLike | None = None) -> nn.Module:

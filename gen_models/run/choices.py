@@ -49,6 +49,7 @@ PRIORS: Mapping[str, Callable[[Sequence[int], int], priors.Prior]] = {
 }
 ENLARGEMENTS: Mapping[str, autoencoding.Enlargement] = {
     "transposed": autoencoding.transposed,
+    "transposed_3x3": autoencoding.transposed_with(3),
     "resized": autoencoding.resized,
 }
 AUGMENTATIONS: Mapping[str, Transform] = {"flip": random_flip, "shift": random_shift(2), "cutout": cutout(8)}
