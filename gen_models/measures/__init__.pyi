@@ -15,6 +15,7 @@ from .disentanglement import Disentanglement as Disentanglement
 from .latent import Elbo as Elbo
 from .latent import LatentWalk as LatentWalk
 from .latent import Reconstructions as Reconstructions
+from .latent_use import LatentUse as LatentUse
 from .layers import Gradients as Gradients
 from .layers import Units as Units
 from .likelihood import LogLikelihood as LogLikelihood
@@ -27,3 +28,4 @@ from .reconstruction import UnitPictures as UnitPictures
 from .regression import RegressionErrors as RegressionErrors
 from .samples import Completions as Completions
 from .samples import Samples as Samples
+from .spectrum import Checkerboard as Checkerboard
