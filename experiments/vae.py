@@ -48,8 +48,8 @@ class Config(gm.BinaryImages, gm.Optimisation):
     """Components of a prior that is a mixture; the VampPrior's pseudo-inputs."""
     conditional: bool = False
     """Whether encoder and decoder are told the class."""
-    activation: Literal["relu", "gelu", "tanh", "leaky_relu"] = "relu"
-    """Activation between the layers."""
+    activation: Literal["relu", "gelu", "tanh", "leaky_relu", "glu"] = "relu"
+    """Activation between the layers; glu gates one half of a layer with the other, which halves its width."""
     beta: Annotated[float, gm.TRACED, gm.Range(0.1, 10.0, log=True)] = 1.0
     """Weight of the KL term in the loss."""
     kl_warmup_steps: int = 0
@@ -68,7 +68,7 @@ class Config(gm.BinaryImages, gm.Optimisation):
 
 base = Config()
 _mnist = replace(base, dataset="mnist", train_split="train+validation", latent=40, ema_decay=0.999)
-# Burda et al.'s network, 50 latents and 2x200 tanh; Tomczak & Welling's size, 40 latents and 2x300.
+# Burda et al.'s network, 50 latents and 2x200 tanh; that of Tomczak & Welling, 40 latents and 2x300 gated.
 _burda = replace(
     _mnist, steps=40_000, latent=50, hidden=(200, 200), activation="tanh", batch_size=100, importance_samples=5000
 )
@@ -76,7 +76,8 @@ _fashion = replace(
     _mnist,
     dataset="fashion_mnist",
     steps=60_000,
-    hidden=(300, 300),
+    hidden=(600, 600),
+    activation="glu",
     prior="vamp",
     batch_size=100,
     kl_warmup_steps=6_000,

@@ -31,6 +31,7 @@ ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
     "gelu": nn.gelu,
     "tanh": nn.tanh,
     "leaky_relu": nn.leaky_relu,
+    "glu": nn.glu,  # halves the width: one half gates the other
 }
 # Name -> a likelihood of images of so many levels. The Bernoulli one wants images of two, the Gaussian ones of [0, 1].
 LIKELIHOODS: Mapping[str, Callable[[int], likelihoods.Likelihood]] = {
