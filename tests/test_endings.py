@@ -158,6 +158,14 @@ def test_an_interrupt_that_an_import_made_an_error_of_is_one(capsys):
     assert capsys.readouterr().err == "\ninterrupted\n"
 
 
+def test_errors_that_led_to_each_other_in_a_circle_end_a_command():
+    """As a module with a mistake does that is imported when it is used; the handling once went round for ever."""
+    first, second = SyntaxError("invalid syntax"), AttributeError("no such name")
+    first.__context__, second.__context__ = second, first
+    with pytest.raises(SyntaxError):
+        endings.guarded(_raiser(first))
+
+
 def test_nohup_and_handlers_of_others_stay():
     def own(number, frame):
         pass

@@ -225,10 +225,16 @@ def is_memory(error: BaseException) -> bool:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether an interrupt is what was raised, or led to it: importing a module may make another error of one."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    """Whether an interrupt is what was raised, or led to it: importing a module may make another error of one.
+
+    Errors may have led to each other in a circle: an error in a module that is imported when it is used is raised again
+    while its import is tried anew.
+    """
+    seen = set[int]()
+    while error is not None and not isinstance(error, KeyboardInterrupt) and id(error) not in seen:
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _said(error: Exception) -> Exception:
