@@ -64,6 +64,8 @@ class Config(gm.BinaryImages, gm.Optimisation):
     """Whether the encoder gets the doubly reparameterised gradient, for more than one particle."""
     importance_samples: int = 100
     """Importance samples of the bound on the test log-likelihood, per image."""
+    use: bool = False
+    """Whether active units, the mutual information and the KL of each dimension are measured too."""
 
 
 base = Config()
@@ -135,10 +137,11 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """The ELBO, the importance-weighted bound, and pictures."""
+    """The ELBO, the importance-weighted bound, what is used of z where it is asked for, and pictures."""
     return (
         gm.measures.Elbo(),
         gm.measures.LogLikelihood(samples=config.importance_samples, conditional=config.conditional),
+        *([gm.measures.LatentUse(conditional=config.conditional)] if config.use else []),
         gm.measures.Samples(conditional=config.conditional),
         gm.measures.Reconstructions(conditional=config.conditional),
         gm.measures.LatentWalk(conditional=config.conditional),
