@@ -137,8 +137,8 @@ def transposed_with(window: int) -> Enlargement:
     """`transposed` with another square window.
 
     The stride does not divide an odd one, so that some pixels are made of more taps than their neighbours: of a 3x3
-    window of 1, 2 or 4, by turns. Odena et al. (2016) found checkerboards there, which an even window need not learn to
-    avoid.
+    window of 1, 2 or 4, by turns. Odena et al. (2016) found checkerboards there, which the equal taps of an even window
+    make easier to avoid.
 
     Raises:
       ValueError: the window is below 2, so that some pixels would be made of nothing.
