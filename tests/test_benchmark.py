@@ -17,7 +17,7 @@ from gen_models.nn.conv import Conv
 from gen_models.nn.devices import contexts
 from gen_models.optimizers import adam
 from tools import benchmark
-from tools.benchmarks import CASES, Case, Contender, causal, chosen, contenders, layers, profile, steps
+from tools.benchmarks import CASES, Case, Contender, causal, chosen, contenders, latent, layers, profile, steps
 from tools.benchmarks.measure import WARM_UP, measure, rows
 
 
@@ -142,11 +142,12 @@ def few_images(monkeypatch):
         x = jnp.zeros((2, 28, 28, 1))
         return [{"x": x, "y": jnp.zeros(2, jnp.int32)}]
 
-    monkeypatch.setattr(layers, "images", images)
+    for module in (layers, latent):
+        monkeypatch.setattr(module, "images", images)
     monkeypatch.setattr(layers, "BATCHES", 1)
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.module == "layers"])
+@pytest.mark.parametrize("name", [*(name for name, case in CASES.items() if case.module == "layers"), "conv_vae"])
 def test_pytorch_has_as_many_parameters(name, few_images):
     pytest.importorskip("torch")
     built = CASES[name].build(name, ExitStack())

@@ -49,6 +49,17 @@ CASES: dict[str, Case] = {
         "layers", "4x4 convolutions of stride 2 to 64 and 128 channels and back, batch norm, 64 images 28x28x1, Adam"
     ),
     "mlp_vae": Case("layers", "MLP VAE 784-512-512-32, Bernoulli likelihood, batch 128, Adam", 60),
+    "conv_vae": Case(
+        "latent", "convolutional VAE 28x28x1, 4x4 of stride 2 to 32 and 64 channels, 256, 32 latents, batch 64, Adam"
+    ),
+    "step_iwae": Case(
+        "latent", "make_train_step against the same update by hand: IWAE, 5 samples, 784-200-200-50, batch 100", 60
+    ),
+    "importance": Case(
+        "latent",
+        "importance samples of 50 images, VAE 784-300-300-40, against forward passes of its decoder; a step is one of them",
+        10,
+    ),
     "lstm": Case("layers", "LSTM, 256 inputs and features, 128 steps, batch 32, Adam"),
 }
 
