@@ -31,6 +31,12 @@ class Config(gm.BinaryImages, gm.Optimisation):
     """Dimensions of z."""
     hidden: tuple[int, ...] = (512, 512)
     """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    upper: tuple[int, ...] = ()
+    """Dimensions of further layers of latent variables, each above the one before; none: z alone."""
+    upper_hidden: tuple[int, ...] = (128,)
+    """Widths of the hidden layers between two layers of latent variables."""
+    ladder: bool = False
+    """Whether these layers make a ladder, whose way down meets what its way up says."""
     channels: tuple[int, ...] = ()
     """Channels of the convolutions of stride 2 before the hidden layers; none: dense layers alone."""
     decoder: Literal["mirror", "dense"] = "mirror"
@@ -94,6 +100,8 @@ variants: Mapping[str, Config] = {
     "free_bits": replace(base, free_bits=0.1),
     "vamp": replace(base, prior="vamp"),
     "conditional": replace(base, conditional=True),
+    "two_layers": replace(base, upper=(16,)),
+    "ladder": replace(base, upper=(16,), ladder=True, kl_warmup_steps=1000),
     "conv": replace(base, channels=(32, 64), hidden=(256,)),
     # The recipes for full MNIST; their figures are in docs/families/latent.md.
     "mnist": replace(_mnist, steps=100_000, kl_warmup_steps=10_000),
@@ -115,6 +123,8 @@ def data(config: Config) -> "gm.Splits":
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The VAE of the config's sizes, for images of the data's shape."""
+    if config.upper or config.ladder:
+        return _hierarchical(config, data)
     return gm.vae(
         data.shape,
         latent=config.latent,
@@ -131,6 +141,28 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
         free_bits=config.free_bits,
         particles=config.particles,
         doubly_reparameterised=config.doubly_reparameterised,
+        activation=gm.ACTIVATIONS[config.activation],
+        dtype=config.precision,
+    )
+
+
+def _hierarchical(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The VAE with further layers of latent variables."""
+    others = {"decoder": "mirror", "enlarged": "transposed", "prior": "normal", "conditional": False, "free_bits": 0.0}
+    wrong = [f"{name}={getattr(config, name)}" for name, usual in others.items() if getattr(config, name) != usual]
+    if wrong:
+        raise ValueError(f"a VAE with upper={config.upper} does not take {', '.join(wrong)}: leave them as they are")
+    return gm.hierarchical_vae(
+        data.shape,
+        latents=(config.latent, *config.upper),
+        hidden=(config.hidden, *[config.upper_hidden] * len(config.upper)),
+        ladder=config.ladder,
+        beta=config.beta,
+        warmup_steps=config.kl_warmup_steps,
+        cycle_steps=config.kl_cycle_steps,
+        particles=config.particles,
+        likelihood=gm.LIKELIHOODS[config.likelihood](config.levels),
+        channels=config.channels,
         activation=gm.ACTIVATIONS[config.activation],
         dtype=config.precision,
     )

@@ -57,7 +57,7 @@ CASES: dict[str, Case] = {
     ),
     "importance": Case(
         "latent",
-        "importance samples of 50 images, VAE 784-300-300-40, against forward passes of its decoder; a step is one of them",
+        "importance samples of 50 images, VAE 784-300-300-40, against its decoder alone; a step is one of an image",
         10,
     ),
     "lstm": Case("layers", "LSTM, 256 inputs and features, 128 steps, batch 32, Adam"),
