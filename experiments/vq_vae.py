@@ -16,7 +16,7 @@ import gen_models as gm
 class Config(gm.BinaryImages):
     """A VQ-VAE, its prior, and their training."""
 
-    steps: int = 4000
+    steps: int = 1000
     batch_size: int = 32
     levels: int = 256
     """Grey levels of a pixel; 2: zeros and ones."""

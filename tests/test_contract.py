@@ -33,6 +33,8 @@ DEEP = (
     "residual_cnn",
     "sequence_classifier",
     "convolutional_vae",
+    "vq_vae",
+    "pixel_vae",
 )
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 

@@ -174,6 +174,7 @@ class _GatedPixelCNN(nn.Module, kw_only=True):
         """V h of both stacks and both halves of the gate, [B, H, W, 4 features]; 1 where it is the same everywhere."""
         width = 4 * self.features
         if not jnp.issubdtype(condition.dtype, jnp.floating):
+            assert self.classes is not None, "a network of no classes is given labels"
             return nn.Embed(self.classes, width, dtype=self.dtype, name=name)(condition)[:, None, None]
         here = condition[:, None, None] if condition.ndim == 2 else _here(condition, at)
         return nn.Dense(width, use_bias=False, dtype=self.dtype, name=name)(here)

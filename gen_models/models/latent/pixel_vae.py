@@ -141,7 +141,11 @@ def pixel_vae(
 
     def apply(params, stats, z, x, label=None):
         """The decoder's outputs for x scaled from 0 to 1, [B, H, W, C * levels]."""
-        one_hot = None if label is None else jax.nn.one_hot(label, classes)
+        if (label is None) != (classes is None):
+            raise ValueError(
+                f"labels and classes go together, got {classes=} and label={'None' if label is None else 'an array'}"
+            )
+        one_hot = None if classes is None else jax.nn.one_hot(label, classes)
         return decoder.apply({"params": params["decoder"]}, z, one_hot, x)
 
     return replace(model, apply=apply)

@@ -157,10 +157,10 @@ class _VqVae(NamedTuple):
 
     def init(self, key, batch):
         """Parameters of both players, and the running counts and sums."""
-        x = self.likelihood.scaled(images(batch, self.shape))
+        x = images(batch, self.shape)
         encoder_key, decoder_key, prior_key, book_key = jax.random.split(key, 4)
-        encoder = self.encoder.init(encoder_key, x[:1])["params"]
-        z = self.encoder.apply({"params": encoder}, x)
+        encoder = self.encoder.init(encoder_key, self.likelihood.scaled(x[:1]))["params"]
+        z = self._outputs_of_encoder({"encoder": encoder}, x)
         book = codebook.drawn_from(z, self.code_size, book_key)
         own = {
             "encoder": encoder,
@@ -192,7 +192,8 @@ class _VqVae(NamedTuple):
     def loss_of_prior(self, params, stats, batch, key, *, step, train=True):
         """Minus the mean of log p(z) in nats per image; no gradient goes to the autoencoder."""
         codes = self._codes(jax.lax.stop_gradient(params), stats, *self._checked(images(batch, self.shape)))
-        value, (_, found) = self.prior.loss(params["prior"], {}, {"x": codes[..., None]}, key, step=step, train=train)
+        loss: Any = self.prior.loss  # a single function
+        value, (_, found) = loss(params["prior"], {}, {"x": codes[..., None]}, key, step=step, train=train)
         return value, (stats, {"bits_per_code": found["bits_per_dim"]})
 
     def encode(self, params, stats, x, key=None) -> Int[Array, "b h w"]:
@@ -209,7 +210,7 @@ class _VqVae(NamedTuple):
             worst = codes.min() if codes.min() < 0 else codes.max()
             raise ValueError(f"codes must be from 0 to {self.code_size - 1}, got {int(worst)}")
         quantised = self._codebook(params, stats)[codes]
-        outputs = self.decoder.apply({"params": params["autoencoder"]["decoder"]}, quantised)
+        outputs: Any = self.decoder.apply({"params": params["autoencoder"]["decoder"]}, quantised)
         return jnp.where(fits[:, None, None, None], outputs, jnp.nan)
 
     def decode(self, params, stats, codes) -> Float[Array, "b *shape"]:
@@ -248,11 +249,11 @@ class _VqVae(NamedTuple):
             return x, within_levels(x, self.likelihood.levels)
         return x, within_unit(x) if self.likelihood.unit else jnp.ones(len(x), bool)
 
-    def _outputs_of_encoder(self, own, x):
+    def _outputs_of_encoder(self, own, x) -> Any:
         return self.encoder.apply({"params": own["encoder"]}, self.likelihood.scaled(x))
 
     def _log_likelihood(self, own, x, quantised):
-        outputs = self.decoder.apply({"params": own["decoder"]}, quantised)
+        outputs: Any = self.decoder.apply({"params": own["decoder"]}, quantised)
         return self.likelihood.log_prob(own.get("likelihood", {}), outputs, x)
 
     def _codes(self, params, stats, x, fits):
