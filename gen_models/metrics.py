@@ -1,4 +1,4 @@
-"""Metrics of regression, classification and density models, for whole arrays of predictions.
+"""Metrics of regression, classification, images, ranking and density models, for whole arrays of predictions.
 
 All are pure and may run under `jit` and `vmap`. `weight` is [B], 1 for an example and 0 for the padding of a last batch
 (any non-negative numbers will do); without it all examples count alike. Shapes that do not fit, no examples, and
@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 Weight = Float[Array, "b"] | None
 
@@ -144,6 +145,91 @@ def expected_calibration_error(
     # Of n_m examples in bin m, n_m / n |acc_m - conf_m| = |sum over bin m of (correct - confidence)| / n: n_m cancels.
     gap = _normalised(weight, labels.shape[0]) * jnp.where(fits, correct - confidence, jnp.nan)
     return jnp.abs(jax.ops.segment_sum(gap, index, bins)).sum()
+
+
+def peak_signal_to_noise(
+    prediction: Float[Array, "b *event"], target: Float[Array, "b *event"], peak: float = 1.0, weight: Weight = None
+) -> Float[Array, ""]:
+    """10 log10(peak^2 / mean squared error), decibels: of the mean over all examples, infinite where all are exact.
+
+    It is not the mean of the examples' own values, in which one exact example would be infinite.
+
+    Args:
+      prediction: in the target's unit.
+      target: what is predicted.
+      peak: largest minus least possible value of a number: 1 for [0, 1], 255 for 8-bit pixels.
+      weight: as above.
+    """
+    return 10 * jnp.log10(peak**2 / mean_squared_error(prediction, target, weight))
+
+
+def structural_similarity(
+    prediction: Float[Array, "b h w c"],
+    target: Float[Array, "b h w c"],
+    peak: float = 1.0,
+    window: int = 11,
+    sigma: float = 1.5,
+    weight: Weight = None,
+) -> Float[Array, ""]:
+    """Mean structural similarity of images, at most 1 (SSIM; Wang et al. 2004, eq. 13 with K1 = 0.01 and K2 = 0.03).
+
+    Means, variances and the covariance are those under a Gaussian window, at every place where it lies within the
+    image; channels are averaged.
+
+    Args:
+      prediction: images.
+      target: what they are to be.
+      peak: as in `peak_signal_to_noise`.
+      window: sides of the window in pixels.
+      sigma: standard deviation of its weights in pixels.
+      weight: as above.
+
+    Raises:
+      ValueError: the window is not odd, or larger than the images.
+    """
+    _same_shape(prediction, target)
+    if window % 2 == 0 or not 1 <= window <= min(prediction.shape[1:3]):
+        height, width = prediction.shape[1:3]
+        raise ValueError(f"window must be odd and fit into images of {height}x{width}, got {window}")
+    offsets = np.arange(window) - window // 2
+    kernel = np.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    moments = [prediction, target, prediction**2, target**2, prediction * target]
+    x, y, xx, yy, xy = (_windowed(each, kernel) for each in moments)
+    c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+    alike = (2 * x * y + c1) * (2 * (xy - x * y) + c2)
+    return _mean(_per_example(alike / ((x**2 + y**2 + c1) * (xx - x**2 + yy - y**2 + c2))), weight)
+
+
+def _windowed(images: Float[Array, "b h w c"], kernel: np.ndarray) -> Float[Array, "b rows columns c"]:
+    """Sums under the product of the kernel with itself, where it lies within the image."""
+    rows, columns = (
+        np.stack([np.pad(kernel, (first, size - len(kernel) - first)) for first in range(size - len(kernel) + 1)])
+        for size in images.shape[1:3]
+    )
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images, precision="highest")
+
+
+def auroc(scores: Float[Array, "b"], positive: Bool[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
+    """Area under the ROC curve: how often a positive example scores above a negative one, a tie being half of it.
+
+    That is the statistic of Mann & Whitney (1947) over the number of pairs (Hanley & McNeil, 1982). A score that is NaN
+    makes the area NaN.
+
+    Raises:
+      ValueError: outside of `jit`, there is no positive or no negative example; inside, the area is then NaN.
+    """
+    _same_shape(scores, positive)
+    shares = _normalised(weight, scores.shape[0])
+    wanted, other = jnp.where(positive, shares, 0), jnp.where(positive, 0, shares)
+    if not isinstance(shares.sum() + positive.sum(), jax.core.Tracer) and not (wanted.sum() > 0 and other.sum() > 0):
+        raise ValueError("an area under the ROC curve needs positive and negative examples: one kind is absent")
+    order = scores.argsort()
+    ranked = scores[order]
+    below = jnp.concatenate([jnp.zeros(1), jnp.cumsum(other[order])])  # weight of the negatives before each position
+    beaten = (below[jnp.searchsorted(ranked, scores)] + below[jnp.searchsorted(ranked, scores, side="right")]) / 2
+    area = (wanted / wanted.sum() * (beaten / other.sum())).sum()
+    return jnp.where((jnp.isnan(scores) & (shares > 0)).any(), jnp.nan, area)
 
 
 def bits_per_dim(

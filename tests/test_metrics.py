@@ -7,6 +7,7 @@ import pytest
 import scipy.special
 import sklearn.exceptions
 import sklearn.metrics
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from gen_models import metrics
 
@@ -215,3 +216,50 @@ def test_bits_per_dim_of_a_density():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_auroc_is_scikit_learns_with_ties_and_weights():
+    positive = LABELS < 2
+    scores = np.round(RNG.normal(size=B) + positive, 1).astype(np.float32)  # rounded: many are equal
+    assert len(np.unique(scores)) < B / 2
+    for weight in (None, WEIGHT, RNG.uniform(size=B).astype(np.float32)):
+        expected = sklearn.metrics.roc_auc_score(positive, scores, sample_weight=weight)
+        np.testing.assert_allclose(metrics.auroc(scores, positive, weight), expected, rtol=1e-5)
+        np.testing.assert_allclose(metrics.auroc(-scores, positive, weight), 1 - expected, rtol=1e-4)
+    assert metrics.auroc(np.zeros(B, np.float32), positive) == pytest.approx(0.5)
+    assert metrics.auroc(positive.astype(np.float32), positive) == pytest.approx(1)
+
+
+def test_auroc_needs_both_kinds_and_numbers():
+    scores, all_alike = np.arange(4, dtype=np.float32), np.ones(4, bool)
+    for kind in (all_alike, ~all_alike):
+        with pytest.raises(ValueError, match="one kind is absent"):
+            metrics.auroc(scores, kind)
+        assert np.isnan(jax.jit(metrics.auroc)(scores, kind))
+    positive, unknown = np.array([True, False, True, False]), np.array([1, 0, np.nan, 2], np.float32)
+    assert np.isnan(metrics.auroc(unknown, positive))
+    np.testing.assert_allclose(metrics.auroc(unknown, positive, np.array([1.0, 1, 0, 1], np.float32)), 0.5)
+
+
+IMAGES = RNG.uniform(size=(2, 3, 15, 12, 2)).astype(np.float32)  # two stacks of three images
+
+
+@pytest.mark.parametrize("peak", [1.0, 255.0])
+def test_metrics_of_images_are_scikit_images(peak):
+    a, b = peak * IMAGES
+    b = (0.6 * a + 0.4 * b).astype(np.float32)
+    np.testing.assert_allclose(
+        metrics.peak_signal_to_noise(a, b, peak), peak_signal_noise_ratio(b, a, data_range=peak), rtol=1e-5
+    )
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1}
+    each = [structural_similarity(x, y, data_range=peak, **options) for x, y in zip(a, b, strict=True)]
+    np.testing.assert_allclose(metrics.structural_similarity(a, b, peak), np.mean(each), rtol=1e-4)
+    weight = np.array([0.0, 1, 3], np.float32)
+    np.testing.assert_allclose(
+        metrics.structural_similarity(a, b, peak, weight=weight), np.average(each, weights=weight), rtol=1e-4
+    )
+    np.testing.assert_allclose(metrics.structural_similarity(a, a, peak), 1, rtol=1e-5)
+    assert np.isposinf(metrics.peak_signal_to_noise(a, a, peak))
+    for window in (4, 13):
+        with pytest.raises(ValueError, match=f"images of 15x12, got {window}"):
+            metrics.structural_similarity(a, b, window=window)
