@@ -63,6 +63,7 @@ from .models.latent.autoencoder import autoencoder as autoencoder
 from .models.latent.contractive_autoencoder import contractive_autoencoder as contractive_autoencoder
 from .models.latent.denoising_autoencoder import denoising_autoencoder as denoising_autoencoder
 from .models.latent.hierarchical_vae import hierarchical_vae as hierarchical_vae
+from .models.latent.labelled_after import labelled_after as labelled_after
 from .models.latent.on_features import labelled_alone as labelled_alone
 from .models.latent.on_features import on_features as on_features
 from .models.latent.pca import pca as pca

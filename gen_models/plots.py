@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -231,6 +231,37 @@ def scatter(
             axis.set(title=literal(title), xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal")
         for axis in axes[len(panels) :]:
             axis.remove()
+    return Path(path)
+
+
+def classes(
+    panels: Mapping[str, Float[np.ndarray, "n 2"]], labels: Int[np.ndarray, "n"], path: str | Path, names: Sequence[str]
+) -> Path:
+    """Draw the same examples as points of several planes side by side, a colour for each class, with one legend.
+
+    Each plane has axes of its own, which leave out what lies beyond 1% of its points on either side.
+
+    Args:
+      panels: title -> a point for each example.
+      labels: the examples' classes.
+      path: the PNG file.
+      names: of the classes, from 0 on.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))  # no class lies on top of all others
+    colours = mpl.colormaps["tab10" if len(names) <= 10 else "gist_ncar"]
+    scale = 1 if len(names) <= 10 else max(len(names) - 1, 1)
+    colour_of = [colours(index if scale == 1 else index / scale) for index in range(len(names))]
+    with drawing(path, figsize=(4.6 * len(panels) + 1.4, 4.8), layout="constrained") as canvas:
+        axes = canvas.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, points) in zip(axes, panels.items(), strict=True):
+            axis.scatter(*np.asarray(points)[order].T, s=5, c=[colour_of[k] for k in labels[order]], linewidths=0)
+            (left, low), (right, high) = np.percentile(points, [1, 99], axis=0)
+            margins = 0.1 * (right - left) or 1.0, 0.1 * (high - low) or 1.0
+            axis.set(title=literal(title), xlim=(left - margins[0], right + margins[0]), xticks=[], yticks=[])
+            axis.set_ylim(low - margins[1], high + margins[1])
+        for name, colour in zip(names, colour_of, strict=True):
+            axes[-1].scatter([], [], s=30, color=[colour], label=literal(name))
+        canvas.legend(loc="outside right center", frameon=False, fontsize=9)
     return Path(path)
 
 

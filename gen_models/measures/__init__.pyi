@@ -1,6 +1,7 @@
 """The measures, for editors, type checkers and `__init__.py`, which imports each when it is used."""
 
 from .analogies import Analogies as Analogies
+from .anomaly import AnomalyDetection as AnomalyDetection
 from .base import Split as Split
 from .base import Trained as Trained
 from .classification import Accuracy as Accuracy
@@ -20,12 +21,19 @@ from .layers import Gradients as Gradients
 from .layers import Units as Units
 from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import NegativeLogLikelihood as NegativeLogLikelihood
+from .maps import PrincipalMap as PrincipalMap
 from .modes import GridCoverage as GridCoverage
 from .probes import LinearProbe as LinearProbe
 from .probes import NearestNeighbours as NearestNeighbours
 from .reconstruction import ReconstructionError as ReconstructionError
 from .reconstruction import UnitPictures as UnitPictures
 from .regression import RegressionErrors as RegressionErrors
+from .restoration import Restoration as Restoration
+from .restoration import Restorers as Restorers
+from .restoration import bicubic as bicubic
+from .restoration import biharmonic as biharmonic
+from .restoration import non_local_means as non_local_means
+from .restoration import total_variation as total_variation
 from .samples import Completions as Completions
 from .samples import Samples as Samples
 from .spectrum import Checkerboard as Checkerboard

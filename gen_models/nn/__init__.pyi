@@ -12,6 +12,7 @@ from . import devices as devices
 from . import diagonal_lstm as diagonal_lstm
 from . import dropout as dropout
 from . import heads as heads
+from . import image_damage as image_damage
 from . import likelihoods as likelihoods
 from . import maxout as maxout
 from . import posteriors as posteriors
