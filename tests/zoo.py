@@ -204,7 +204,7 @@ ZOO: dict[str, Callable[..., Entry]] = {
         optax.sgd(0.01, momentum=0.9),
         deterministic=True,
     ),
-    "pca": lambda dtype=None: Entry(pca(SHAPE, latent=2, dtype=dtype), labelled, SLOW, deterministic=True),
+    "pca": lambda dtype=None: Entry(pca(SHAPE, latent=2, dtype=dtype), binary, SLOW, deterministic=True),
     "vq_vae": lambda axis_name=None, dtype=None: Entry(
         vq_vae(
             SHAPE,
