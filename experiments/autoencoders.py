@@ -143,7 +143,7 @@ _kinds: Mapping[str, Config] = {
     "contractive": replace(base, network=Contractive(), l2=1e-4),
     "stacked": replace(base, network=Stacked(), error="cross_entropy"),
 }
-_full: Mapping[str, Any] = {"dataset": "mnist", "train_split": "train+validation", "latent": 30}
+_full: dict[str, Any] = {"dataset": "mnist", "train_split": "train+validation", "latent": 30}
 variants: Mapping[str, Config] = {
     **_kinds,
     "pca": _fitted,

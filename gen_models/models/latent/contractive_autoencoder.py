@@ -44,7 +44,8 @@ def contractive_autoencoder(
       weight: lambda, in the unit of the error over that of (code / x)^2; may be traced.
       probes: passes back by which the norm is estimated; None: it is exact, in closed form where the encoder is one
         layer, and else by as many passes as the code has dimensions.
-      **network: as for `autoencoder`; `code_activation` is the sigmoid, where no other is given.
+      **network: as for `autoencoder`; `code_activation` is the sigmoid, where no other is given, and must act on each
+        unit alone where the encoder is one layer.
 
     Raises:
       ValueError: as `autoencoder`; the weight is negative, infinite or NaN; or `probes` is below 1.
@@ -52,7 +53,7 @@ def contractive_autoencoder(
     check_numbers(weight=weight)
     check_sizes(probes=probes)
     own: Network = {"code_activation": nn.sigmoid}
-    parts = parts_of(shape, **(own | network))  # type: ignore[misc]
+    parts = parts_of(shape, **(own | network))
     one_layer = not network.get("hidden", (0,)) and not network.get("channels")
 
     def contraction(params, x, key):

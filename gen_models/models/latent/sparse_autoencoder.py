@@ -64,7 +64,7 @@ def sparse_autoencoder(
     """
     sparsity = kl_sparse() if sparsity is None else sparsity
     own: Network = {"code_activation": sparsity.activation}
-    parts = parts_of(shape, **(own | network))  # type: ignore[misc]
+    parts = parts_of(shape, **(own | network))
 
     def loss(params, stats, batch, key, *, step, train=True):
         x = parts.seen(batch)
