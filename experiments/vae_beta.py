@@ -3,6 +3,24 @@
 python -m experiments.vae_beta sweep --seeds 1       # one network, beta from 0.1 to 10, annealing, free bits
 python -m tools.rate_distortion runs/vae_beta        # the distortion of all these over their rate, as a picture
 python -m experiments.vae_beta shapes_beta4          # drawn shapes whose factors are known: scores, traversals
+
+The first command's nine runs, of one seed each and so without a spread, in nats per image of the 2,000 binary test
+images; 70 to 107 s of training each on one core of an AMD EPYC, which other programs shared:
+
+               rate   distortion      ELBO
+    beta10      3.0        276.6    -279.6
+    beta4       5.2        257.0    -262.2
+    beta2       7.7        246.8    -254.5
+    base       12.2        238.1    -250.3
+    cyclical   14.4        235.0    -249.4
+    linear     17.0        233.9    -250.8
+    free_bits  18.6        238.9    -257.5
+    beta0.5    19.1        231.8    -251.0
+    beta0.1    64.7        215.8    -280.5
+
+Beta goes along a convex curve, as in Alemi et al., Fixing a Broken ELBO (2018), figure 1, and the ELBO is best near
+beta = 1. Annealing ends further along the same curve after as many steps: its weight is 1 for half of them. Free bits
+of 0.5 nats for each of 32 dimensions do not help here: the rate that they ask for buys no distortion.
 """
 
 from collections.abc import Mapping, Sequence
