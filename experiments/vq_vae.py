@@ -1,8 +1,20 @@
 """Does an autoencoder whose code is a grid of names from a codebook draw clothes, once a prior has learned the names?
 
-python -m experiments.vq_vae                          # the bundled part of Fashion-MNIST
-python -m experiments.vq_vae full --data-dir DIR      # all of Fashion-MNIST
-python -m experiments.vq_vae gradient                 # a codebook that is trained by gradients
+    python -m experiments.vq_vae                          # the bundled part of Fashion-MNIST
+    python -m experiments.vq_vae full --data-dir DIR      # all of Fashion-MNIST
+    python -m experiments.vq_vae gradient                 # a codebook that is trained by gradients
+
+van den Oord et al., Neural Discrete Representation Learning (2017), at a size for a CPU: 7 x 7 names of 128. Images have
+all of their 256 grey levels, and pixels a discretised logistic distribution, so that the bound is one on the likelihood
+of the data themselves, in bits a pixel that can be held against those of other models. The paper's decoder is judged by
+squared error, whose scale is a choice. Autoencoder and prior are trained together; while the codebook comes into use,
+there is more for the prior to say, and its loss rises.
+
+Measured on one core of an AMD EPYC that up to ten other programs shared, seed 0, on the test split (spread: standard
+error over images):
+  full   3.415 +- 0.010 bits/dim, a bound; 1742 nats of pixels and 114 of names an image; all 128 names are used, as 92
+         equally frequent ones; 52 min. Most samples are clothes that one can name; some shoes and bags have holes.
+  base   3.723 +- 0.022 bits/dim, a bound; 99 names are used, as 50; 23 min. Samples have the shapes of clothes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,7 +134,7 @@ EXPERIMENT = gm.Experiment(
         "code_size": 8,
         "code_features": 4,
         "prior_features": 8,
-        "prior_layers": 2,
+        "prior_layers": 1,
     },
 )
 
