@@ -12,7 +12,7 @@ pixels.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import gen_models as gm
 
@@ -72,7 +72,7 @@ def data(config: Config) -> "gm.Splits":
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The VAE, with a PixelCNN or dense layers for a decoder."""
-    common = {
+    common: dict[str, Any] = {
         "latent": config.latent,
         "hidden": config.hidden,
         "beta": config.beta,

@@ -131,7 +131,8 @@ class _Upwards(nn.Module):
 
     @nn.compact
     def __call__(self, x, label=None):
-        found, h = {}, x
+        found: dict[str, jax.Array] = {}
+        h = x
         for layer, (width, hidden) in enumerate(zip(self.latents, self.hidden, strict=True)):
             own = Encoder(
                 heads=(("mu", width), ("log_sigma", width)),
