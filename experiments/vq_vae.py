@@ -4,11 +4,10 @@
     python -m experiments.vq_vae full --data-dir DIR      # all of Fashion-MNIST
     python -m experiments.vq_vae gradient                 # a codebook that is trained by gradients
 
-van den Oord et al., Neural Discrete Representation Learning (2017), at a size for a CPU: 7 x 7 names of 128. Images have
-all of their 256 grey levels, and pixels a discretised logistic distribution, so that the bound is one on the likelihood
-of the data themselves, in bits a pixel that can be held against those of other models. The paper's decoder is judged by
-squared error, whose scale is a choice. Autoencoder and prior are trained together; while the codebook comes into use,
-there is more for the prior to say, and its loss rises.
+van den Oord et al., Neural Discrete Representation Learning (2017), at a size for a CPU: 7 x 7 names of 128. Images
+have all of their 256 grey levels, and pixels a discretised logistic distribution, so that the bound is one on the
+likelihood of the data themselves, in bits a pixel, and can be held against those of other models. Autoencoder and prior
+are trained together; while the codebook comes into use there is more for the prior to say, and its loss rises.
 
 Measured on one core of an AMD EPYC that up to ten other programs shared, seed 0, on the test split (spread: standard
 error over images):
