@@ -68,6 +68,7 @@ from .models.latent.on_features import labelled_alone as labelled_alone
 from .models.latent.on_features import on_features as on_features
 from .models.latent.pca import pca as pca
 from .models.latent.pixel_vae import pixel_vae as pixel_vae
+from .models.latent.restoring_autoencoder import restoring_autoencoder as restoring_autoencoder
 from .models.latent.semi_supervised_vae import semi_supervised_vae as semi_supervised_vae
 from .models.latent.sparse_autoencoder import k_sparse as k_sparse
 from .models.latent.sparse_autoencoder import kl_sparse as kl_sparse

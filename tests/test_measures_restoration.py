@@ -88,6 +88,13 @@ def test_figures_are_scikit_images_of_the_model_and_of_the_damage(trained):
     assert found["PSNR"].spread == pytest.approx((shifted - found["PSNR"].value) / 1e-3, rel=1e-2)
 
 
+def test_where_it_is_known_what_is_hidden_all_else_stays():
+    found = figures_of(Restoration(missing_square(4, 0.1), known=True), GREY, SPLIT)
+    filled = figures_of(Restoration(missing_square(4, 0.5)), GREY, SPLIT)
+    assert found["PSNR"].value == pytest.approx(filled["PSNR, damaged image"].value, rel=1e-6)
+    assert found["PSNR"].value > max(found["PSNR, damaged image"].value, filled["PSNR"].value)
+
+
 def _unit(name, settings, scale):
     return Restorer(name, settings, lambda image, hidden, setting: scale(image, setting))
 

@@ -25,6 +25,7 @@ from gen_models.models.latent.hierarchical_vae import hierarchical_vae
 from gen_models.models.latent.on_features import on_features
 from gen_models.models.latent.pca import pca
 from gen_models.models.latent.pixel_vae import pixel_vae
+from gen_models.models.latent.restoring_autoencoder import restoring_autoencoder
 from gen_models.models.latent.semi_supervised_vae import semi_supervised_vae
 from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
@@ -185,6 +186,9 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "denoising_autoencoder": lambda dtype=None: Entry(
         denoising_autoencoder(SHAPE, latent=2, hidden=(), dtype=dtype), binary, SLOW
+    ),
+    "restoring_autoencoder": lambda dtype=None: Entry(
+        restoring_autoencoder(SHAPE, channels=(3,), layers=0, dtype=dtype), binary, SLOW
     ),
     "sparse_autoencoder": lambda axis_name=None, dtype=None: Entry(
         sparse_autoencoder(SHAPE, latent=3, hidden=(), axis_name=axis_name, dtype=dtype),

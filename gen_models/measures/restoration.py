@@ -33,11 +33,12 @@ class Restoration:
     """What the model makes of damaged images, and what they are without it."""
 
     corruption: Corruption
+    known: bool = False  # whether it is known what is hidden, so that only that is taken from the model
     headline: ClassVar[Headline] = ("psnr", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """Peak signal-to-noise ratio and structural similarity, of the model's images and of the damaged ones."""
-        clean, damaged, _, restored = _images(self.corruption, trained, split, key)
+        clean, damaged, _, restored = _images(self, trained, split, key)
         yield from _figures("", restored, clean, split, "")
         yield from _figures(", damaged image", damaged, clean, split, "")
 
@@ -67,6 +68,7 @@ class Restorers:
     restorers: Sequence[Restorer]
     examples: int = 1000  # first examples of the split that are restored; 0: all
     tuned_on: int = 50  # first training images by which settings are chosen
+    known: bool = False  # as in `Restoration`
     count: int = 12  # images in a row of the picture
 
     def __post_init__(self) -> None:
@@ -76,7 +78,7 @@ class Restorers:
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """Peak signal-to-noise ratio and structural similarity of each restorer's images."""
         some, tuning = split.first(self.examples), self._tuning_images(trained, split, key)
-        clean, damaged, hidden, _ = _images(self.corruption, trained, some, key)
+        clean, damaged, hidden, _ = _images(self, trained, some, key)
         for restorer in self.restorers:
             setting = _best_setting(restorer, *tuning)
             chosen = f"setting {setting:g}, the best of {len(restorer.settings)} for {len(tuning[0])} training images"
@@ -87,7 +89,7 @@ class Restorers:
         """Draw `restorations.png`, in rows: clean, damaged, by each restorer, and by the model."""
         if split.dataset.shape[-1] not in (1, 3):
             return
-        every = _images(self.corruption, trained, split.first(400), key)
+        every = _images(self, trained, split.first(400), key)
         at = np.linspace(0, every.shape[1] - 1, min(self.count, every.shape[1])).astype(int)
         clean, damaged, hidden, restored = every[:, at]
         tuning = self._tuning_images(trained, split, key)
@@ -96,7 +98,7 @@ class Restorers:
         plots.image_grid(rows, folder / "restorations.png", columns=len(at))
 
     def _tuning_images(self, trained: Trained, split: Split, key: Key) -> tuple[Images, Images, Images]:
-        clean, damaged, hidden, _ = _images(self.corruption, trained, split.train().first(self.tuned_on), key)
+        clean, damaged, hidden, _ = _images(self, trained, split.train().first(self.tuned_on), key)
         return clean, damaged, hidden
 
 
@@ -120,20 +122,23 @@ def bicubic(factor: int = 2) -> Restorer:
     return Restorer("bicubic", (float(factor),), _bicubic)
 
 
-def _images(corruption: Corruption, trained: Trained, split: Split, key: Key) -> Float[np.ndarray, "4 n h w c"]:
+def _images(
+    measure: "Restoration | Restorers", trained: Trained, split: Split, key: Key
+) -> Float[np.ndarray, "4 n h w c"]:
     """All images of a split: clean, damaged, as a mask of what is hidden, and restored by the model."""
-    return np.moveaxis(split.each(_each_with(corruption), trained, key), 1, 0)
+    return np.moveaxis(split.each(_each_with(measure.corruption, measure.known), trained, key), 1, 0)
 
 
 @lru_cache(maxsize=16)
-def _each_with(corruption: Corruption) -> Callable[..., jax.Array]:
+def _each_with(corruption: Corruption, known: bool) -> Callable[..., jax.Array]:
     """What `Split.each` compiles once for all measures of a model that have this damage: [B, 4, H, W, C]."""
 
     def each(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
         x = batch["x"]
         damaged = corruption(x, key)
-        restored = model.decode(params, stats, code_of(model, params, stats, damaged))
-        return jnp.stack([x, damaged, hidden_by(corruption, x, key), jnp.clip(restored, 0, 1)], 1)
+        restored = jnp.clip(model.decode(params, stats, code_of(model, params, stats, damaged)), 0, 1)
+        hidden = hidden_by(corruption, x, key)
+        return jnp.stack([x, damaged, hidden, jnp.where(hidden > 0, restored, damaged) if known else restored], 1)
 
     return each
 

@@ -1,0 +1,247 @@
+"""What is an autoencoder good for?
+
+python -m experiments.autoencoder_uses map                  # a map of the data in the plane
+python -m experiments.autoencoder_uses sweep --variants anomaly --grid use.normal_class=0,1,2,3,4,5,6,7,8,9
+python -m experiments.autoencoder_uses novelty              # what belongs to another data set
+python -m experiments.autoencoder_uses denoising            # or inpainting, super_resolution
+python -m experiments.autoencoder_uses sweep --grid use.labels=100,1000
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+import gen_models as gm
+
+Level = Annotated[float, gm.TRACED, gm.Range(0.05, 0.6)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Map:
+    """A code of two dimensions, next to two principal components."""
+
+    hidden: tuple[int, ...] = (512, 256, 128)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anomaly:
+    """Training on what is normal; what is made again badly is an anomaly."""
+
+    hidden: tuple[int, ...] = (256,)
+    """Widths of the encoder's hidden layers; the decoder mirrors them."""
+    channels: tuple[int, ...] = ()
+    """Channels of the convolutions of stride 2 before them."""
+    latent: int = 32
+    """Dimensions of the code."""
+    normal_class: int = 0
+    """Class that is trained on, all others being anomalies; of no use where another data set has the anomalies."""
+    against: str | None = None
+    """Data set whose examples are the anomalies, brought to the same size; none: the other classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restoration:
+    """Training to make images again of damaged ones, next to restorers that learn nothing."""
+
+    task: Literal["denoising", "inpainting", "super_resolution"] = "denoising"
+    """Damage: added noise, a grey square, or the means of 2x2 pixels."""
+    channels: tuple[int, ...] = (24,)
+    """Channels of the convolutions of stride 2; the decoder mirrors them."""
+    layers: int = 2
+    """Number of 3x3 convolutions behind them, and before those of the decoder."""
+    level: float = 0.2
+    """Standard deviation of the noise, in the denoising task."""
+    side: int = 8
+    """Side of the square in pixels, in the inpainting task."""
+    compared: int = 1000
+    """Number of test images, the first ones, that the restorers restore; 0: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """Layers that are trained on all images first, and fine-tuned by the labels of a few."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the layers below the last."""
+    latent: int = 256
+    """Width of the last layer."""
+    level: Level = 0.25
+    """Share of a layer's inputs that is set to 0 in pre-training."""
+    steps_per_layer: int = 500
+    """Steps of pre-training of each layer; those that are left fine-tune. 0: no pre-training."""
+    labels: int = 100
+    """Training images that keep their label, equally many of each class."""
+    label_seed: int = 0
+    """Seed that draws them, whatever the run's seed is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Images, gm.Optimisation):
+    """A use of an autoencoder, and its training."""
+
+    steps: int = 2000
+    use: Map | Anomaly | Restoration | Pretraining = field(default_factory=Map)
+    """Use, with the autoencoder's sizes."""
+
+
+base = Config()
+_restoration = replace(base, use=Restoration(), steps=800, batch_size=64, learning_rate=3e-3)
+_pretraining = replace(base, use=Pretraining(), steps=2500)
+_without = replace(base, use=Pretraining(steps_per_layer=0), steps=1000)
+_bundled: Mapping[str, Config] = {
+    "map": base,
+    "anomaly": replace(base, use=Anomaly(), steps=500),
+    "novelty": replace(base, use=Anomaly(against="digits"), steps=1000),
+    "denoising": _restoration,
+    "inpainting": replace(_restoration, use=Restoration(task="inpainting", channels=(24, 48))),
+    "super_resolution": replace(_restoration, use=Restoration(task="super_resolution")),
+    "pretraining": _pretraining,
+    "no_pretraining": _without,
+}
+_mnist: Mapping[str, Any] = {"dataset": "mnist", "train_split": "train+validation", "evaluate_every": 0}
+_published = ("map", "anomaly", "pretraining", "no_pretraining")
+variants: Mapping[str, Config] = {
+    **_bundled,
+    **{f"mnist_{name}": replace(_bundled[name], **_mnist) for name in _published},
+    "mnist_novelty": replace(base, use=Anomaly(against="fashion_mnist"), steps=1000, **_mnist),
+}
+
+
+def data(config: Config) -> "gm.Splits":
+    """Images in [0, 1]: of the normal class alone, with anomalies to be found, or with a few labels, for their uses."""
+    splits, use = gm.unit_images(config), config.use
+    if isinstance(use, Pretraining):
+        return gm.with_few_labels(splits.with_labels("fine-tuning"), use.labels, seed=use.label_seed)
+    if not isinstance(use, Anomaly):
+        return splits
+    splits = splits.with_labels("telling anomalies from the rest")
+    if use.against is None:
+        return replace(splits, train=_of_class(splits.train, use.normal_class))
+    test = _beside(splits.test, "test", config)
+    at_end = splits.held_out is splits.test
+    held_out = test if at_end or splits.held_out is None else _beside(splits.held_out, "validation", config)
+    return replace(splits, held_out=held_out, test=test)
+
+
+def _of_class(part: "gm.Dataset", label: int) -> "gm.Dataset":
+    """The examples of one class."""
+    arrays = _in_memory(part)
+    own = arrays["y"] == label
+    if not own.any():
+        raise ValueError(f"use.normal_class={label}: {part.name!r}, {part.split}, has no such class")
+    left = f"{(~own).sum():,} examples of {part.split} of other classes than {label}"
+    kept = {name: values[own] for name, values in arrays.items()}
+    return replace(part, arrays=kept, passed_over=(*part.passed_over, left))
+
+
+def _beside(part: "gm.Dataset", split: str, config: Config) -> "gm.Dataset":
+    """The examples of a part, and behind them those of the other data set with a class of their own."""
+    own, name = _in_memory(part), config.use.against
+    other = gm.load(name, split, config.data_dir, size=part.shape[:2])
+    if other.shape != part.shape:
+        raise ValueError(f"images of {part.name!r} are {part.shape}, but those of {name!r} {other.shape}: give another")
+    pixels = np.rint(_in_memory(other)["x"] * ((part.levels - 1) / (other.levels - 1))).astype(np.uint8)
+    label = np.full(len(other), part.num_classes, np.int32)
+    arrays = {"x": np.concatenate([own["x"], pixels]), "y": np.concatenate([own["y"], label])}
+    return replace(part, arrays=arrays, num_classes=part.num_classes + 1, name=f"{part.name} and {name}", meaning=None)
+
+
+def _in_memory(part: "gm.Dataset") -> "Mapping[str, np.ndarray]":
+    if part.arrays is None:
+        raise ValueError(f"{part.name!r} is read from disk, and anomalies need it in memory: choose a smaller --size")
+    return part.arrays
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The autoencoder of the use, for images of the data's shape."""
+    use, dtype = config.use, config.precision
+    match use:
+        case Map():
+            return gm.autoencoder(data.shape, latent=2, hidden=use.hidden, dtype=dtype)
+        case Pretraining():
+            stacked = gm.stacked_denoising_autoencoder(
+                data.shape,
+                latent=use.latent,
+                hidden=use.hidden,
+                steps_per_layer=use.steps_per_layer,
+                classes=data.num_classes,
+                corruption=gm.nn.corruptions.masking(use.level),
+                dtype=dtype,
+            )
+            return gm.labelled_after(stacked, (len(use.hidden) + 1) * use.steps_per_layer)
+        case Restoration():
+            sizes = {"channels": use.channels, "layers": use.layers}
+            return gm.restoring_autoencoder(data.shape, corruption=_damage(use), **sizes, dtype=dtype)
+    return gm.autoencoder(data.shape, latent=use.latent, hidden=use.hidden, channels=use.channels, dtype=dtype)
+
+
+def _damage(use: Restoration) -> Any:
+    match use.task:
+        case "denoising":
+            return gm.nn.corruptions.gaussian(use.level)
+        case "inpainting":
+            return gm.nn.image_damage.missing_square(use.side)
+    return gm.nn.image_damage.coarse(2)
+
+
+def optimizer(config: Config) -> "gm.Optimizer":
+    """That of the config's fields; of pre-training one for each layer, with the schedule of its own steps."""
+    use, steps, layers = config.use, config.steps, 1
+    if isinstance(use, Pretraining):
+        layers = len(use.hidden) + 1
+        steps = max(steps - (layers - 1) * use.steps_per_layer, config.warmup_steps + 1)
+    rate = gm.schedule(config.schedule, config.learning_rate, steps, warmup_steps=config.warmup_steps)
+    clip_norm = config.clip_norm or None
+    tx = gm.optimizer(config.optimizer, rate, l2=config.l2, weight_decay=config.weight_decay, clip_norm=clip_norm)
+    if not isinstance(use, Pretraining):
+        return tx
+    return gm.layer_by_layer(tx, layers=layers, steps_per_layer=use.steps_per_layer)
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """What the use is judged by, next to what does without learning, and a picture."""
+    use, of = config.use, gm.measures
+    match use:
+        case Map():
+            return (of.ReconstructionError(), of.NearestNeighbours(), of.PrincipalMap(), of.LatentWalk())
+        case Anomaly():
+            normal = use.normal_class if use.against is None else None
+            return (of.AnomalyDetection(normal), of.ReconstructionError())
+        case Pretraining():
+            return (of.Accuracy(), of.Confusion(), of.UnitPictures())
+    damage, known = _damage(use), use.task == "inpainting"
+    restorers = {
+        "denoising": (of.total_variation(), of.non_local_means()),
+        "inpainting": (of.biharmonic(),),
+        "super_resolution": (of.bicubic(2),),
+    }
+    return (of.Restoration(damage, known), of.Restorers(damage, restorers[use.task], use.compared, known=known))
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    optimizer,
+    swept=("pretraining", "no_pretraining"),
+    tiny={
+        "dataset": "digits",
+        "batch_size": 16,
+        "use.hidden": (16,),
+        "use.latent": 8,
+        "use.channels": (4,),
+        "use.side": 4,
+        "use.compared": 20,
+        "use.steps_per_layer": 2,
+        "use.labels": 20,
+    },
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
