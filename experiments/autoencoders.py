@@ -147,12 +147,10 @@ _full: dict[str, Any] = {"dataset": "mnist", "train_split": "train+validation", 
 variants: Mapping[str, Config] = {
     **_kinds,
     "pca": _fitted,
+    "labels": replace(base, network=Stacked(labels=True), error="cross_entropy"),
     "full_pca": replace(_fitted, batch_size=60_000, **_full),
     "full_deep": replace(base, network=Mlp(hidden=(1000, 500, 250)), **_full),
     "full_k_sparse": replace(base, network=KSparse(hidden=(), active=25), **(_full | {"latent": 1000})),
-    "full_labels": replace(
-        base, network=Stacked(hidden=(1000, 1000), labels=True), error="cross_entropy", **(_full | {"latent": 1000})
-    ),
 }
 
 

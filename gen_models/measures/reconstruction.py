@@ -100,8 +100,12 @@ def _decode(model: Model, params: Params, stats: Stats, z: jax.Array) -> jax.Arr
 
 
 def _draw(images: np.ndarray, path: Path, scale: int) -> None:
-    """Pictures of numbers of both signs, each on a scale of its own; nothing of what is neither grey nor coloured."""
+    """Pictures of numbers of both signs, each on a scale of its own; nothing of what is neither grey nor coloured.
+
+    One whose largest number is below 1/1000 of the largest of all stays grey: the rest of a unit that does nothing.
+    """
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
         return
     largest = np.abs(images).max((1, 2, 3), keepdims=True)
-    plots.image_grid(0.5 + images / (2 * np.maximum(largest, 1e-12)), path, scale=scale)
+    least = max(1e-3 * float(largest.max()), 1e-30)
+    plots.image_grid(0.5 + images / (2 * np.maximum(largest, least)), path, scale=scale)
