@@ -112,8 +112,7 @@ EXPERIMENT = gm.Experiment(
         "batch_size": 16,
         "hidden": (8,),
         "latent": 2,
-        "features": 4,
-        "layers": 1,
+        "layers": 0,
         "importance_samples": 2,
     },
 )
