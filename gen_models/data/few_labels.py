@@ -74,9 +74,10 @@ def chosen(dataset: Dataset, labels: int, seed: int = 0) -> Int[np.ndarray, " la
     wanted, found = labels // classes, list[int]()
     missing = np.full(classes, wanted)
     labelled = dataset.arrays["y"] if dataset.arrays is not None else None
+    source: Any = dataset.source
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy=seed)))
     for position in generator.permutation(len(dataset)):
-        label = int(dataset.source[int(position)]["y"] if labelled is None else labelled[position])
+        label = int(source[int(position)]["y"] if labelled is None else labelled[position])
         if missing[label]:
             missing[label] -= 1
             found.append(int(position))

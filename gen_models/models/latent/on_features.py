@@ -54,7 +54,8 @@ def labelled_alone(model: Model) -> Model:
     def init(key, batch):
         return model.init(key, labelled(batch))
 
-    return replace(model, init=init, loss=loss, **({"batch_stats": batch_stats} if model.has("batch_stats") else {}))
+    more: dict[str, Any] = {"batch_stats": batch_stats} if model.has("batch_stats") else {}
+    return replace(model, init=init, loss=loss, **more)
 
 
 def on_features(features: Model, top: Model) -> Model:
@@ -84,7 +85,8 @@ def on_features(features: Model, top: Model) -> Model:
     for name, model, needed in (("features", features, "encode"), ("top", top, "apply")):
         if not callable(model.loss) or not model.has(needed):
             raise ValueError(f"{name} must be a model with one loss and the operation {needed!r}")
-    lower, upper = features.loss, top.loss
+    lower: Any = features.loss
+    upper: Any = top.loss
 
     def found(params, stats, x, key=None) -> Float[Array, "b d"]:
         """Features: draws from q(z1|x), or without a key its means."""

@@ -14,7 +14,8 @@ The paper's objective, eq. 8 and 9, is a sum over N images, with alpha = 0.1 N. 
 
     s E_labelled [L(x,y)] + (1 - s) E_unlabelled [U(x)] + alpha E_labelled [-log q(y|x)]
 
-so that the paper's s is the share of labelled images among all, and its alpha 0.1.
+so that the paper's s is the share of labelled images among all, and its alpha 0.1. The defaults are those of
+`experiments/semi_supervised.py`, which trains for less long.
 
 All classes of a batch are one call of the encoder's and of the decoder's layers. The first layer of q(z|x,y), which is
 linear in x and in the class, is computed once for an image. The classes of an image share the noise of z: each term has
@@ -54,8 +55,8 @@ def semi_supervised_vae(
     latent: int = 50,
     hidden: Sequence[int] = (500,),
     classifier_hidden: Sequence[int] | None = None,
-    labelled_share: float | Array = 0.5,
-    alpha: float | Array = 0.1,
+    labelled_share: float | Array = 0.1,
+    alpha: float | Array = 10.0,
     likelihood: likelihoods.Likelihood | None = None,
     activation: Activation = nn.softplus,
     channels: Sequence[int] = (),
@@ -257,6 +258,7 @@ class _SemiSupervised(NamedTuple):
         """-log p(x|y,z) [B] and the KL of q(z|x,y) [B], for labels [B, K] and one draw of z."""
         code = self._code(params, self._features(params, x) if features is None else features, label)
         z = self.posterior.draw({}, code, key)
+        assert self.prior.kl is not None  # that of the standard normal has a closed form
         return -self._log_likelihood(params, x, label, z), self.prior.kl(None, code).sum(1)
 
     def _features(self, params, x):
