@@ -1,8 +1,38 @@
 """What does the code of each kind of autoencoder keep of an image, all codes being of one size?
 
-python -m experiments.autoencoders sparse_kl     # one kind; --help lists them
-python -m experiments.autoencoders sweep         # all of them: a table
-python -m experiments.autoencoders full_deep --data-dir DIR    # the deep one of Hinton & Salakhutdinov on MNIST
+    python -m experiments.autoencoders sparse_kl     # one kind; --help lists them
+    python -m experiments.autoencoders sweep         # all of them: a table
+    python -m experiments.autoencoders full_deep --data-dir DIR    # the sizes of Hinton & Salakhutdinov, on MNIST
+
+Codes of 30 numbers, MNIST, all 60,000 images of its training part, 3,000 steps of 128, seed 0: `python -m
+experiments.autoencoders mlp --dataset mnist --train-split train+validation --latent 30 --data-dir DIR`, and so on; for
+pca `full_pca`. On the 10,000 test images: the squared error of an image, pixels from 0 to 1, with its standard error;
+the accuracy of logistic regression from codes and of their 5 nearest neighbours, each of 10,000 training codes, whose
+standard errors are 0.003 and 0.002; and the time of training on one core of an AMD EPYC that other programs shared.
+
+                  squared error    linear  neighbours   time
+  pca              13.87 +- 0.05   0.890   0.957   0.3 min
+  mlp               7.77 +- 0.04   0.896   0.949   2.2 min
+  conv              4.47 +- 0.03   0.912   0.953   3.1 min
+  gaussian          8.52 +- 0.04   0.906   0.956   2.7 min
+  masking          11.31 +- 0.05   0.900   0.954   2.6 min
+  salt_and_pepper  11.51 +- 0.04   0.905   0.952   3.0 min
+  sparse_kl        12.27 +- 0.05   0.892   0.946   2.7 min
+  sparse_l1         9.83 +- 0.04   0.893   0.952   3.0 min
+  k_sparse         15.05 +- 0.07   0.891   0.934   3.4 min
+  contractive      10.50 +- 0.04   0.895   0.949   4.4 min
+  stacked          12.97 +- 0.06   0.884   0.948   2.5 min
+
+The convolutions lose least, and the linear code is not worse for neighbours than any other: what is lost of an image is
+hardly what tells its class. Damage to the input costs error and helps both classifiers a little; sparse and contractive
+codes cost more of it, and with 30 units help neither. One seed: what lies within 0.005 says nothing.
+
+Published, on the same test images: principal components 13.87, which is ours to the last digit, and 3.00 for an
+autoencoder of 784-1000-500-250-30 (Hinton & Salakhutdinov, 2006); full_deep has 5.56 +- 0.03 after 8 minutes, 3,000
+steps, which is 6 passes over the data. Makhzani & Frey (2013): 1.35 % error of logistic regression from 1,000 units of
+which 25 are active; full_k_sparse has 7.69 % after 2 minutes, its regression fitted to 10,000 codes in place of all:
+803 of its units are active for no test image, which the paper avoids by a k that falls slowly. Rifai et al. (2011):
+1.04 % with two contractive layers that labels fine-tuned; here nothing but the variant labels uses labels.
 """
 
 from collections.abc import Mapping, Sequence
