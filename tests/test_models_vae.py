@@ -116,6 +116,7 @@ def test_samples_are_probabilities_and_follow_the_key():
     ("options", "message"),
     [
         ({"latent": 0}, "latent=0"),
+        ({"hidden": 500}, r"hidden must be a sequence of sizes, such as \(500,\), got hidden=500"),
         ({"beta": -1.0}, "beta must not be negative, infinite or NaN, got -1.0"),
         ({"particles": 5, "beta": 2.0}, "particles=5"),
         ({"particles": 5, "warmup_steps": 10}, "particles=5"),

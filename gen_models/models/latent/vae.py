@@ -87,10 +87,11 @@ def vae(
         is negative, or both `beta` and `particles` change the objective; a batch, images or latents of another shape;
         a number of samples or particles below 1; or, outside of `jit`, pixels that are not in the range above.
     """
+    check_sizes(shape=shape, latent=latent, particles=particles)
+    check_each(hidden=hidden, channels=channels)
     decoder_hidden = tuple(hidden)[::-1] if decoder_hidden is None else decoder_hidden
     decoder_channels = channels if decoder_channels is None else decoder_channels
-    check_sizes(shape=shape, latent=latent, particles=particles)
-    check_each(hidden=hidden, channels=channels, decoder_hidden=decoder_hidden, decoder_channels=decoder_channels)
+    check_each(decoder_hidden=decoder_hidden, decoder_channels=decoder_channels)
     check_strides(shape, channels)
     check_strides(shape, decoder_channels)
     likelihood = likelihood or likelihoods.bernoulli()
