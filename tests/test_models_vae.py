@@ -116,7 +116,6 @@ def test_samples_are_probabilities_and_follow_the_key():
     ("options", "message"),
     [
         ({"latent": 0}, "latent=0"),
-        ({"hidden": 500}, r"hidden must be a sequence of sizes, such as \(500,\), got hidden=500"),
         ({"beta": -1.0}, "beta must not be negative, infinite or NaN, got -1.0"),
         ({"particles": 5, "beta": 2.0}, "particles=5"),
         ({"particles": 5, "warmup_steps": 10}, "particles=5"),
@@ -132,6 +131,11 @@ def test_samples_are_probabilities_and_follow_the_key():
 def test_bad_values_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         vae(**{"shape": SHAPE, **options})
+
+
+def test_widths_that_are_one_number_are_named(unchecked):
+    with pytest.raises(ValueError, match=r"hidden must be a sequence of sizes, such as \(500,\), got hidden=500"):
+        vae(SHAPE, hidden=500)
 
 
 def test_a_batch_of_another_shape_is_refused():
