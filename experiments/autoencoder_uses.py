@@ -1,10 +1,29 @@
 """What is an autoencoder good for?
 
-python -m experiments.autoencoder_uses map                  # a map of the data in the plane
-python -m experiments.autoencoder_uses sweep --variants anomaly --grid use.normal_class=0,1,2,3,4,5,6,7,8,9
-python -m experiments.autoencoder_uses novelty              # what belongs to another data set
-python -m experiments.autoencoder_uses denoising            # or inpainting, super_resolution
-python -m experiments.autoencoder_uses sweep --grid use.labels=100,1000
+    python -m experiments.autoencoder_uses map            # a map of the data in the plane
+    python -m experiments.autoencoder_uses sweep --variants anomaly --grid use.normal_class=0,1,2,3,4,5,6,7,8,9
+    python -m experiments.autoencoder_uses novelty        # what belongs to another data set
+    python -m experiments.autoencoder_uses denoising      # or inpainting, super_resolution
+    python -m experiments.autoencoder_uses sweep --grid use.labels=100,1000    # with and without pre-training
+
+Measured by these commands with seed 0 and --evaluate-every 0 (sweeps: --seeds 1), on one core of an AMD EPYC that was
+shared with other programs; times are those of training one model, spreads standard errors over test images.
+
+- map, 67 s: 5 neighbours in the plane tell the class of 0.652 +- 0.011 of the test images, 0.500 +- 0.011 in that of
+  principal components; squared errors are 22.87 +- 0.32 and 35.60 +- 0.37.
+- mnist_anomaly of MNIST, 21 to 26 s: the mean AUROC of the ten classes is 0.9637, from 0.8878 +- 0.0049 (class 8) to
+  0.9990 +- 0.0004 (class 1). Published: 0.948, Deep SVDD (Ruff et al., 2018; table 1).
+- novelty, 19 s: AUROC 0.879 +- 0.012. Slim digits are made again as trousers are: they look simple.
+- PSNR and SSIM of restored images; for restorers that learn nothing, of the first 1,000 test images:
+
+      damage            damaged                   best restorer                       autoencoder
+      denoising         13.98 dB, 0.502 +- 0.003  20.81 +- 0.04, 0.724 +- 0.003 (a)  21.52 +- 0.04, 0.764 +- 0.002
+      inpainting        19.33 dB, 0.839 +- 0.002  24.40 +- 0.13, 0.924 +- 0.002 (b)  25.44 +- 0.08, 0.919 +- 0.001
+      super_resolution  18.06 dB, 0.724 +- 0.002  18.74 +- 0.06, 0.721 +- 0.003 (c)  22.04 +- 0.07, 0.809 +- 0.002
+
+  (a) non-local means, (b) biharmonic, (c) cubic splines. Training took 130, 186 and 110 s.
+- mnist_pretraining of MNIST, 80 s, and mnist_no_pretraining, 47 to 53 s: accuracy 0.800 and 0.745 from 100 labels,
+  0.877 and 0.885 from 1,000, +- 0.004: with ten times the labels nothing is left of the gain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,7 +101,7 @@ class Pretraining:
 class Config(gm.Images, gm.Optimisation):
     """A use of an autoencoder, and its training."""
 
-    steps: int = 2000
+    steps: int = 1000
     use: Map | Anomaly | Restoration | Pretraining = field(default_factory=Map)
     """Use, with the autoencoder's sizes."""
 
@@ -90,11 +109,11 @@ class Config(gm.Images, gm.Optimisation):
 base = Config()
 _restoration = replace(base, use=Restoration(), steps=800, batch_size=64, learning_rate=3e-3)
 _pretraining = replace(base, use=Pretraining(), steps=2500)
-_without = replace(base, use=Pretraining(steps_per_layer=0), steps=1000)
+_without = replace(base, use=Pretraining(steps_per_layer=0))
 _bundled: Mapping[str, Config] = {
     "map": base,
     "anomaly": replace(base, use=Anomaly(), steps=500),
-    "novelty": replace(base, use=Anomaly(against="digits"), steps=1000),
+    "novelty": replace(base, use=Anomaly(against="digits")),
     "denoising": _restoration,
     "inpainting": replace(_restoration, use=Restoration(task="inpainting", channels=(24, 48))),
     "super_resolution": replace(_restoration, use=Restoration(task="super_resolution")),
@@ -106,7 +125,7 @@ _published = ("map", "anomaly", "pretraining", "no_pretraining")
 variants: Mapping[str, Config] = {
     **_bundled,
     **{f"mnist_{name}": replace(_bundled[name], **_mnist) for name in _published},
-    "mnist_novelty": replace(base, use=Anomaly(against="fashion_mnist"), steps=1000, **_mnist),
+    "mnist_novelty": replace(base, use=Anomaly(against="fashion_mnist"), **_mnist),
 }
 
 
@@ -209,7 +228,7 @@ def measures(config: Config) -> "Sequence[gm.Measure]":
             return (of.ReconstructionError(), of.NearestNeighbours(), of.PrincipalMap(), of.LatentWalk())
         case Anomaly():
             normal = use.normal_class if use.against is None else None
-            return (of.AnomalyDetection(normal), of.ReconstructionError())
+            return (of.AnomalyDetection(normal),)
         case Pretraining():
             return (of.Accuracy(), of.Confusion(), of.UnitPictures())
     damage, known = _damage(use), use.task == "inpainting"
