@@ -15,8 +15,7 @@ over such draws):
   mnist_classifier  error 20.43 +- 0.40 %; 34 s; published, a network of another kind: 25.81 %
 
 How we differ: rectifiers for softplus, M1's VAE with one hidden layer of 500 units for two of 600, M2's z of 10
-dimensions on features for 50, which learns in fewer steps, and 12,000 steps, which are ten epochs, where the paper
-trains for hundreds.
+dimensions on features for 50, which learns in fewer steps, and only 12,000 steps, which are ten epochs.
 """
 
 from collections.abc import Mapping, Sequence
