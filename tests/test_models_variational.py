@@ -225,6 +225,16 @@ def test_pixels_of_several_levels(likelihood):
     assert set(np.unique(model.sample(params, stats, jax.random.key(0), 50, draw=True))) <= {0, 1, 2, 3}
 
 
+def test_grey_pixels_are_no_levels_of_a_softmax_over_two():
+    model = vae((2, 2, 1), latent=1, hidden=(4,), likelihood=likelihoods.categorical(2))
+    params, stats = model.init(jax.random.key(0), {"x": jnp.zeros((1, 2, 2, 1))})
+    grey = jnp.full((1, 2, 2, 1), 0.4)
+    with pytest.raises(ValueError, match=r"integers from 0 to 1, got values from 0\.4 to 0\.4"):
+        model.encode(params, stats, grey)
+    loss = jax.jit(lambda x: model.loss(params, stats, {"x": x}, jax.random.key(0), step=STEP)[0])
+    assert np.isnan(loss(grey)) and np.isfinite(loss(jnp.round(grey)))
+
+
 def test_the_three_decoders_and_their_sides():
     z = jnp.zeros((2, 3))
     for shape in ((7, 5, 3), (8, 8, 1)):

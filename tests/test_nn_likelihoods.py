@@ -1,4 +1,4 @@
-"""Likelihoods of a decoder's outputs: probabilities that sum to one, densities that integrate to one, SciPy's numbers."""
+"""Likelihoods of a decoder's outputs: what sums or integrates to one, and SciPy's numbers."""
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +87,7 @@ def test_log_probabilities_and_means_are_scipys(name):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_draws_follow_their_probabilities(name):
-    """The mean of what the log-probability says over the draws is minus the entropy; a second way to the same number."""
+    """The mean of what the log-probability says of the draws is minus the entropy, computed in another way."""
     own = EVERY[name]
     params, one = params_of(own), outputs_of(own, scale=0.7)
     outputs = jnp.repeat(one, 20_000, 0)

@@ -76,7 +76,8 @@ def test_a_vamp_prior_is_the_mean_of_the_posteriors_of_its_pseudo_inputs():
     code = encode(pseudo)
     np.testing.assert_allclose(made.mu, code.mu, rtol=1e-6)
     z = jnp.asarray(RNG.normal(size=(6, LATENT)), jnp.float32)
-    log_q = [posteriors.diagonal_normal().log_prob({}, jax.tree.map(lambda c: c[k : k + 1], code), z) for k in range(7)]
+    each = [posteriors.Normal(code.mu[k : k + 1], code.log_sigma[k : k + 1]) for k in range(7)]
+    log_q = [posteriors.diagonal_normal().log_prob({}, one, z) for one in each]
     np.testing.assert_allclose(own.log_prob(made, z), scipy.special.logsumexp(log_q, 0) - np.log(7), rtol=1e-4)
 
 

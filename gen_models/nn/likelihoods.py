@@ -35,6 +35,7 @@ class Likelihood(NamedTuple):
     log_prob: Callable[[Params, Outputs, Array], Array]  # (params, outputs, x) -> [B] nats
     mean: Callable[[Params, Outputs], Array]  # (params, outputs) -> E[x|z], pixels from 0 to 1: a picture
     draw: Callable[[Key, Params, Outputs], Array]  # (key, params, outputs) -> x drawn from p(x|z), as the data have it
+    grey: bool = False  # whether training and encoders also take x between the levels, for which log p is no log p
 
     def scaled(self, x: Array) -> Float[Array, "..."]:
         """x as an encoder sees it: levels become numbers from 0 to 1, all else stays as it is."""
@@ -55,6 +56,7 @@ def bernoulli() -> Likelihood:
         log_prob=lambda params, outputs, x: bernoulli_log_prob(x, outputs),
         mean=lambda params, outputs: jax.nn.sigmoid(outputs),
         draw=draw,
+        grey=True,
     )
 
 

@@ -16,7 +16,6 @@ Differs from PixelVAE: one stochastic layer, and no batch norm.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -29,7 +28,6 @@ from gen_models.core import Key, Model, Params
 from gen_models.errors import unknown
 from gen_models.models.autoregressive.gated_pixel_cnn import gated_network
 from gen_models.models.autoregressive.pixel_model import SAMPLERS, drawn_pixels
-from gen_models.models.inputs import within_levels
 from gen_models.models.latent.variational import Objective, variational_model
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.nn import heads, likelihoods, posteriors, priors
@@ -64,8 +62,8 @@ def pixel_vae(
     """A VAE of images of integers 0 to levels - 1; its functions are those of `variational_model`.
 
     `sample` and `decode` draw images from p(x|z), pixel by pixel, with pixels scaled from 0 to 1 (`draw=True`: as the
-    data have them). `apply(params, stats, z, x, label=None)` gives the decoder's outputs for images x scaled from 0 to
-    1, logits [B, H, W, C * levels].
+    data have them). `apply(params, stats, z, label=None, x=x)` gives the decoder's outputs for images x scaled from 0
+    to 1, logits [B, H, W, C * levels].
 
     Args:
       shape: (height, width, channels) of one image; the last divides `features` and `head_features`.
@@ -100,7 +98,7 @@ def pixel_vae(
     check_strides(shape, channels)
     if method not in SAMPLERS:
         raise unknown("sampling method", method, SAMPLERS)
-    likelihood, posterior = _of_levels_alone(levels), posterior or posteriors.diagonal_normal()
+    posterior = posterior or posteriors.diagonal_normal()
     common: dict[str, Any] = {"channels": tuple(channels), "activation": activation, "dtype": dtype}
     head = heads.categorical(shape[-1], levels)
     network = gated_network(
@@ -126,29 +124,18 @@ def pixel_vae(
         x = drawn_pixels(network, head, own, condition, key, nothing, mask, levels, method=method)
         return x.astype(jnp.float32)
 
-    model = variational_model(
+    return variational_model(
         shape,
         latent,
         encoder=Encoder(heads=tuple(posterior.heads(latent).items()), hidden=tuple(hidden), **common),
         decoder=decoder,
-        likelihood=likelihood,
+        likelihood=likelihoods.categorical(levels),
         prior=prior or priors.standard_normal(),
         posterior=posterior,
         objective=Objective(beta, warmup_steps, cycle_steps, free_bits, particles),
         classes=classes,
         draw=draw,
     )
-
-    def apply(params, stats, z, x, label=None):
-        """The decoder's outputs for x scaled from 0 to 1, [B, H, W, C * levels]."""
-        if (label is None) != (classes is None):
-            raise ValueError(
-                f"labels and classes go together, got {classes=} and label={'None' if label is None else 'an array'}"
-            )
-        one_hot = None if classes is None else jax.nn.one_hot(label, classes)
-        return decoder.apply({"params": params["decoder"]}, z, one_hot, x)
-
-    return replace(model, apply=apply)
 
 
 class _PixelDecoder(nn.Module, kw_only=True):
@@ -161,13 +148,3 @@ class _PixelDecoder(nn.Module, kw_only=True):
     def condition(self, z, label):
         """What the gates see of the code: [B, F], or a map [B, H, W, F]."""
         return with_label(z, label) if self.mapped is None else self.mapped(z, label)
-
-
-def _of_levels_alone(levels: int) -> likelihoods.Likelihood:
-    """The categorical likelihood, by which other pixels than levels have none: not the next lower level's."""
-    likelihood = likelihoods.categorical(levels)
-
-    def log_prob(params, outputs, x):
-        return jnp.where(within_levels(x, levels), likelihood.log_prob(params, outputs, x), jnp.nan)
-
-    return likelihood._replace(log_prob=log_prob)

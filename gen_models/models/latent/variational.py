@@ -72,7 +72,8 @@ def variational_model(
       log_prob(params, stats, x, key, label=None, particles=50, chunk=10): a lower bound on log p(x), [B] nats, that
         tightens with `particles`, `chunk` of which are in memory at once.
       encode(params, stats, x, key=None, label=None): the mean and log deviation of q(z|x), each [B, latent].
-      apply(params, stats, z, label=None): the decoder's outputs, which the likelihood reads.
+      apply(params, stats, z, label=None, x=None): the decoder's outputs, which the likelihood reads; x, scaled from 0
+        to 1, is for a decoder that reads it.
       decode(params, stats, z, label=None, key=None): the mean of p(x|z), a picture with pixels from 0 to 1; of a
         decoder that reads x, an image drawn with that key, or one and the same.
       sample(params, stats, key, n, label=None, draw=False): such pictures for n draws of z from the prior; with `draw`,
@@ -221,10 +222,12 @@ class _Variational(NamedTuple):
         code = self._code(params, x, self._one_hot(label, len(x)))
         return self.posterior.normal(params.get("posterior", {}), code, self._made(params))
 
-    def apply(self, params, stats, z, label=None):
-        """The decoder's outputs, which the likelihood reads."""
+    def apply(self, params, stats, z, label=None, x=None):
+        """The decoder's outputs, which the likelihood reads; a decoder that reads x is given it, scaled from 0 to 1."""
         latents(z, self.latent)
-        return self._outputs(params, z, self._one_hot(label, len(z)))
+        if (x is None) != (self.draw is None):
+            raise ValueError("this decoder reads x too: give x=" if x is None else "this decoder reads z alone, not x")
+        return self._outputs(params, z, self._one_hot(label, len(z)), x)
 
     def decode(self, params, stats, z, label=None, key=None):
         """The mean of p(x|z); of a decoder that reads x, an image drawn from it."""
@@ -290,14 +293,16 @@ class _Variational(NamedTuple):
 
 def _seen(likelihood: Likelihood, x: Array) -> Array:
     """Whether the encoder takes each x. Grey pixels count as an average over binary images that are drawn of them."""
-    if likelihood.levels is not None and likelihood.levels > 2:
+    if likelihood.levels is not None and not likelihood.grey:
         return within_levels(x, likelihood.levels)
     return within_unit(x) if likelihood.unit else jnp.ones(len(x), bool)
 
 
 def _probable(likelihood: Likelihood, x: Array) -> Array:
     """Whether each x has a probability, or a density."""
-    return within_levels(x, 2, remedy=_REMEDY) if likelihood.levels == 2 else _seen(likelihood, x)
+    if likelihood.grey and likelihood.levels is not None:
+        return within_levels(x, likelihood.levels, remedy=_REMEDY)
+    return _seen(likelihood, x)
 
 
 def _is_zero(number: Any) -> bool:
