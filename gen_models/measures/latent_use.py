@@ -21,7 +21,8 @@ class LatentUse:
     """Active units, the mutual information of x and z under q, and each dimension's KL from N(0, 1).
 
     Active units: dimensions with Var_x E_q[z|x] above a threshold (Burda et al., 2016, section 5.2). Mutual
-    information: I(x; z) = E_x KL(q(z|x) || p(z)) - KL(q(z) || p(z)) = E log q(z|x) - log q(z) with q(z) the mean of q(z|x) over the
+    information: I(x; z) = E_x KL(q(z|x) || p(z)) - KL(q(z) || p(z)) = E log q(z|x) - log q(z) with q(z) the mean of
+    q(z|x) over the
     split (Hoffman & Johnson, ELBO surgery, 2016), by draws of z; it is at most log N nats for N examples.
     """
 
