@@ -22,8 +22,8 @@ class LatentUse:
 
     Active units: dimensions with Var_x E_q[z|x] above a threshold (Burda et al., 2016, section 5.2). Mutual
     information: I(x; z) = E_x KL(q(z|x) || p(z)) - KL(q(z) || p(z)) = E log q(z|x) - log q(z) with q(z) the mean of
-    q(z|x) over the
-    split (Hoffman & Johnson, ELBO surgery, 2016), by draws of z; it is at most log N nats for N examples.
+    q(z|x) over the split (Hoffman & Johnson, ELBO surgery, 2016), by draws of z; it is at most log N nats for N
+    examples.
     """
 
     threshold: float = 0.01  # variance above which a dimension is active
