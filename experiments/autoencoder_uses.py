@@ -125,7 +125,7 @@ _published = ("map", "anomaly", "pretraining", "no_pretraining")
 variants: Mapping[str, Config] = {
     **_bundled,
     **{f"mnist_{name}": replace(_bundled[name], **_mnist) for name in _published},
-    "mnist_novelty": replace(base, use=Anomaly(against="fashion_mnist"), **_mnist),
+    "mnist_novelty": replace(base, use=Anomaly(against="fashion_mnist_bundled"), **_mnist),
 }
 
 
