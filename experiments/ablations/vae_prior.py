@@ -6,6 +6,19 @@ Tomczak & Welling, VAE with a VampPrior (2018), table 1 and 2, who find a mixtur
 standard normal, and the VampPrior better by about one nat. Each mixture has 100 components here.
 
 Hypothesis, before the runs: that order; and more active dimensions with the VampPrior.
+
+Measured by the command above on one core of an AMD EPYC that other programs shared, bundled data, mean over three seeds
+[95% bootstrap interval]: the bound on log p(x) of the 2,000 test images with 100 samples, its difference from the
+standard normal's, and the KL:
+
+    normal   -248.01 [-248.16, -247.73]                        11.98
+    mixture  -249.99 [-250.33, -249.81]  -1.98 [-2.19, -1.65]  13.34
+    vamp     -247.57 [-247.97, -247.19]  +0.44 [+0.17, +0.60]   9.38
+
+The VampPrior is best, but by less than its paper's nat, and not with certainty (p = 0.08, corrected for two
+comparisons); its posteriors need 2.6 nats less to be told from the prior, and all 40 dimensions are active with it,
+39.0 [38, 40] with the standard normal. Against the hypothesis the mixture of normals, whose components start as draws
+around 0, is worse, with certainty (p = 0.014), after 28 passes.
 """
 
 from collections.abc import Mapping
