@@ -139,10 +139,10 @@ def data(config: Config) -> "gm.Splits":
     splits = splits.with_labels("telling anomalies from the rest")
     if use.against is None:
         return replace(splits, train=_of_class(splits.train, use.normal_class))
-    test = _beside(splits.test, "test", config)
-    at_end = splits.held_out is splits.test
-    held_out = test if at_end or splits.held_out is None else _beside(splits.held_out, "validation", config)
-    return replace(splits, held_out=held_out, test=test)
+    test = None if splits.test is None else _beside(splits.test, use.against, "test", config.data_dir)
+    if splits.held_out is None or splits.held_out is splits.test:
+        return replace(splits, held_out=splits.held_out and test, test=test)
+    return replace(splits, held_out=_beside(splits.held_out, use.against, "validation", config.data_dir), test=test)
 
 
 def _of_class(part: "gm.Dataset", label: int) -> "gm.Dataset":
@@ -156,16 +156,16 @@ def _of_class(part: "gm.Dataset", label: int) -> "gm.Dataset":
     return replace(part, arrays=kept, passed_over=(*part.passed_over, left))
 
 
-def _beside(part: "gm.Dataset", split: str, config: Config) -> "gm.Dataset":
-    """The examples of a part, and behind them those of the other data set with a class of their own."""
-    own, name = _in_memory(part), config.use.against
-    other = gm.load(name, split, config.data_dir, size=part.shape[:2])
+def _beside(part: "gm.Dataset", name: str, split: str, data_dir: str | None) -> "gm.Dataset":
+    """The examples of a part, and behind them those of the named data set with a class of their own."""
+    own, classes, (height, width, _) = _in_memory(part), part.num_classes or 0, part.shape
+    other = gm.load(name, split, data_dir, size=(height, width))
     if other.shape != part.shape:
         raise ValueError(f"images of {part.name!r} are {part.shape}, but those of {name!r} {other.shape}: give another")
     pixels = np.rint(_in_memory(other)["x"] * ((part.levels - 1) / (other.levels - 1))).astype(np.uint8)
-    label = np.full(len(other), part.num_classes, np.int32)
+    label = np.full(len(other), classes, np.int32)
     arrays = {"x": np.concatenate([own["x"], pixels]), "y": np.concatenate([own["y"], label])}
-    return replace(part, arrays=arrays, num_classes=part.num_classes + 1, name=f"{part.name} and {name}", meaning=None)
+    return replace(part, arrays=arrays, num_classes=classes + 1, name=f"{part.name} and {name}", meaning=None)
 
 
 def _in_memory(part: "gm.Dataset") -> "Mapping[str, np.ndarray]":
@@ -192,8 +192,9 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
             )
             return gm.labelled_after(stacked, (len(use.hidden) + 1) * use.steps_per_layer)
         case Restoration():
-            sizes = {"channels": use.channels, "layers": use.layers}
-            return gm.restoring_autoencoder(data.shape, corruption=_damage(use), **sizes, dtype=dtype)
+            return gm.restoring_autoencoder(
+                data.shape, corruption=_damage(use), channels=use.channels, layers=use.layers, dtype=dtype
+            )
     return gm.autoencoder(data.shape, latent=use.latent, hidden=use.hidden, channels=use.channels, dtype=dtype)
 
 

@@ -104,3 +104,9 @@ def test_anomalies_of_other_data_have_a_class_of_their_own():
     assert set(data.test.arrays["y"][297:]) == {10} and data.test.arrays["x"].max() == 16  # of 17 levels
     assert len(data.held_out) == len(own.held_out) + 1000 and len(data.train) == len(own.train)
     assert data.test.name == "digits and fashion_mnist_bundled"
+
+
+def test_what_is_measured_in_place_of_a_held_out_part_has_anomalies_too():
+    config = replace(USES.variants["mnist_novelty"], dataset="digits")
+    data = USES.data(config)
+    assert data.held_out is data.test and len(data.test) == 297 + 2000 and data.held_out_word == "test"
