@@ -17,7 +17,7 @@ from gen_models.core import Params
 
 
 def kl_weight(
-    step: Array, beta: float | Array = 1.0, warmup_steps: int | Array = 0, cycle_steps: int = 0
+    step: int | Array, beta: float | Array = 1.0, warmup_steps: int | Array = 0, cycle_steps: int = 0
 ) -> Float[Array, ""]:
     """The KL term's weight in a step: it rises in a line from 0 to `beta` and stays there, once or once a cycle.
 

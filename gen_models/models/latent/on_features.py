@@ -21,7 +21,7 @@ import jax
 from jaxtyping import Array, Float
 
 from gen_models.core import Model
-from gen_models.models.inputs import field
+from gen_models.models.inputs import check_count, field
 from gen_models.nn.posteriors import Normal, diagonal_normal
 
 _REMEDY = "with_few_labels of gen_models.data.few_labels makes batches with a few labelled examples"
@@ -90,13 +90,14 @@ def on_features(features: Model, top: Model) -> Model:
 
     def found(params, stats, x, key=None) -> Float[Array, "b d"]:
         """Features: draws from q(z1|x), or without a key its means."""
-        code = features.encode(params["features"], stats["features"], x)
+        code = features.encode(_part(params, "features"), _part(stats, "features"), x)
         if key is not None and isinstance(code, Normal):
             return diagonal_normal().draw({}, code, key)
         return code[0] if isinstance(code, tuple) else code
 
     def of_batch(params, stats, batch, key):
         """A batch with features in place of images, of which none has a gradient."""
+        field(batch, "x", "name the model's input 'x'")
         params, keys = jax.lax.stop_gradient(params), jax.random.split(key)
         made = {
             n: found(params, stats, batch[n], k) for n, k in zip(("x", "labelled_x"), keys, strict=True) if n in batch
@@ -111,13 +112,15 @@ def on_features(features: Model, top: Model) -> Model:
         return {**params, "top": above[0]}, {**stats, "top": above[1]}
 
     def loss_of_features(params, stats, batch, key, *, step, train=True):
-        value, (own, metrics) = lower(params["features"], stats["features"], batch, key, step=step, train=train)
+        value, (own, metrics) = lower(
+            _part(params, "features"), _part(stats, "features"), batch, key, step=step, train=train
+        )
         return value, ({**stats, "features": own}, metrics)
 
     def loss_of_top(params, stats, batch, key, *, step, train=True):
         draw_key, own_key = jax.random.split(key)
         batch = of_batch(params, stats, batch, draw_key)
-        value, (own, metrics) = upper(params["top"], stats["top"], batch, own_key, step=step, train=train)
+        value, (own, metrics) = upper(_part(params, "top"), _part(stats, "top"), batch, own_key, step=step, train=train)
         return value, ({**stats, "top": own}, metrics)
 
     def apply(params, stats, x):
@@ -136,6 +139,7 @@ def on_features(features: Model, top: Model) -> Model:
         return features.decode(params["features"], stats["features"], z1)
 
     def sample(params, stats, key, n: int, **more):
+        check_count(n)
         if not top.has("sample"):
             return features.sample(params["features"], stats["features"], key, n, **more)
         z1 = top.sample(params["top"], stats["top"], key, n, draw=True, **more)
@@ -144,3 +148,8 @@ def on_features(features: Model, top: Model) -> Model:
     both = {"features": loss_of_features, "top": loss_of_top}
     operations: dict[str, Any] = {"encode": encode, "elbo": elbo, "decode": decode, "sample": sample}
     return Model(init, both, apply=apply, **{n: made for n, made in operations.items() if features.has(n)})
+
+
+def _part(tree: Any, name: str) -> Any:
+    """A model's part of parameters or statistics; nothing of nothing: a batch is refused before they are seen."""
+    return tree[name] if tree else tree
