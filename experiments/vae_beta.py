@@ -33,7 +33,7 @@ Shapes (`python -m experiments.vae_beta sweep --seeds 2 --variants shapes_beta1 
 A higher beta reconstructs worse, as Higgins et al., beta-VAE (2017), say. That it disentangles better is not seen: the
 gap and FactorVAE's score differ more between seeds than between betas, and beta-VAE's own falls. The traversals of seed
 0 at beta = 8 show position, size and rotation mixed in most of the five dimensions that are left. 3,000 steps of 64
-images are few, and here a beta weighs more than in those papers, whose images have four times the pixels and errors;
+images are few, and here a beta weighs more than in that paper, whose images have four times the pixels;
 neither longer training nor betas below 1 were tried on shapes.
 """
 
