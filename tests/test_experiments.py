@@ -282,6 +282,7 @@ TOOLS = (
     "kill_check",
     "benchmark",
     "ladder",
+    "rate_distortion",
     "receptive_field",
     "sweep_check",
 )
