@@ -29,6 +29,8 @@ EXPERIMENTS = {name: find(name) for name in names()}
 FIRST = {name: next(iter(experiment.variants)) for name, experiment in EXPERIMENTS.items()}
 # Experiments whose models are their own; the others ask other questions of those.
 OWN = [name for name, experiment in EXPERIMENTS.items() if experiment.model.__module__.endswith(f".{name}")]
+# These run the models of others of OWN, by the same mechanisms: whole runs of theirs are for the slow suite.
+LIKE_OTHERS = ("autoencoder_uses", "posterior_collapse", "vae_beta", "vae_decoders")
 VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
 RUNGS = ("vae",)  # of the ladder: a bound, where the first variant has an exact likelihood
 
@@ -59,7 +61,7 @@ def test_an_ablation_without_a_variant_is_its_whole_table(monkeypatch):
     assert seen == [["--steps", "5", "--seeds", "2"]] * len(tables)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LIKE_OTHERS else ()) for n in OWN])
 def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys, monkeypatch):
     often = {"--steps": 6, "--checkpoint-every": 2, "--log-every": 2, "--evaluate-every": 2, "--draw-every": 4}
     words = [*tiny_words(EXPERIMENTS[name], FIRST[name]), *(str(word) for pair in often.items() for word in pair)]
@@ -121,8 +123,8 @@ def test_every_variant_is_a_job(name, variant):
 
 
 # One that asks a question of the classifier; the slow suite has the others.
-_ASKED = [name for name in EXPERIMENTS if name not in OWN]
-_QUICK = ("ablations.activation",)
+_ASKED = [name for name in EXPERIMENTS if name not in OWN or name in LIKE_OTHERS]
+_QUICK = ("ablations.activation", *LIKE_OTHERS)
 
 
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in _ASKED])

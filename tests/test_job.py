@@ -31,7 +31,12 @@ def _is_repeat(name):
     return not find(name).model.__module__.endswith(f".{name}")
 
 
-EACH = [pytest.param(name, marks=pytest.mark.slow if _is_repeat(name) else ()) for name in names()]
+LIKE_OTHERS = (
+    "autoencoder_uses",
+    "vae_beta",
+    "vae_decoders",
+)  # with the same kinds of parts as experiments beside them
+EACH = [pytest.param(n, marks=pytest.mark.slow if _is_repeat(n) or n in LIKE_OTHERS else ()) for n in names()]
 
 
 def _configs(experiment):
