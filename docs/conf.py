@@ -58,9 +58,12 @@ def _block(writer: Any, node: Any) -> None:
 
 
 def _plain_text(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text: what reStructuredText would read as marks is escaped, formulas stay as they are."""
+    """Docstrings are plain text: what reStructuredText would read as marks is escaped, formulas stay as they are.
+
+    A model's functions, which are listed after "Its functions:" as arguments are after "Args:", become a list.
+    """
     text, inside = [], False
-    for line in lines:
+    for line in _listed(lines):
         if line.startswith("    ") and not (inside or (text and text[-1].strip())):
             text += [".. code-block:: text", ""]
             inside = True
@@ -68,6 +71,21 @@ def _plain_text(app: Any, what: str, name: str, of: Any, options: Any, lines: li
             inside = False
         text.append(line if inside else _escaped(line))
     lines[:] = text
+
+
+def _listed(lines: list[str]) -> list[str]:
+    """The lines, in which those after "Its functions:" are items of a list up to the next empty line."""
+    found, inside = [], False
+    for line in lines:
+        if inside and line.startswith("    "):
+            found.append(line[2:])  # goes on with the item
+        elif inside and line.strip():
+            item = re.match(r"  [a-z_]+(\(.*\))?: ", line)
+            found += ["", f"- {line.strip()}"] if item else ["", line.strip()]
+        else:
+            found.append(line)
+        inside = line.strip() != "" and (inside or line.strip() == "Its functions:")
+    return found
 
 
 def _escaped(line: str) -> str:

@@ -17,7 +17,7 @@ images but that of mnist, whose ELBO is of another draw than its bound:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import gen_models as gm
 
@@ -150,7 +150,8 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 def _hierarchical(config: Config, data: "gm.Splits") -> "gm.Model":
     """The VAE with further layers of latent variables."""
-    others = {"decoder": "mirror", "enlarged": "transposed", "prior": "normal", "conditional": False, "free_bits": 0.0}
+    others: Mapping[str, Any] = {"decoder": "mirror", "enlarged": "transposed", "prior": "normal", "free_bits": 0.0}
+    others = {**others, "conditional": False, "doubly_reparameterised": False, "use": False}
     wrong = [f"{name}={getattr(config, name)}" for name, usual in others.items() if getattr(config, name) != usual]
     if wrong:
         raise ValueError(f"a VAE with upper={config.upper} does not take {', '.join(wrong)}: leave them as they are")

@@ -57,7 +57,7 @@ def with_label(h: Float[Array, "b f"], label: Float[Array, "b classes"] | None) 
 class Encoder(nn.Module, kw_only=True):
     """Convolutions of stride 2, then dense layers, then a linear layer for each head.
 
-    Attributes:
+    Args:
       heads: name -> width of each output.
       hidden: widths of the dense layers, which are told the label.
       channels: of 4x4 convolutions of stride 2 before them; (): x may have any shape.
@@ -91,7 +91,7 @@ class Encoder(nn.Module, kw_only=True):
 class Decoder(nn.Module, kw_only=True):
     """Dense layers, then layers that each double an image's sides; the last layer is linear.
 
-    Attributes:
+    Args:
       shape: of what comes out, (height, width, outputs); without `channels` any shape.
       hidden: widths of the dense layers, the first of which are told the label.
       channels: as an encoder has them, from the image inwards; (): dense layers alone.

@@ -33,7 +33,8 @@ class Likelihood(NamedTuple):
     unit: bool  # whether x must be between 0 and 1 where it is real
     init: Callable[[], Params]  # () -> params
     log_prob: Callable[[Params, Outputs, Array], Array]  # (params, outputs, x) -> [B] nats
-    mean: Callable[[Params, Outputs], Array]  # (params, outputs) -> E[x|z], pixels from 0 to 1: a picture
+    # (params, outputs) -> a picture with pixels from 0 to 1: E[x|z]; of the logistic its location
+    mean: Callable[[Params, Outputs], Array]
     draw: Callable[[Key, Params, Outputs], Array]  # (key, params, outputs) -> x drawn from p(x|z), as the data have it
     grey: bool = False  # whether training and encoders also take x between the levels, for which log p is no log p
 

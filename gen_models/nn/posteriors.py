@@ -1,8 +1,8 @@
 """Distributions q(z|x) that an encoder ends in, in one object that every latent-variable model takes.
 
-An encoder ends in linear layers, the posterior's `heads`, and what they give for an x is its *code*: a named tuple
-whose first entry is the mean of q, [B, D]. A flow is a posterior whose code holds what its layers are conditioned on,
-and whose `params` are those layers'.
+An encoder ends in linear layers, the posterior's `heads`, and what they give for an x is its *code*: what q is
+computed from. A flow is a posterior whose code holds what its layers are conditioned on, and whose `params` are those
+layers'.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from gen_models.core import Key, Params
 from gen_models.distributions import normal_log_prob
 
-Code = Any  # a named tuple of arrays [B, ...]; its first entry is the mean of q(z|x)
+Code = Any  # a tree of arrays [B, ...]; of a diagonal normal a `Normal`
 
 
 class Normal(NamedTuple):
@@ -36,6 +36,7 @@ class Posterior(NamedTuple):
     # (params, code, made) -> the mean and the deviation of each dimension of z, given the means of those that come
     # before
     normal: Callable[..., Normal]
+    is_normal: bool = False  # whether q is the diagonal normal distribution that its code says
     by_layer: Callable[..., Array] | None = None  # (params, code, z, made) -> log q / p of each layer of z, [B, L]
 
 
@@ -51,6 +52,7 @@ def diagonal_normal() -> Posterior:
         draw=lambda params, code, key, made=None: drawn(code, key),
         log_prob=lambda params, code, z, made=None: normal_log_prob(z, code.mu, code.log_sigma),
         normal=lambda params, code, made=None: code,
+        is_normal=True,
     )
 
 

@@ -7,8 +7,8 @@ its own upon the layer below. The ladder is Sonderby et al., Ladder Variational 
 upwards without noise gives each layer's mu^ and sigma^ (eq. 15 to 18), and on the way down q(z_l | z_{l+1}, x) is the
 product of that normal distribution with the prior's p(z_l | z_{l+1}), weighed by their precisions (eq. 19 to 21).
 
-It is a model of `variational_model` whose posterior and prior are chains: z is all layers side by side, the first
-first. The KL of a chain is an average over draws. Differs from the second paper: no batch norm, which would make an
+It is a model of `variational_model` whose posterior and prior are chains: z is all layers side by side, from z_1 to
+z_L. The KL of a chain is an average over draws. Differs from the second paper: no batch norm, which would make an
 image's bound depend on its neighbours in the batch, and deviations by their logarithm, not by softplus.
 """
 
@@ -50,8 +50,8 @@ def hierarchical_vae(
     """A VAE with a layer of latent variables for each of `latents`; its functions are those of `variational_model`.
 
     `encode` gives the means and log deviations of all layers, [B, sum of latents], each given the means of the layers
-    that it depends on, and `decode` takes them so; only the first makes the image. The loss has metrics "kl_1", "kl_2",
-    ...: the share of each layer in the KL.
+    that it depends on, and `decode` takes them so; only the first makes the image. With one particle the loss has
+    metrics "kl_1", "kl_2", ...: the share of each layer in the KL.
 
     Args:
       shape: (height, width, channels) of one image.
@@ -259,7 +259,7 @@ def _of_layers(latents, heads, init, code, layers, log_p) -> Posterior:
     def log_prob(params, code, z, made):
         return log_each(params, code, z, made).sum(1)
 
-    return Posterior(lambda latent: heads, init, code, draw, log_prob, normal, by_layer)
+    return Posterior(lambda latent: heads, init, code, draw, log_prob, normal, by_layer=by_layer)
 
 
 def _split(z, latents):

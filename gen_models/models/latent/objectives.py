@@ -19,13 +19,14 @@ from gen_models.core import Params
 def kl_weight(
     step: int | Array, beta: float | Array = 1.0, warmup_steps: int | Array = 0, cycle_steps: int = 0
 ) -> Float[Array, ""]:
-    """The KL term's weight in a step: it rises in a line from 0 to `beta` and stays there, once or once a cycle.
+    """The KL term's weight in a step: it rises in a line from beta / warmup_steps to `beta`, once or once a cycle.
 
     Args:
       step: the number of the step, from 0 on.
       beta: the weight after the rise; may be traced.
       warmup_steps: steps of the rise; may be traced.
-      cycle_steps: steps of a cycle, at whose start the weight falls to 0 again; 0: one cycle without end.
+      cycle_steps: steps of a cycle, with each of which the rise begins again; at least `warmup_steps`, which must not
+        be 0 then. 0: one rise, without cycles.
     """
     within = step % cycle_steps if cycle_steps else step
     weight = beta * jnp.minimum(1.0, (within + 1) / jnp.maximum(warmup_steps, 1))
@@ -63,7 +64,7 @@ def doubly_reparameterised(
     log_w, pull = jax.vjp(log_weights_of, *jax.lax.stop_gradient((params, z)))  # else its own gradient would be traced
     share = jax.nn.softmax(log_w, axis=0) / log_w.shape[1]  # v_k, and the mean over the batch
     of_params, of_z = pull(share)
-    # `pull` has weighed each draw by v_k once; the share's second factor is its own.
+    # `pull` has multiplied by v_k once; multiplied again, it is v_k^2.
     again = (share * log_w.shape[1]).reshape(*share.shape, *[1] * (z.ndim - 2))
     return _with_gradient(importance_bound(log_w), (params, z), (of_params, of_z * again)), log_w
 

@@ -14,8 +14,8 @@ The paper's objective, eq. 8 and 9, is a sum over N images, with alpha = 0.1 N. 
 
     s E_labelled [L(x,y)] + (1 - s) E_unlabelled [U(x)] + alpha E_labelled [-log q(y|x)]
 
-so that the paper's s is the share of labelled images among all, and its alpha 0.1. The defaults are those of
-`experiments/semi_supervised.py`, which trains for less long.
+so that the paper's s is the share of labelled images among all, and its alpha 0.1. The defaults weigh labels more, for
+shorter trainings.
 
 All classes of a batch are one call of the encoder's and of the decoder's layers. The first layer of q(z|x,y), which is
 linear in x and in the class, is computed once for an image. The classes of an image share the noise of z: each term has
@@ -160,7 +160,6 @@ class _SemiSupervised(NamedTuple):
         found = {
             "classifier": self.classifier.init(keys[0], x)["params"],
             "trunk": self.trunk.init(keys[1], x)["params"],
-            # The scale of weights that Flax draws for a dense layer of x and the class, one-hot, side by side.
             "class": jax.random.normal(keys[2], (self.num_classes, width)) / (x.size + self.num_classes) ** 0.5,
             "encoder": self.encoder.init(keys[3], jnp.zeros((1, width)))["params"],
             "decoder": self.decoder.init(keys[4], jnp.zeros((1, self.latent)), self._classes()[:1])["params"],
@@ -280,7 +279,7 @@ class _SemiSupervised(NamedTuple):
     def _scaled(self, x):
         """x as encoders see it; NaN for one that is beyond what the likelihood takes."""
         levels = self.likelihood.levels
-        if levels is not None and levels > 2:
+        if levels is not None and not self.likelihood.grey:
             fits = within_levels(x, levels)
         else:
             fits = within_unit(x) if self.likelihood.unit else jnp.ones(len(x), bool)

@@ -80,6 +80,11 @@ def stacked_denoising_autoencoder(
         raise ValueError(f"steps_per_layer must be a whole number, 0 or more, got {steps_per_layer}")
     if classes == 1:
         raise ValueError("labels of one class say nothing: give classes=2 or more, or None")
+    if hidden and code_reconstruction is None and activation is not nn.sigmoid:
+        raise ValueError(
+            "the cross-entropy of codes wants them between 0 and 1: leave activation at the sigmoid, or give "
+            "code_reconstruction=squared()"
+        )
     widths = (math.prod(shape), *hidden, latent)
     errors = (reconstruction or cross_entropy(), *[code_reconstruction or cross_entropy()] * len(hidden))
     own = _Stack(tuple(shape), widths, steps_per_layer, classes, corruption or masking(0.25), activation, errors, dtype)

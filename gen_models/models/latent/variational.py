@@ -20,6 +20,7 @@ from gen_models.models.inputs import (
     check_count,
     checked_labels,
     images,
+    known,
     labels_of,
     latents,
     within_levels,
@@ -29,7 +30,7 @@ from gen_models.models.latent.importance import importance_weighted
 from gen_models.models.latent.objectives import doubly_reparameterised, importance_bound, kl_weight, with_free_bits
 from gen_models.models.sizes import check_numbers, check_sizes
 from gen_models.nn.likelihoods import Likelihood
-from gen_models.nn.posteriors import Normal, Posterior
+from gen_models.nn.posteriors import Posterior
 from gen_models.nn.priors import Prior
 
 _REMEDY = "grey pixels have no probability here, binarise_dynamic or binarise_fixed makes such images of them"
@@ -66,7 +67,8 @@ def variational_model(
 
     Its functions:
       loss: minus the bound in nats per example, the KL weighted as `objective` says; the metrics "elbo",
-        "reconstruction" and "kl" never are. Reads `batch["x"]`, and with `classes` also `batch["y"]`.
+        "reconstruction" and "kl" never are; of several particles they are "elbo" and "bound". Reads `batch["x"]`, and
+        with `classes` also `batch["y"]`.
       elbo(params, stats, batch, key): {"reconstruction": -log p(x|z), "kl": KL(q || p)}, [B] nats each, for one draw of
         z.
       log_prob(params, stats, x, key, label=None, particles=50, chunk=10): a lower bound on log p(x), [B] nats, that
@@ -96,7 +98,12 @@ def variational_model(
         batch, labels or latents of another shape; or, outside of `jit`, x that the likelihood has no probability for.
     """
     check_sizes(latent=latent, particles=objective.particles, classes=classes)
-    _check_objective(objective, prior)
+    _check_objective(objective, prior, posterior)
+    if prior.asks_encoder and (classes is not None or not posterior.is_normal):
+        raise ValueError(
+            "a prior that asks the encoder takes its codes for normal distributions, and is not told the class: leave "
+            "`classes` at None, and the posterior a diagonal normal"
+        )
     own = _Variational(tuple(shape), latent, encoder, decoder, likelihood, prior, posterior, objective, classes, draw)
     return Model(
         own.init,
@@ -161,21 +168,25 @@ class _Variational(NamedTuple):
         made = self._made(params)
         z = jax.vmap(lambda key: self.posterior.draw(params.get("posterior", {}), code, key, made))(keys)
         if self.objective.doubly_reparameterised:
-            fixed, own = jax.lax.stop_gradient((code, params.get("posterior", {})))
+            fixed, of_q = jax.lax.stop_gradient((code, (params.get("posterior", {}), made)))
             bound, log_w = doubly_reparameterised(
-                lambda params, z: self._log_weights({**params, "posterior": own}, x, label, fixed, z), params, z
+                lambda params, z: self._log_weights(params, x, label, fixed, z, of_q), params, z
             )
         else:
             log_w = self._log_weights(params, x, label, code, z)
             bound = importance_bound(log_w)
         return -bound, (stats, {"elbo": log_w.mean(), "bound": bound})
 
-    def _log_weights(self, params, x, label, code, z):
-        """log p(x|z) + log p(z) - log q(z|x), [K, B], of draws z [K, B, D]."""
+    def _log_weights(self, params, x, label, code, z, of_q=None):
+        """log p(x|z) + log p(z) - log q(z|x), [K, B], of draws z [K, B, D].
+
+        `of_q` is what q takes besides the code, its parameters and the prior as it is made; None: that of `params`.
+        """
         made = self._made(params)
+        own, asked = (params.get("posterior", {}), made) if of_q is None else of_q
 
         def of(z):
-            log_q = self.posterior.log_prob(params.get("posterior", {}), code, z, made)
+            log_q = self.posterior.log_prob(own, code, z, asked)
             return self._log_likelihood(params, x, label, z) + self.prior.log_prob(made, z) - log_q
 
         return jax.vmap(of)(z)
@@ -185,7 +196,7 @@ class _Variational(NamedTuple):
         made = self._made(params)
         z = self.posterior.draw(params.get("posterior", {}), code, key, made)
         reconstruction = -self._log_likelihood(params, x, label, z)
-        if self.prior.kl is not None and isinstance(code, Normal):
+        if self.prior.kl is not None and self.posterior.is_normal:
             each = self.prior.kl(made, code)
             return reconstruction, each.sum(1), each
         log_q = self.posterior.log_prob(params.get("posterior", {}), code, z, made)
@@ -262,8 +273,6 @@ class _Variational(NamedTuple):
         """The prior, ready to be asked: some are made of the encoder."""
 
         def encode(x):
-            if self.classes is not None:
-                raise ValueError("a prior that asks the encoder is not told the class: leave `classes` at None")
             heads: Any = self.encoder.apply({"params": params["encoder"]}, x, None)
             return self.posterior.code(heads)
 
@@ -309,12 +318,12 @@ def _is_zero(number: Any) -> bool:
     return isinstance(number, (int, float)) and number == 0
 
 
-def _check_objective(objective: Objective, prior: Prior) -> None:
+def _check_objective(objective: Objective, prior: Prior, posterior: Posterior) -> None:
     beta, warmup_steps, cycle_steps, free_bits, particles, doubly = objective
     check_numbers(beta=beta, warmup_steps=warmup_steps, cycle_steps=cycle_steps, free_bits=free_bits)
     # A traced number is taken as the default: the importance-weighted objective does not read it.
     usual = ((beta, 1), (warmup_steps, 0), (cycle_steps, 0), (free_bits, 0))
-    weighed = any(isinstance(w, (int, float)) and w != other for w, other in usual)
+    weighed = any(known(w) and float(w) != other for w, other in usual)
     if particles > 1 and weighed:
         raise ValueError(
             f"particles={particles} has no separate KL to weigh: leave beta at 1, and warmup_steps, cycle_steps and "
@@ -322,5 +331,10 @@ def _check_objective(objective: Objective, prior: Prior) -> None:
         )
     if doubly and particles == 1:
         raise ValueError("the doubly reparameterised gradient is one of several particles: give particles=2 or more")
-    if not _is_zero(free_bits) and prior.kl is None:
-        raise ValueError("free bits need the KL of each dimension in closed form, which this prior does not have")
+    if not _is_zero(free_bits) and (prior.kl is None or not posterior.is_normal):
+        raise ValueError("free bits need the KL of each dimension in closed form, which this prior or posterior lacks")
+    if cycle_steps and known(warmup_steps) and not 0 < float(warmup_steps) <= cycle_steps:
+        raise ValueError(
+            f"in cycles of cycle_steps={cycle_steps} the KL's weight must have steps to rise in: give warmup_steps from "
+            f"1 to {cycle_steps}, got {warmup_steps}"
+        )

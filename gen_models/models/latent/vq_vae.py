@@ -57,8 +57,8 @@ def vq_vae(
     """A VQ-VAE of images of levels, or of pixels between 0 and 1; its players are "autoencoder", then "prior".
 
     Its functions:
-      loss: of the autoencoder L in nats per image, with the metrics "reconstruction", "commitment" and "perplexity",
-        e to the entropy of the N_i; of the prior -log p(z) in nats per image, with "bits_per_code".
+      loss: of the autoencoder L in nats per image, with the metrics "reconstruction", "commitment" and, with `decay`,
+        "perplexity", e to the entropy of the N_i; of the prior -log p(z) in nats per image, with "bits_per_code".
       encode(params, stats, x, key=None): the codes, int32 [B, H', W'] from 0 to K - 1.
       apply(params, stats, codes): the decoder's outputs, which the likelihood reads.
       decode(params, stats, codes): the mean of p(x|z), pictures with pixels from 0 to 1.
