@@ -335,6 +335,6 @@ def _check_objective(objective: Objective, prior: Prior, posterior: Posterior) -
         raise ValueError("free bits need the KL of each dimension in closed form, which this prior or posterior lacks")
     if cycle_steps and known(warmup_steps) and not 0 < float(warmup_steps) <= cycle_steps:
         raise ValueError(
-            f"in cycles of cycle_steps={cycle_steps} the KL's weight must have steps to rise in: give warmup_steps from "
+            f"in cycles of cycle_steps={cycle_steps} the KL's weight needs steps to rise in: give warmup_steps from "
             f"1 to {cycle_steps}, got {warmup_steps}"
         )
