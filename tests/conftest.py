@@ -17,7 +17,7 @@ import tests.checked  # jaxtyping looks for it by this name, which pyproject.tom
 # What tests cost is compilation. The loops that JAX 0.10 can still emit without MLIR compile twice as fast; later
 # versions do not know the flag, and XLA ends the process at an unknown one. Level 0 would halve the time again, but its
 # programs are wrong: of two that train the same GAN, one had garbage in a bias, now and then infinite (jaxlib 0.10.2).
-_quick = "--xla_backend_optimization_level=1"
+_quick = "--xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1"
 if jax.__version_info__ < (0, 11):
     _quick += " --xla_cpu_use_fusion_emitters=false"
 _flags = os.environ.get("XLA_FLAGS")

@@ -101,7 +101,9 @@ def _step(name):
     """The compiled step, which raises when it is traced again; it eats its state."""
     step = _raw_step(_entry(name))
     step.__name__ = f"step_of_{name}"  # chex counts by name
-    return jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
+    compiled = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
+    # A restored state is bound to its device, a new one is not, and JAX compiles for each: here all of them are bound.
+    return lambda state, batch: compiled(jax.device_put(state, jax.devices()[0]), batch)
 
 
 def _moved(params):
@@ -130,23 +132,27 @@ def test_one_trace_with_donated_buffers(name):
     assert all(m.shape == () for m in metrics.values())
 
 
-def test_losses_and_their_gradients(name):
-    """Gradients: finite, somewhere non-zero in each of the player's tensors, zero in all that others own."""
-    entry = _entry(name)
-    params, stats = _moved(_state(name).params), _state(name).stats
-    players, carry = _players(entry.model), _carry(name)
+@functools.cache
+def _gradients(name):
+    """Player -> the loss, its gradients, and the statistics after an evaluation: at moved parameters, with two keys."""
+    entry, state = _entry(name), _state(name)
 
     @jax.jit
     def evaluate(params, stats, batch, key):
         out = {}
-        for player, loss in players.items():
-            call = functools.partial(loss, step=jnp.array(0), **carry)
+        for player, loss in _players(entry.model).items():
+            call = functools.partial(loss, step=jnp.array(0), **_carry(name))
             (value, _), grads = jax.value_and_grad(call, has_aux=True)(params, stats, batch, key)
             out[player] = value, grads, call(params, stats, batch, key, train=False)[1][0]
         return out
 
-    batch = entry.batch(1, SIZE)
-    out, again = (evaluate(params, stats, batch, jax.random.key(i)) for i in range(2))
+    return [evaluate(_moved(state.params), state.stats, entry.batch(1, SIZE), jax.random.key(i)) for i in range(2)]
+
+
+def test_losses_and_their_gradients(name):
+    """Gradients: finite, somewhere non-zero in each of the player's tensors, zero in all that others own."""
+    entry, stats, players = _entry(name), _state(name).stats, _players(_entry(name).model)
+    out, again = _gradients(name)
     for player, (_, grads, stats_after) in out.items():
         chex.assert_tree_all_finite(grads)
         for path, g in jax.tree.leaves_with_path(grads if player == "" else grads[player]):
@@ -230,18 +236,17 @@ ROUNDED_ELSEWHERE = (
 @pytest.mark.parametrize("name", _slow_for(ROUNDED_ELSEWHERE))
 def test_bfloat16_computations_keep_float32_parameters_losses_and_gradients(name):
     """And the gradient points where that of float32 does; a step that forgot the dtype would be equal to it."""
-    entry, half = _entry(name), ZOO[name](dtype=jnp.bfloat16)
-    state, batch = _state(name), entry.batch(1, SIZE)
-    params = _moved(state.params)
-    for player in _players(entry.model):
+    state, half = _state(name), ZOO[name](dtype=jnp.bfloat16)
+    params, batch = _moved(state.params), _entry(name).batch(1, SIZE)
+    for player, loss in _players(half.model).items():
 
-        @functools.partial(jax.jit, static_argnums=0)
-        def gradient(loss, params, stats):
+        @jax.jit
+        def gradient(params, stats, loss=loss):
             call = functools.partial(loss, step=jnp.array(0), **_carry(name))
             return jax.value_and_grad(call, has_aux=True)(params, stats, batch, jax.random.key(0))
 
-        (value, _), grads = gradient(_players(entry.model)[player], params, state.stats)
-        (rounded, (stats, metrics)), its = gradient(_players(half.model)[player], params, state.stats)
+        value, grads, _ = _gradients(name)[0][player]
+        (rounded, (stats, metrics)), its = gradient(params, state.stats)
         dtypes = {x.dtype for x in jax.tree.leaves((rounded, stats, metrics, its))}
         assert jnp.dtype(jnp.bfloat16) not in dtypes, player
         flat, its_flat = (jnp.concatenate([g.ravel() for g in jax.tree.leaves(g)]) for g in (grads, its))

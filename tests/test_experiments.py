@@ -30,7 +30,9 @@ FIRST = {name: next(iter(experiment.variants)) for name, experiment in EXPERIMEN
 # Experiments whose models are their own; the others ask other questions of those.
 OWN = [name for name, experiment in EXPERIMENTS.items() if experiment.model.__module__.endswith(f".{name}")]
 # These run the models of others of OWN, by the same mechanisms: whole runs of theirs are for the slow suite.
-LIKE_OTHERS = ("autoencoder_uses", "posterior_collapse", "vae_beta", "vae_decoders")
+LIKE_OTHERS = (
+    *("ablations.attention", "autoencoder_uses", "posterior_collapse", "semi_supervised", "vae_beta", "vae_decoders"),
+)
 VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
 RUNGS = ("vae",)  # of the ladder: a bound, where the first variant has an exact likelihood
 
