@@ -2,6 +2,9 @@
 
 from . import batch_norm as batch_norm
 from . import disentanglement as disentanglement
+from . import frechet as frechet
+from . import inception_score as inception_score
+from . import kernel_distance as kernel_distance
 from . import layers as layers
 from . import modes as modes
 from . import receptive_field as receptive_field
