@@ -6,5 +6,8 @@ from . import frechet as frechet
 from . import inception_score as inception_score
 from . import kernel_distance as kernel_distance
 from . import layers as layers
+from . import manifold as manifold
 from . import modes as modes
+from . import neighbours as neighbours
 from . import receptive_field as receptive_field
+from . import support as support
