@@ -125,7 +125,7 @@ def _nearer(
     rows = np.concatenate([np.repeat(np.arange(count), k), row])
     values = np.concatenate([squared.ravel(), found])
     index = np.concatenate([indices.ravel(), index])
-    order = np.lexsort((index, values, rows))
+    order = np.lexsort((values, rows))  # it is stable: equal values stay in the order of their indices
     first = np.searchsorted(rows[order], np.arange(count))
     best = order[first[:, None] + np.arange(k)]
     return values[best], index[best]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from gen_models.evaluation._distances import BLOCK
 from gen_models.evaluation._features import check_features, slices, wide
 from gen_models.models.sizes import check_sizes
 
@@ -38,14 +39,15 @@ class SubsetKernelDistance(NamedTuple):
 
 
 def kernel_distance(
-    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m d"], *, block: int = 1024
+    first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m d"], *, block: int = BLOCK
 ) -> KernelDistance:
     """The unbiased estimate from all pairs, which varies least; see the module's docstring.
 
     The standard error is that of the jackknife: each point of either set is left out in turn. It is rather too large
     than too small (Efron & Stein, The Jackknife Estimate of Variance, 1981): by a factor of about sqrt(2) where the
     distributions are equal. A few matrices [block, block] and [block, D] are held beside the features and the sums of
-    each point.
+    each point. 10,000 and 10,000 points of 512 dimensions took 4.0 s of one core's time, of 2 cores of an AMD EPYC,
+    shared.
 
     Args:
       first: [N, D], float32 or float64, 3 or more.
@@ -75,9 +77,9 @@ def subset_kernel_distance(
 ) -> SubsetKernelDistance:
     """The mean of the unbiased estimates from random subsets of both sets, as the KID is customarily given.
 
-    Each subset is drawn without replacement, and anew: where `subsets` times `subset_size` exceeds the points that
-    there are, subsets share many points, and their standard error says how well the mean over all subsets is known, not
-    how well the distance of the distributions is. `kernel_distance` tells the latter.
+    Each subset is drawn without replacement, and anew, so that subsets share points, and many of them where `subsets`
+    times `subset_size` exceeds the points that there are. The standard error says how well the mean over all subsets is
+    known, not how well the distance of the distributions is: `kernel_distance` tells the latter.
 
     Args:
       first: [N, D], float32 or float64.
