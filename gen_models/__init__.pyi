@@ -91,6 +91,7 @@ from .models.supervised.residual_cnn import residual_cnn as residual_cnn
 from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam
 from .optimizers import adamw as adamw
+from .optimizers import clipped_weights as clipped_weights
 from .optimizers import momentum as momentum
 from .optimizers import nesterov as nesterov
 from .optimizers import optimizer as optimizer

@@ -32,6 +32,7 @@ Where we differ from the papers, because optax does:
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import jax
@@ -222,6 +223,40 @@ def set_learning_rate(opt_state: Any, learning_rate: Scalar) -> Any:
     old = opt_state.hyperparams["learning_rate"]
     rate = jnp.broadcast_to(jnp.asarray(learning_rate, old.dtype), old.shape)
     return opt_state._replace(hyperparams={**opt_state.hyperparams, "learning_rate": rate})
+
+
+def clipped_weights(tx: optax.GradientTransformation, c: Scalar = 0.01) -> optax.GradientTransformation:
+    """`tx`, after whose update every parameter lies in [-c, c]: Arjovsky et al., Wasserstein GAN (2017), algorithm 1.
+
+    They clip all of the critic's parameters, so that it is K-Lipschitz for some K that depends on c. Here biases are
+    clipped as well, and scales of a normalisation. Parameters that start outside come inside with the first update. It
+    wraps the whole chain, as whatever came after it could lead out again.
+
+    Args:
+      tx: the critic's transformation; RMSProp with a rate of 5e-5 in the paper.
+      c: the bound; may be traced.
+
+    Raises:
+      ValueError: c is not positive and finite; when it is used, the parameters are not given to `update`.
+    """
+    if isinstance(c, (int, float)) and not 0 < c < math.inf:
+        raise ValueError(f"c must be positive and finite, got {c}")
+
+    def update(grads, state, params=None):
+        if params is None:
+            raise ValueError("clipped weights need the parameters: call update(grads, state, params)")
+        updates, state = tx.update(grads, state, params)
+        return jax.tree.map(partial(_clipped_update, c), updates, params), state
+
+    return optax.GradientTransformation(tx.init, update)
+
+
+def _clipped_update(c: Scalar, update: Array, p: Array) -> Array:
+    """What leads p to where the update would lead, but at most to -c or c."""
+    bound = jnp.asarray(c, p.dtype)
+    clipped = jnp.clip(p + update, -bound, bound) - p
+    after = p + clipped  # may be rounded to the number beyond the bound, from which one step back leads inside
+    return jnp.where(jnp.abs(after) > bound, jnp.nextafter(clipped, -jnp.sign(after) * jnp.inf), clipped)
 
 
 def _chain(

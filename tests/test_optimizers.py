@@ -14,6 +14,7 @@ from gen_models.optimizers import (
     adagrad,
     adam,
     adamw,
+    clipped_weights,
     injected,
     momentum,
     nesterov,
@@ -342,3 +343,29 @@ def test_a_traced_peak_reaches_the_schedule():
     np.testing.assert_allclose(
         both, [float(schedule("cosine", p, 10, warmup_steps=2)(5)) for p in (0.1, 0.2)], rtol=1e-6
     )
+
+
+def test_clipped_weights_stay_within_the_bound_and_move_as_the_wrapped_rule_says():
+    """Arjovsky et al. (2017), algorithm 1: w = clip(w + rate RMSProp(w, g), -c, c); to the last bit inside."""
+    rng = np.random.default_rng(0)
+    params = {"kernel": jnp.asarray(rng.normal(0, 0.01, (50, 40)), jnp.float32), "bias": jnp.full(40, 0.5)}
+    plain = rmsprop(1e-3)
+    tx = clipped_weights(plain, 0.01)
+    state, its = tx.init(params), plain.init(params)
+    update = jax.jit(tx.update)
+    for _ in range(3):
+        grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+        updates, its = plain.update(grads, its, params)
+        expected = jax.tree.map(lambda p, u: np.clip(p + u, -0.01, 0.01), params, updates)
+        updates, state = update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        chex.assert_trees_all_close(
+            params, expected, rtol=0, atol=6e-8
+        )  # the bias comes from 0.5, and is rounded there
+        assert all(0.00999 < float(jnp.abs(p).max()) <= np.float32(0.01) for p in jax.tree.leaves(params))
+    chex.assert_trees_all_close(state, its, rtol=1e-5)
+    for c in (0.0, -1.0, math.inf):
+        with pytest.raises(ValueError, match="c must be positive and finite"):
+            clipped_weights(plain, c)
+    with pytest.raises(ValueError, match="clipped weights need the parameters"):
+        tx.update(grads, state)

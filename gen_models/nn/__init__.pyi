@@ -1,5 +1,6 @@
 """Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
 
+from . import adversarial_losses as adversarial_losses
 from . import autoencoding as autoencoding
 from . import batch_norm as batch_norm
 from . import causal as causal
@@ -11,6 +12,7 @@ from . import corruptions as corruptions
 from . import devices as devices
 from . import diagonal_lstm as diagonal_lstm
 from . import dropout as dropout
+from . import gradient_penalties as gradient_penalties
 from . import heads as heads
 from . import image_damage as image_damage
 from . import likelihoods as likelihoods
