@@ -1,4 +1,4 @@
-"""The GAN: what Goodfellow et al. (2014) prove of its value, and its networks against the same in NumPy."""
+"""The GAN of perceptrons: its networks and losses against the same in NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from gen_models.models.adversarial.gan import discriminator_loss, gan, generator_loss, pack
+from gen_models.models.adversarial.gan import gan
+from gen_models.models.adversarial.players import pack
+from gen_models.nn.adversarial_losses import wasserstein
+from gen_models.nn.gradient_penalties import wasserstein_penalty
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -58,47 +61,6 @@ def _discriminator(params, x):
     return (h @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"])[:, 0]
 
 
-def test_the_best_discriminator_of_known_distributions():
-    """Theorem 1: D* = p / (p + q), where the value is -log 4 + 2 JSD(p, q); with q = p it is -log 4."""
-    p, q = np.array([4, 3, 1, 0]), np.array([1, 1, 2, 4])  # of 8
-    real, fake = np.repeat(np.arange(4), p), np.repeat(np.arange(4), q)
-    best = p / (p + q)
-    m = (p + q) / 16
-    jsd = 0.5 * sum(w / 8 * np.log(w / 8 / m) for w, m in zip(p[:3], m[:3], strict=True))
-    jsd += 0.5 * (q / 8 * np.log(q / 8 / m)).sum()
-    table = jnp.asarray(np.log(best.clip(1e-12)) - np.log(1 - best), jnp.float32)  # logits of D* at each of four points
-
-    def loss(table):
-        return discriminator_loss(table[real], table[fake])
-
-    np.testing.assert_allclose(-loss(table), -np.log(4) + 2 * jsd, rtol=1e-5)
-    np.testing.assert_allclose(jax.grad(loss)(table), 0, atol=1e-6)
-    for _ in range(5):  # and it is the best
-        assert loss(table + RNG.normal(0, 0.5, size=4)) > loss(table)
-    np.testing.assert_allclose(-discriminator_loss(jnp.zeros(8), jnp.zeros(8)), -np.log(4), rtol=1e-6)
-
-
-def test_the_generators_gradients_at_the_logits():
-    """d/dl log(1 - D) = -D and d/dl -log D = -(1 - D): of one sign; the first vanishes where D is sure of a fake."""
-    logits = jnp.array([-30.0, -2.0, 0.0, 1.0, 30.0])
-    d = expit(np.asarray(logits, np.float64))
-    gradients = {o: 5 * jax.grad(generator_loss)(logits, o) for o in ("minimax", "non_saturating")}
-    np.testing.assert_allclose(gradients["minimax"], -d, rtol=1e-5, atol=1e-12)
-    np.testing.assert_allclose(gradients["non_saturating"], -expit(-np.asarray(logits, np.float64)), rtol=1e-5)
-    np.testing.assert_allclose(gradients["minimax"], gradients["non_saturating"] * np.exp(logits), rtol=1e-4)
-    assert gradients["minimax"][2] == gradients["non_saturating"][2]  # the same at the equilibrium, D = 1/2
-    np.testing.assert_allclose(generator_loss(logits, "minimax"), np.log1p(-d[:-1]).sum() / 5 - 30 / 5, rtol=1e-5)
-
-
-def test_minimax_is_a_zero_sum_game(variables):
-    """The generator's minimax gradient is minus the discriminator's loss's, for the same fakes."""
-    logits = jnp.asarray(RNG.normal(size=6), jnp.float32)
-    real = jnp.asarray(RNG.normal(size=6), jnp.float32)
-    np.testing.assert_allclose(
-        jax.grad(generator_loss)(logits, "minimax"), -jax.grad(discriminator_loss, argnums=1)(real, logits), rtol=1e-6
-    )
-
-
 def test_the_networks_are_numpys(variables):
     params, stats = variables
     z = RNG.normal(size=(10, 3)).astype(np.float32)
@@ -111,7 +73,7 @@ def test_the_networks_are_numpys(variables):
 def test_packs_are_neighbours_side_by_side(variables):
     params, stats = variables
     packs = pack(jnp.asarray(BATCH["x"]), 3)
-    np.testing.assert_array_equal(packs[1], np.concatenate([BATCH["x"][i].ravel() for i in (3, 4, 5)]))
+    np.testing.assert_array_equal(packs[1], BATCH["x"][3:6])
     logits = MODEL.apply(params, stats, BATCH["x"])
     changed = BATCH["x"].copy()
     changed[5] += 1  # the second of the third pack
@@ -129,6 +91,8 @@ def test_the_losses_are_numpys(variables):
     np.testing.assert_allclose(value, np.logaddexp(0, -on_real).mean() + np.logaddexp(0, on_fake).mean(), rtol=1e-4)
     np.testing.assert_allclose(metrics["real_probability"], expit(on_real).mean(), rtol=1e-3)
     np.testing.assert_allclose(metrics["fake_probability"], expit(on_fake).mean(), rtol=1e-3)
+    np.testing.assert_allclose(metrics["real_logit"], on_real.mean(), rtol=1e-3)
+    np.testing.assert_allclose(metrics["fake_logit"], on_fake.mean(), rtol=1e-3)
     jax.tree.map(np.testing.assert_array_equal, after, stats)
     value, (after, _) = MODEL.loss["generator"](params, stats, BATCH, KEY, **CALL)
     np.testing.assert_allclose(value, np.logaddexp(0, -on_fake).mean(), rtol=1e-4)
@@ -184,6 +148,36 @@ def test_samples_do_not_depend_on_their_neighbours(variables):
     assert samples.shape == (5, 2, 2)
     np.testing.assert_array_equal(samples, MODEL.sample(params, stats, KEY, 5))
     assert not np.array_equal(samples, MODEL.sample(params, stats, jax.random.key(1), 5))
+
+
+def test_a_critic_with_a_penalty_on_whole_packs(variables):
+    """Gulrajani et al. (2017): the critic's loss is minus its estimate plus the penalty, whose gradient is of packs."""
+    params, stats = variables
+    model = gan(
+        (2, 2),
+        latent=3,
+        generator_hidden=(5, 4),
+        discriminator_hidden=(6, 7),
+        pieces=3,
+        packing=2,
+        loss=wasserstein(),
+        penalty=wasserstein_penalty(3),
+    )
+    value, (_, metrics) = model.loss["discriminator"](params, stats, BATCH, KEY, **CALL)
+    np.testing.assert_allclose(value, metrics["penalty"] - metrics["wasserstein"], rtol=1e-5)
+    noise_key, penalty_key = jax.random.split(KEY)
+    fake, _ = _generator(params, None, jax.random.normal(noise_key, (12, 3)))
+    share = np.asarray(jax.random.uniform(penalty_key, (6, 1, 1, 1)))  # one number for both members of a pack
+    x = share * BATCH["x"].reshape(6, 2, 2, 2) + (1 - share) * fake.reshape(6, 2, 2, 2)
+    steps = 1e-5 * np.eye(8).reshape(8, 1, 2, 2, 2)
+    ahead, behind = (
+        np.stack([_discriminator(params, (x + s * step).reshape(12, 2, 2)) for step in steps]) for s in (1, -1)
+    )
+    norms = np.sqrt((((ahead - behind) / 2e-5) ** 2).sum(0))
+    np.testing.assert_allclose(metrics["gradient_norm"], norms.mean(), rtol=1e-3)
+    np.testing.assert_allclose(metrics["penalty"], 3 * ((norms - 1) ** 2).mean(), rtol=1e-3)
+    value, _ = model.loss["generator"](params, stats, BATCH, KEY, **CALL)
+    np.testing.assert_allclose(value, -_discriminator(params, fake).mean(), rtol=1e-3)
 
 
 @pytest.mark.slow

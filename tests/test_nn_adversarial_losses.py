@@ -135,6 +135,25 @@ def test_features_with_the_same_means_match():
     np.testing.assert_allclose(feature_matching(features, moved), expected, rtol=1e-5)
 
 
+def test_the_generators_gradients_at_the_logits():
+    """d/dl log(1 - D) = -D and d/dl -log D = -(1 - D): of one sign; the first vanishes where D is sure of a fake."""
+    logits = jnp.array([-30.0, -2.0, 0.0, 1.0, 30.0])
+    saturating, other = (
+        5 * jax.grad(loss.generator, argnums=1)(None, logits) for loss in (minimax(), non_saturating())
+    )
+    np.testing.assert_allclose(saturating, other * np.exp(logits), rtol=1e-4)
+    assert saturating[2] == other[2]  # the same at the equilibrium, D = 1/2
+    assert abs(saturating[0]) < 1e-12 and abs(other[0]) > 0.99
+    sure = np.log1p(-expit(np.float64(logits[:-1]))).sum() / 5 - 30 / 5
+    np.testing.assert_allclose(minimax().generator(None, logits), sure, rtol=1e-5)
+
+
+def test_minimax_is_a_zero_sum_game():
+    """The generator's gradient is minus the discriminator's, for the same fakes."""
+    ours = jax.grad(minimax().generator, argnums=1)(None, FAKE)
+    np.testing.assert_allclose(ours, -jax.grad(minimax().discriminator, argnums=1)(REAL, FAKE), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -15,8 +15,11 @@ from . import dropout as dropout
 from . import gradient_penalties as gradient_penalties
 from . import heads as heads
 from . import image_damage as image_damage
+from . import judgements as judgements
 from . import likelihoods as likelihoods
 from . import maxout as maxout
+from . import minibatch as minibatch
+from . import normalised_weights as normalised_weights
 from . import posteriors as posteriors
 from . import priors as priors
 from . import reconstructions as reconstructions

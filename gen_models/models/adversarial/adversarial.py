@@ -1,0 +1,133 @@
+"""A generator and a discriminator as the two players of one model: the place where their losses are put together.
+
+Goodfellow et al., Generative Adversarial Nets (2014). What the players want is an `AdversarialLoss` of
+`nn/adversarial_losses.py`, to which come, where they are asked for, a penalty of `nn/gradient_penalties.py`, matched
+features, guesses of the class and an unrolled discriminator.
+
+Fakes are made anew for each player, and of a model with classes have the labels of the batch's real examples: those
+of the data's distribution, where Odena et al. (2017) and Miyato & Koyama (2018) draw classes alike. The discriminator
+is updated first; the generator sees it updated.
+
+Statistics: batch norm's running averages of the "generator" and of the "discriminator", and the "singular_vectors" of
+spectral normalisation. Each moves with its owner's update alone. In training a discriminator with batch norm uses the
+statistics of what it judges, real and generated examples apart (Radford et al., DCGAN, 2016), and its running averages
+see one after the other.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from flax import linen as nn
+from jaxtyping import Array
+
+from gen_models.core import Model
+from gen_models.errors import unknown
+from gen_models.models.adversarial.players import Players
+from gen_models.models.sizes import check_each, check_numbers, check_sizes
+from gen_models.nn.adversarial_losses import AdversarialLoss
+from gen_models.nn.gradient_penalties import GradientPenalty
+from gen_models.nn.judgements import Judgement
+
+NOISES = ("normal", "uniform")
+
+
+def adversarial_model(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    *,
+    shape: Sequence[int],
+    latent: int,
+    loss: AdversarialLoss,
+    penalty: GradientPenalty | None = None,
+    noise: Literal["normal", "uniform"] = "normal",
+    symmetric: bool = False,
+    packing: int = 1,
+    apart: bool = True,
+    matching: bool = False,
+    classes: int | None = None,
+    auxiliary: float | Array = 1.0,
+    unrolled: int = 0,
+    unrolled_rate: float | Array = 1e-3,
+    code: Callable[[Judgement], Array] | None = None,
+) -> Model:
+    """A GAN of any two networks; its players are "discriminator", then "generator".
+
+    Its operations, beside `init` and `loss`:
+
+      apply(params, stats, x, label=None): the discriminator's logits, [B], of packs [B / packing].
+      encode(params, stats, x, key=None, label=None): the discriminator's features of x, or what `code` makes of them.
+      decode(params, stats, z, label=None): G(z), [B, *shape]; of a model with classes `label` is [B] integers.
+      sample(params, stats, key, n, label=None): G(z) for n draws of z.
+      batch_stats(params, stats, batch, key): the networks' batch norm over the batch, and as many fakes.
+
+    All of them use batch norm's running averages, so that an example does not depend on its neighbours; losses use the
+    batch's own where `train`. Metrics of the discriminator: the mean logits "real_logit" and "fake_logit", what the
+    loss logs (probabilities, or the critic's "wasserstein"), with a penalty its value and the mean "gradient_norm" of
+    the logits where it looked at it, with an auxiliary classifier the two cross-entropies in nats.
+
+    Args:
+      generator: called as `generator(z, label, train)`, gives x; `label` is one-hot, or None.
+      discriminator: called as `discriminator(packs, label, train)`, gives a `Judgement`. Packs are [P, packing,
+        *shape]; with packing 1 they are the examples [B, *shape].
+      shape: of one example.
+      latent: dimensions of the noise z.
+      loss: of both players.
+      penalty: on the discriminator's gradient, added to its loss.
+      noise: "normal": a standard Gaussian; "uniform": each number from -1 to 1.
+      symmetric: the networks see and make images from -1 to 1; batches and samples are from 0 to 1 all the same.
+      packing: examples that the discriminator judges at once; it must divide the batch.
+      apart: real and generated examples are judged in batches of their own, which batch norm and minibatch features
+        need; else in one, which is faster.
+      matching: the generator's loss is `feature_matching` alone (Salimans et al., 2016, section 3.1).
+      classes: of labels, which batches have as "y"; None: none are read.
+      auxiliary: weight of the cross-entropies of an auxiliary classifier, which the judgement says is there.
+      unrolled: k of Metz et al., Unrolled Generative Adversarial Networks (2017), eq. 7 and 8: the generator's loss is
+        that against the discriminator after k steps of plain gradient descent on its own loss, on the same examples,
+        and its gradient flows through them. (Their eq. 7 says gradient descent; the authors' code unrolls Adam.) The
+        discriminator itself takes one step, as ever.
+      unrolled_rate: eta, the learning rate of these k steps; may be traced.
+      code: judgement -> [B, ...], what `encode` gives; None: the features.
+
+    Raises:
+      ValueError: a size is not positive, the noise is unknown, a number is negative, labels come together with packs,
+        or matched features with an unrolled discriminator; when it is used, batches, labels or latents of another
+        shape; or, outside of `jit`, pixels that are not between 0 and 1 where `symmetric`.
+    """
+    check_each(shape=shape)
+    check_sizes(latent=latent, packing=packing, classes=classes)
+    check_numbers(auxiliary=auxiliary, unrolled=unrolled, unrolled_rate=unrolled_rate)
+    if not tuple(shape):
+        raise ValueError("an example needs an axis or more, got shape=(): (1,) is a number")
+    if noise not in NOISES:
+        raise unknown("noise", noise, NOISES)
+    if classes is not None and packing > 1:
+        raise ValueError(f"a pack of {packing} examples has no one label: take packing=1, or no classes")
+    if unrolled and matching:
+        raise ValueError("matched features are no loss that a discriminator is unrolled for: leave unrolled at 0")
+    players = Players(
+        generator=generator,
+        discriminator=discriminator,
+        shape=tuple(shape),
+        latent=latent,
+        loss=loss,
+        penalty=penalty,
+        noise=noise,
+        symmetric=symmetric,
+        packing=packing,
+        apart=apart,
+        matching=matching,
+        classes=classes,
+        auxiliary=auxiliary,
+        unrolled=unrolled,
+        unrolled_rate=unrolled_rate,
+        code=code or (lambda judgement: judgement.features),
+    )
+    return Model(
+        players.init,
+        {"discriminator": players.loss_of_discriminator, "generator": players.loss_of_generator},
+        apply=players.apply,
+        sample=players.sample,
+        encode=players.encode,
+        decode=players.decode,
+        batch_stats=players.batch_stats,
+    )
