@@ -50,6 +50,7 @@ from .measures.base import Split as Split
 from .measures.base import Trained as Trained
 from .measures.figure import Figure as Figure
 from .models.adversarial.adversarial import adversarial_model as adversarial_model
+from .models.adversarial.dcgan import dcgan as dcgan
 from .models.adversarial.gan import gan as gan
 from .models.autoregressive.fvsbn import fvsbn as fvsbn
 from .models.autoregressive.gated_pixel_cnn import gated_pixel_cnn as gated_pixel_cnn

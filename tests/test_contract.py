@@ -41,6 +41,8 @@ DEEP = (
     "pca",
     "vq_vae",
     "pixel_vae",
+    "dcgan",
+    "spectral_dcgan",
     "fvsbn",
     "nade",
     "pixel_cnn",
@@ -230,6 +232,7 @@ ROUNDED_ELSEWHERE = (
     *("pixel_cnn_pp", "image_gpt", "pixel_snail", "residual_cnn", "pixel_vae"),
     *("hierarchical_vae", "ladder_vae", "importance_vae", "m1_m2"),
     *("denoising_autoencoder", "contractive_autoencoder", "stacked_denoising_autoencoder"),
+    "spectral_dcgan",
 )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from gen_models.core import Model
+from gen_models.models.adversarial.dcgan import dcgan
 from gen_models.models.adversarial.gan import gan
 from gen_models.models.autoregressive.fvsbn import fvsbn
 from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
@@ -36,6 +37,7 @@ from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
 from gen_models.models.supervised.residual_cnn import residual_cnn
+from gen_models.nn.gradient_penalties import r1
 from gen_models.nn.likelihoods import bernoulli, gaussian
 from gen_models.nn.priors import mixture
 
@@ -99,6 +101,7 @@ def sequences(seed, size):
 
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
+SMALL_GAN: dict[str, Any] = {"shape": SHAPE, "latent": 3, "features": (3, 4), "window": 3, "weight_scale": 0.3}
 SGD = optax.sgd(0.05, momentum=0.9)
 SLOW = optax.sgd(2e-3, momentum=0.9)  # for losses that are sums over the pixels
 BITS = {"shape": (4, 4, 1), "levels": 2, "features": 4}
@@ -235,6 +238,23 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "gan": lambda axis_name=None, dtype=None: Entry(
         gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}
+    ),
+    "dcgan": lambda axis_name=None, dtype=None: Entry(
+        dcgan(**SMALL_GAN, axis_name=axis_name, dtype=dtype), bright, {"discriminator": SGD, "generator": SGD}
+    ),
+    "spectral_dcgan": lambda axis_name=None, dtype=None: Entry(
+        dcgan(
+            **SMALL_GAN,
+            penalty=r1(0.1),
+            discriminator_norm=False,
+            weights="spectral",
+            classes=3,
+            condition="projection",
+            axis_name=axis_name,
+            dtype=dtype,
+        ),
+        bright,
+        {"discriminator": SGD, "generator": SGD},
     ),
     "fvsbn": lambda dtype=None: Entry(fvsbn((4, 4, 1), dtype=dtype), small, SLOW, deterministic=True),
     "nade": lambda dtype=None: Entry(nade((4, 4, 1), hidden=6, dtype=dtype), small, SLOW, deterministic=True),

@@ -149,9 +149,14 @@ def transposed_with(window: int) -> Enlargement:
 
 
 def _transposed(features: int, sides: Sequence[int], dtype: DTypeLike | None = None, *, window: int) -> nn.Module:
-    pads = [max(2 * (-(-side // 2) - 1) + window - side, 0) for side in sides]  # of the "SAME" convolution, both ends
-    padding = [(window - 1 - pad // 2, window - 1 - (pad - pad // 2)) for pad in pads]
+    padding = transposed_padding(window, sides)
     return ConvTranspose(features, (window, window), strides=2, padding=padding, dtype=dtype)
+
+
+def transposed_padding(window: int, sides: Sequence[int]) -> list[tuple[int, int]]:
+    """What pads a transposed convolution of stride 2 to be the transpose of a "SAME" one of maps with `sides`."""
+    pads = [max(2 * (-(-side // 2) - 1) + window - side, 0) for side in sides]  # of the "SAME" convolution, both ends
+    return [(window - 1 - pad // 2, window - 1 - (pad - pad // 2)) for pad in pads]
 
 
 def resized(features: int, sides: Sequence[int], dtype: DTypeLike | None = None) -> nn.Module:

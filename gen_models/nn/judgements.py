@@ -50,6 +50,14 @@ def beside(x: Float[Array, "b *space c"], label: Float[Array, "b k"]) -> Float[A
     return jnp.concatenate([x, jnp.broadcast_to(label, (*x.shape[:-1], label.shape[-1]))], -1)
 
 
+def side_by_side(x: Float[Array, "p *space c"]) -> Float[Array, "p h w d"]:
+    """Images [P, h, w, c] as they are, packs of them [P, packing, h, w, c] with their channels side by side."""
+    if x.ndim == 4:
+        return x
+    packs, packing, height, width, channels = x.shape
+    return jnp.moveaxis(x, 1, 3).reshape(packs, height, width, packing * channels)
+
+
 def judged(
     h: Float[Array, "b f"],
     label: Float[Array, "b k"] | None,

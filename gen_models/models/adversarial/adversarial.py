@@ -15,7 +15,7 @@ see one after the other.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
 from flax import linen as nn
 from jaxtyping import Array
@@ -29,6 +29,19 @@ from gen_models.nn.gradient_penalties import GradientPenalty
 from gen_models.nn.judgements import Judgement
 
 NOISES = ("normal", "uniform")
+
+
+class Game(TypedDict, total=False):
+    """What every GAN of images takes beside its networks' options, as `adversarial_model` says."""
+
+    loss: AdversarialLoss
+    penalty: GradientPenalty | None
+    noise: Literal["normal", "uniform"]
+    packing: int
+    matching: bool
+    auxiliary: float | Array
+    unrolled: int
+    unrolled_rate: float | Array
 
 
 def adversarial_model(
