@@ -43,6 +43,7 @@ DEEP = (
     "pixel_vae",
     "dcgan",
     "spectral_dcgan",
+    "resnet_gan",
     "fvsbn",
     "nade",
     "pixel_cnn",
@@ -232,7 +233,7 @@ ROUNDED_ELSEWHERE = (
     *("pixel_cnn_pp", "image_gpt", "pixel_snail", "residual_cnn", "pixel_vae"),
     *("hierarchical_vae", "ladder_vae", "importance_vae", "m1_m2"),
     *("denoising_autoencoder", "contractive_autoencoder", "stacked_denoising_autoencoder"),
-    "spectral_dcgan",
+    *("spectral_dcgan", "resnet_gan"),
 )
 
 

@@ -174,8 +174,8 @@ def test_a_projection_adds_the_class_times_the_features():
 def test_an_auxiliary_classifier_pays_both_players_for_the_class():
     """Odena et al. (2017), eq. 2 and 3: both raise L_C = E log p(c | x) + E log p(c | G(z))."""
     options = {"discriminator": Judge(condition="auxiliary"), "classes": 3}
-    model, params, stats = build(**options, auxiliary=0.5)
-    without, _, _ = build(**options, auxiliary=0.0)
+    model, params, stats = build(**options, auxiliary=(0.5, 0.25))
+    without, _, _ = build(**options, auxiliary=(0.0, 0.0))
     own, its, labels = params["discriminator"], params["generator"], BATCH["y"]
     fake = np.asarray(jax.random.normal(KEY, (6, 2))) @ its["Dense_0"]["kernel"] + its["Dense_0"]["bias"]
     fake = fake + its["Dense_1"]["kernel"][labels]
@@ -184,9 +184,9 @@ def test_an_auxiliary_classifier_pays_both_players_for_the_class():
         h = np.tanh(x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"])
         guesses = log_softmax(h @ own["classes"]["kernel"] + own["classes"]["bias"], axis=-1)
         costs.append(-guesses[np.arange(6), labels].mean())
-    for player, paid in (("discriminator", sum(costs)), ("generator", costs[1])):
+    for player, paid in (("discriminator", 0.5 * sum(costs)), ("generator", 0.25 * costs[1])):
         value, bare = (m.loss[player](params, stats, BATCH, KEY, **CALL)[0] for m in (model, without))
-        np.testing.assert_allclose(value - bare, 0.5 * paid, rtol=1e-4)
+        np.testing.assert_allclose(value - bare, paid, rtol=1e-4)
     _, (_, metrics) = model.loss["discriminator"](params, stats, BATCH, KEY, **CALL)
     np.testing.assert_allclose((metrics["real_class_loss"], metrics["fake_class_loss"]), costs, rtol=1e-4)
     samples = [model.decode(params, stats, np.zeros((1, 2), np.float32), np.array([y])) for y in range(2)]
@@ -226,6 +226,7 @@ def test_the_noise_and_the_penaltys_key_are_their_own():
         ({"unrolled": 1, "matching": True}, "leave unrolled at 0"),
         ({"classes": 3, "packing": 2}, "a pack of 2 examples has no one label"),
         ({"shape": ()}, "an axis or more"),
+        ({"auxiliary": (1.0,)}, "a weight for each player"),
     ],
 )
 def test_impossible_arguments_are_refused(options, message):

@@ -36,7 +36,8 @@ def test_the_networks_are_those_of_the_paper():
     for i in range(4):
         assert generator[f"ConvTranspose_{i}.kernel"] == (5, 5, widths[4 - i], widths[3 - i])
         assert discriminator[f"Conv_{i}.kernel"] == (5, 5, widths[i], widths[i + 1])
-        assert generator[f"BatchNorm_{i}.scale"] == (widths[4 - i],)
+        # of the projection each unit by itself, as in the authors' code
+        assert generator[f"BatchNorm_{i}.scale"] == ((widths[4 - i],) if i else (4 * 4 * 1024,))
     assert discriminator["Dense_0.kernel"] == (4 * 4 * 1024, 1)
     # batch norm in all layers but the generator's output and the discriminator's input; no other biases
     norms = [{name for name in sizes if name.startswith("BatchNorm")} for sizes in (generator, discriminator)]

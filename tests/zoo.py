@@ -10,6 +10,7 @@ import optax
 from gen_models.core import Model
 from gen_models.models.adversarial.dcgan import dcgan
 from gen_models.models.adversarial.gan import gan
+from gen_models.models.adversarial.resnet_gan import resnet_gan
 from gen_models.models.autoregressive.fvsbn import fvsbn
 from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
 from gen_models.models.autoregressive.image_gpt import image_gpt
@@ -37,7 +38,8 @@ from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
 from gen_models.models.supervised.residual_cnn import residual_cnn
-from gen_models.nn.gradient_penalties import r1
+from gen_models.nn.adversarial_losses import wasserstein
+from gen_models.nn.gradient_penalties import r1, wasserstein_penalty
 from gen_models.nn.likelihoods import bernoulli, gaussian
 from gen_models.nn.priors import mixture
 
@@ -255,6 +257,25 @@ ZOO: dict[str, Callable[..., Entry]] = {
         ),
         bright,
         {"discriminator": SGD, "generator": SGD},
+    ),
+    "resnet_gan": lambda axis_name=None, dtype=None: Entry(
+        resnet_gan(
+            SHAPE,
+            latent=3,
+            generator_features=3,
+            discriminator_features=3,
+            halvings=1,
+            blocks=1,
+            weights="plain",
+            loss=wasserstein(),
+            penalty=wasserstein_penalty(),
+            classes=3,
+            condition="auxiliary",
+            axis_name=axis_name,
+            dtype=dtype,
+        ),
+        bright,
+        {"discriminator": SLOW, "generator": SLOW},
     ),
     "fvsbn": lambda dtype=None: Entry(fvsbn((4, 4, 1), dtype=dtype), small, SLOW, deterministic=True),
     "nade": lambda dtype=None: Entry(nade((4, 4, 1), hidden=6, dtype=dtype), small, SLOW, deterministic=True),

@@ -39,7 +39,7 @@ class Game(TypedDict, total=False):
     noise: Literal["normal", "uniform"]
     packing: int
     matching: bool
-    auxiliary: float | Array
+    auxiliary: Sequence[float | Array]
     unrolled: int
     unrolled_rate: float | Array
 
@@ -58,7 +58,7 @@ def adversarial_model(
     apart: bool = True,
     matching: bool = False,
     classes: int | None = None,
-    auxiliary: float | Array = 1.0,
+    auxiliary: Sequence[float | Array] = (1.0, 1.0),
     unrolled: int = 0,
     unrolled_rate: float | Array = 1e-3,
     code: Callable[[Judgement], Array] | None = None,
@@ -93,7 +93,8 @@ def adversarial_model(
         need; else in one, which is faster.
       matching: the generator's loss is `feature_matching` alone (Salimans et al., 2016, section 3.1).
       classes: of labels, which batches have as "y"; None: none are read.
-      auxiliary: weight of the cross-entropies of an auxiliary classifier, which the judgement says is there.
+      auxiliary: weights of an auxiliary classifier's cross-entropies in the discriminator's loss and in the
+        generator's, where the judgement holds guesses. Gulrajani et al. (2017) take 1 and 0.1.
       unrolled: k of Metz et al., Unrolled Generative Adversarial Networks (2017), eq. 7 and 8: the generator's loss is
         that against the discriminator after k steps of plain gradient descent on its own loss, on the same examples,
         and its gradient flows through them. (Their eq. 7 says gradient descent; the authors' code unrolls Adam.) The
@@ -108,7 +109,9 @@ def adversarial_model(
     """
     check_each(shape=shape)
     check_sizes(latent=latent, packing=packing, classes=classes)
-    check_numbers(auxiliary=auxiliary, unrolled=unrolled, unrolled_rate=unrolled_rate)
+    if len(auxiliary) != 2:
+        raise ValueError(f"auxiliary has a weight for each player, discriminator and generator, got {auxiliary}")
+    check_numbers(discriminator=auxiliary[0], generator=auxiliary[1], unrolled=unrolled, unrolled_rate=unrolled_rate)
     if not tuple(shape):
         raise ValueError("an example needs an axis or more, got shape=(): (1,) is a number")
     if noise not in NOISES:
@@ -130,7 +133,7 @@ def adversarial_model(
         apart=apart,
         matching=matching,
         classes=classes,
-        auxiliary=auxiliary,
+        auxiliary=tuple(auxiliary),
         unrolled=unrolled,
         unrolled_rate=unrolled_rate,
         code=code or (lambda judgement: judgement.features),

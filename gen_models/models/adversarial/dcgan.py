@@ -5,8 +5,8 @@ stride 2 enlarge to 512, 256 and 128 channels and to the image; the discriminato
 convolutions, and a single logit. The windows are 5x5, which the paper does not say and the authors' code has; padding
 is "SAME". Batch norm stands in all layers but the generator's output and the discriminator's input; ReLU in the
 generator, tanh at its end, LeakyReLU with slope 0.2 in the discriminator. Weights start N(0, 0.02^2), batch norm's
-scales, as in the code, N(1, 0.02^2). No layer with batch norm has a bias, nor has any other, as in the code; where
-batch norm is switched off, all layers have.
+scales, as in the code, N(1, 0.02^2). As in the code, no layer has a bias, and the projection's batch norm
+is of each unit by itself; where batch norm is switched off, all layers have biases.
 
 Images of other sizes by the same rule, `features_of`: halved while the map stays 4 pixels wide or more, with 128, 256,
 ... channels; 32 pixels end in 4x4x512, 28 in 7x7x256. Batches and samples are from 0 to 1; the networks see -1 to 1.
@@ -210,9 +210,11 @@ class _Generator(nn.Module, kw_only=True):
         maps = maps_of(self.shape, self.features)
         height, width, channels = maps[-1]
         h = nn.Dense(height * width * channels, **common)(with_label(z, label))
+        h = self.activation(_norm(self, train)(h))  # of each unit by itself, before they make a map
         h = h.reshape(z.shape[0], height, width, channels)
-        for *sides, channels in reversed(maps[:-1]):
-            h = self.activation(_norm(self, train)(h))
+        for i, (*sides, channels) in enumerate(reversed(maps[:-1])):
+            if i > 0:
+                h = self.activation(_norm(self, train)(h))
             window = (self.window, self.window)
             if self.pooling:
                 h = h.repeat(2, 1).repeat(2, 2)[:, : sides[0], : sides[1]]

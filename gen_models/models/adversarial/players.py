@@ -44,7 +44,7 @@ class Players:
     apart: bool
     matching: bool
     classes: int | None
-    auxiliary: float | Array
+    auxiliary: tuple[float | Array, ...]
     unrolled: int
     unrolled_rate: float | Array
     code: Callable[[Judgement], Array]
@@ -121,7 +121,7 @@ class Players:
         judgement, _ = self._judged(judge, stats, self._packs(fake), label, train)
         value = self.loss.generator(None, judgement.logits)
         if judgement.classes is not None:
-            value = value + self.auxiliary * _guess(judgement, label)
+            value = value + self.auxiliary[1] * _guess(judgement, label)
         return value, (after, {})
 
     def _value(self, own, stats, real, fake, label, key, train):
@@ -133,7 +133,7 @@ class Players:
         metrics |= self.loss.metrics(real_logits, fake_logits)
         if on_real.classes is not None:
             guesses = {"real_class_loss": _guess(on_real, label), "fake_class_loss": _guess(on_fake, label)}
-            value, metrics = value + self.auxiliary * sum(guesses.values()), metrics | guesses
+            value, metrics = value + self.auxiliary[0] * sum(guesses.values()), metrics | guesses
         if self.penalty is not None:
 
             def critic(packs):
