@@ -1,5 +1,7 @@
 """Convolutions: XLA's own in value and gradient, whatever the strides, paddings, dilations, groups and dtypes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -215,17 +217,29 @@ def test_a_mask_hides_to_the_last_bit_between_many_channels():
     assert (f(x)[:, 6, 7] != f(hidden)[:, 6, 7]).any()
 
 
-@pytest.mark.parametrize("case", ["2d", "2d even window", "winograd", "grouped"])
+def _penalty(f, **arguments):
+    """The gradients of a gradient's norm, as penalties of critics and unrolled steps take them."""
+
+    def norm(x, w):
+        gradients = jax.grad(lambda x, w: jnp.sin(f(x, w, **arguments)).sum(), (0, 1))(x, w)
+        return sum(jnp.square(g).mean() for g in gradients)
+
+    return jax.grad(norm, (0, 1))
+
+
+SECOND = {
+    **{name: (*CASES[name], conv, _reference) for name in ("2d", "2d even window", "winograd", "grouped")},
+    "transposed": (*TRANSPOSED["2d odd window"], conv_transpose, _reference_transposed),
+}
+
+
+@pytest.mark.parametrize("case", SECOND)
 def test_second_derivatives_are_those_of_xla(case):
-    """The gradient of a gradient's norm, as penalties of critics take it."""
-    x_shape, kernel_shape, arguments = CASES[case]
+    x_shape, kernel_shape, arguments, ours, theirs = SECOND[case]
     x, kernel = _arrays(x_shape, kernel_shape)
-
-    def penalty(f):
-        return lambda x, w: jnp.square(jax.grad(lambda x: jnp.sin(f(x, w, **arguments)).sum())(x)).mean()
-
-    got, want = (jax.jit(jax.grad(penalty(f), (0, 1)))(x, kernel / 10) for f in (conv, _reference))
-    _assert_close(got, want, rtol=1e-3, atol=1e-3 * float(jnp.abs(want[1]).max()))
+    got, want = (jax.jit(_penalty(f, **arguments))(x, kernel / 10) for f in (ours, theirs))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3 * float(jnp.abs(b).max()))
 
 
 @pytest.mark.parametrize("f", [conv, lambda x, w: conv_transpose(x, w, strides=2)], ids=["conv", "transposed"])
@@ -270,6 +284,8 @@ def test_cut_over_devices_is_whole(size):
 
     got = _value_and_gradients(cut, x, kernel)
     _assert_close(got, _value_and_gradients(lambda x, w: conv(x, w, strides=2), x, kernel), rtol=1e-4, atol=1e-4)
+    ours, whole = (jax.jit(_penalty(f))(x, kernel / 3) for f in (cut, lambda x, w: conv(x, w, strides=2)))
+    _assert_close(ours, whole, rtol=1e-3, atol=1e-3)
     if size == 16:
         assert jax.jit(cut)(x, kernel).sharding.spec[0] == "data"
 
@@ -277,7 +293,9 @@ def test_cut_over_devices_is_whole(size):
 def test_no_gradient_is_a_convolution_with_a_batch_of_channels():
     """The form that XLA:CPU makes slow inside loops: images whose first axis is not the batch."""
     x, kernel = _arrays((4, 5, 6, 3), (3, 3, 3, 2))
-    text = jax.jit(lambda x, w: _inner(lambda x, w: conv(x, w, strides=2), x, w)).lower(x, kernel).as_text()
+    strided, transposed = (partial(f, strides=2) for f in (conv, conv_transpose))
+    programs = [partial(_inner, strided), partial(_inner, transposed), _penalty(strided), _penalty(transposed)]
+    text = "\n".join(jax.jit(program).lower(x, kernel).as_text() for program in programs)
     assert "convolution" in text
     for line in text.splitlines():
         if "stablehlo.convolution" in line:

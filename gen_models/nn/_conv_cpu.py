@@ -11,6 +11,8 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
   instead of a multiplication by zeros. The same makes the transposed convolution itself.
 - with respect to w: sum_p x[s p + r u - lo] gy[p], products of matrices over a few images at a time, so that what they
   read stays in the cache.
+- of these two, which are linear in both of their arguments: each is a convolution or such a sum again. So second
+  derivatives, and all others, keep these forms.
 - 2x2 and 3x3 kernels between many channels, what becomes such by sub-pixels or strides, and their gradients, by
   Winograd's filtering (`gen_models/nn/_winograd_cpu.py`), but for large images and, as it does not hide what a zero of
   the kernel is multiplied with, for masked kernels.
@@ -26,7 +28,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.sharding import PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from gen_models.nn._winograd_cpu import multiplications, winograd, winograd_kernel_gradient
@@ -104,17 +106,8 @@ def _canonical_forward(x, kernel, setting, mesh):
 
 def _canonical_backward(setting, mesh, saved, gy):
     x, kernel = saved
-    backward = partial(_gradients, setting=setting)
-    if mesh is None:
-        return backward(x, kernel, gy)
-    cut, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
-
-    def mine(x, kernel, gy):
-        gx, gkernel = backward(x, kernel, gy)
-        return gx, lax.psum(gkernel, DATA_AXIS)
-
-    return jax.shard_map(mine, mesh=mesh, in_specs=(cut, whole, cut), out_specs=(cut, whole), check_vma=False)(
-        x, kernel, gy
+    return _input_gradient(x.shape, kernel, gy, setting, mesh), _kernel_gradient(
+        x, gy, kernel.shape[:-2], setting, mesh
     )
 
 
@@ -134,33 +127,70 @@ def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
     return convolve_with_xla(x, kernel, setting)
 
 
-def _gradients(x: Array, kernel: Array, gy: Array, setting: Setting) -> tuple[Array, Array]:
-    """Gradients with respect to x and the kernel."""
-    window, flat = kernel.shape[:-2], tuple(range(kernel.ndim - 2))
-    groups = setting.groups
+def _input_gradient(x_shape: tuple[int, ...], kernel: Array, gy: Array, setting: Setting, mesh: Mesh | None) -> Array:
+    """The gradient with respect to x, which is a convolution itself, with gradients in these forms again."""
+    window, groups = kernel.shape[:-2], setting.groups
     # Output p reads x'[s p + r u - lo], so x' at i is read by the outputs with s p = i - r u + lo. That is a
     # convolution of gy, spread out by s, whose taps come in the other order and whose channels C and C' are exchanged.
     # [*window, C / g, C'] -> [*window, C / g, g, C' / g] -> [*window, C' / g, g, C / g] -> [*window, C' / g, C].
     split = kernel.reshape(*kernel.shape[:-1], groups, kernel.shape[-1] // groups)
-    mirrored = jnp.flip(split.swapaxes(-3, -1), flat).reshape(*window, kernel.shape[-1] // groups, x.shape[-1])
+    mirrored = jnp.flip(split.swapaxes(-3, -1), tuple(range(len(window))))
+    mirrored = mirrored.reshape(*window, kernel.shape[-1] // groups, x_shape[-1])
+    return _canonical(gy, mirrored, _back(x_shape, gy.shape, window, setting), mesh)
+
+
+def _back(x_shape: tuple[int, ...], gy_shape: tuple[int, ...], window: tuple[int, ...], setting: Setting) -> Setting:
+    """The convolution of gy that is the gradient with respect to x."""
     pads = []
     for i, (lo, _) in enumerate(setting.pads):
         # The mirrored tap k - 1 - u reads what tap u wrote, so r (k - 1) - lo zeros come before gy. The padding behind
         # makes the result as long as x' is, which for s > 1 may end in elements that no output reads.
         before = setting.dilation[i] * (window[i] - 1) - lo
-        reach = (x.shape[i + 1] - 1) * setting.spread[i] + setting.dilation[i] * (window[i] - 1) + 1
-        pads.append((before, reach - ((gy.shape[i + 1] - 1) * setting.stride[i] + 1) - before))
-    back = Setting(setting.spread, setting.stride, setting.dilation, tuple(pads), groups, setting.masked)
-    gx = _forward(gy, mirrored, back)
+        reach = (x_shape[i + 1] - 1) * setting.spread[i] + setting.dilation[i] * (window[i] - 1) + 1
+        pads.append((before, reach - ((gy_shape[i + 1] - 1) * setting.stride[i] + 1) - before))
+    return Setting(setting.spread, setting.stride, setting.dilation, tuple(pads), setting.groups, setting.masked)
+
+
+def _kernel_gradient(x: Array, gy: Array, window: tuple[int, ...], setting: Setting, mesh: Mesh | None) -> Array:
+    """The gradient with respect to the kernel."""
     if max(setting.spread) == 1:
-        return gx, _kernel_gradient(x, gy, window, setting)
+        return _sums(x, gy, window, setting, mesh)
     # A transposed convolution is the adjoint of the strided one that `back` is: gy takes the part of its images, x that
     # of the gradient of its outputs, and the mirrored kernel's gradient is mirrored back.
-    gmirrored = _kernel_gradient(gy, x, window, back)
-    return gx, jnp.flip(gmirrored, flat).swapaxes(-1, -2)
+    gmirrored = _sums(gy, x, window, _back(x.shape, gy.shape, window, setting), mesh)
+    return jnp.flip(gmirrored, tuple(range(len(window)))).swapaxes(-1, -2)
 
 
-def _kernel_gradient(x: Array, gy: Array, window: tuple[int, ...], setting: Setting) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _sums(x, gy, window: tuple[int, ...], setting: Setting, mesh):
+    """sum_p x[s p + r u - lo] gy[p] over all images, each device its own.
+
+    It is linear in x and in gy, so that second derivatives, as penalties on gradients have them, are a convolution and
+    the gradient of one again: both stay in the fast forms.
+    """
+    if mesh is None:
+        return _sums_over_positions(x, gy, window, setting)
+    cut, whole = PartitionSpec(DATA_AXIS), PartitionSpec()
+
+    def mine(x, gy):
+        return lax.psum(_sums_over_positions(x, gy, window, setting), DATA_AXIS)
+
+    return jax.shard_map(mine, mesh=mesh, in_specs=(cut, cut), out_specs=whole, check_vma=False)(x, gy)
+
+
+def _sums_forward(x, gy, window, setting, mesh):
+    return _sums(x, gy, window, setting, mesh), (x, gy)
+
+
+def _sums_backward(window, setting, mesh, saved, g):
+    x, gy = saved
+    return _input_gradient(x.shape, g, gy, setting, mesh), _canonical(x, g, setting, mesh)
+
+
+_sums.defvjp(_sums_forward, _sums_backward)
+
+
+def _sums_over_positions(x: Array, gy: Array, window: tuple[int, ...], setting: Setting) -> Array:
     """sum_p x[s p + r u - lo] gy[p] for each tap u: [*window, C / groups, C']."""
     if _suits_winograd(x, (*window, x.shape[-1], gy.shape[-1]), setting):
         return winograd_kernel_gradient(x, gy, window, setting.stride, setting.pads)
