@@ -217,6 +217,35 @@ def test_the_noise_and_the_penaltys_key_are_their_own():
     np.testing.assert_allclose(metrics["penalty"], (slopes**2).sum(1).mean(), rtol=1e-4)
 
 
+def test_samples_without_labels_are_of_all_classes():
+    model, params, stats = build(discriminator=Judge(condition="projection"), classes=3)
+    params["generator"]["Dense_0"]["kernel"] = jnp.zeros((2, 3))  # so that the class alone makes an example
+    rows = model.decode(params, stats, np.zeros((3, 2), np.float32), np.arange(3))
+    samples = model.sample(params, stats, KEY, 300)
+    counts = [int((np.abs(samples - row).max(1) < 1e-6).sum()) for row in rows]
+    assert sum(counts) == 300 and min(counts) > 70
+
+
+def test_traced_numbers_do_not_widen_a_loss():
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def values(number):
+            model, params, stats = build(
+                discriminator=Judge(condition="auxiliary"),
+                loss=non_saturating(number),
+                penalty=r1(number),
+                classes=3,
+                auxiliary=(number, number),
+                unrolled=1,
+                unrolled_rate=number,
+            )
+            found = [loss(params, stats, BATCH, KEY, **CALL) for loss in model.loss.values()]
+            return found, params, model.sample(params, stats, KEY, 2)
+
+        assert {x.dtype for x in jax.tree.leaves(values(jnp.float64(0.1)))} == {jnp.dtype(jnp.float32)}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -237,7 +266,7 @@ def test_impossible_arguments_are_refused(options, message):
 def test_labels_are_needed_or_refused():
     model, params, stats = build(discriminator=Judge(condition="projection"), classes=3)
     with pytest.raises(ValueError, match="the model needs labels below 3"):
-        model.sample(params, stats, KEY, 2)
+        model.decode(params, stats, np.zeros((2, 2), np.float32))
     with pytest.raises(ValueError, match="labels must be from 0 to 2, got 3"):
         model.sample(params, stats, KEY, 2, label=np.array([0, 3]))
     with pytest.raises(ValueError, match="'y'"):

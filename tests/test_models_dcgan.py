@@ -147,7 +147,7 @@ SWITCHES = {
 }
 
 
-QUICK = ("minibatch features", "auxiliary", "critic")  # what the zoo's models have not, either
+QUICK = ("minibatch features", "critic")  # what the zoo's models have not, either
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SWITCHES])

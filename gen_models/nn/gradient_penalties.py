@@ -37,7 +37,7 @@ class GradientPenalty(NamedTuple):
     ) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The penalty, and the mean norm of the gradients that it looked at."""
         squares = squared_gradient_norms(critic, self.points(real, fake, key))
-        return self.cost(squares), _root(squares).mean()
+        return self.cost(squares).astype(squares.dtype), _root(squares).mean()  # a traced weight may be wider
 
 
 def squared_gradient_norms(critic: Critic, x: Float[Array, "b *dims"]) -> Float[Array, "b"]:

@@ -97,7 +97,7 @@ class Conv(nn.Module):
 def _layer(layer: Dense | Conv, x: Array, shape: Sequence[int], product: Callable[..., Array], train: bool) -> Array:
     """What both layers do, inside of their `__call__`: parameters, normalisation, product, bias."""
     kernel = layer.param("kernel", layer.kernel_init, shape, jnp.float32)
-    mean, deviation = jnp.zeros(layer.features), jnp.ones(layer.features)
+    mean, deviation = jnp.zeros(layer.features, jnp.float32), jnp.ones(layer.features, jnp.float32)
     if layer.weights == "spectral":
         kernel = kernel / _spectral_norm(layer, kernel, train)
     if layer.weights == "weight":

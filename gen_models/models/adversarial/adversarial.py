@@ -70,7 +70,8 @@ def adversarial_model(
       apply(params, stats, x, label=None): the discriminator's logits, [B], of packs [B / packing].
       encode(params, stats, x, key=None, label=None): the discriminator's features of x, or what `code` makes of them.
       decode(params, stats, z, label=None): G(z), [B, *shape]; of a model with classes `label` is [B] integers.
-      sample(params, stats, key, n, label=None): G(z) for n draws of z.
+      sample(params, stats, key, n, label=None): G(z) for n draws of z; of a model with classes of those of `label`, or,
+        without it, of classes that are drawn alike.
       batch_stats(params, stats, batch, key): the networks' batch norm over the batch, and as many fakes.
 
     All of them use batch norm's running averages, so that an example does not depend on its neighbours; losses use the

@@ -80,8 +80,11 @@ class Players:
         return (x + 1) / 2 if self.symmetric else x
 
     def sample(self, params, stats, key, n: int, label=None):
-        """G(z), [n, *shape], for n draws of z; each is independent of the others."""
+        """G(z), [n, *shape], for n draws of z, of the classes `label` or of classes drawn alike; each by itself."""
         check_count(n)
+        if label is None and self.classes is not None:
+            key, label_key = jax.random.split(key)
+            label = jax.random.randint(label_key, (n,), 0, self.classes, jnp.int32)
         return self.decode(params, stats, self._noise(key, n), label)
 
     def batch_stats(self, params, stats, batch, key):
@@ -122,7 +125,7 @@ class Players:
         value = self.loss.generator(None, judgement.logits)
         if judgement.classes is not None:
             value = value + self.auxiliary[1] * _guess(judgement, label)
-        return value, (after, {})
+        return value.astype(jnp.float32), (after, {})  # a weight that is traced may be wider
 
     def _value(self, own, stats, real, fake, label, key, train):
         """The discriminator's loss of these examples, as `Model.loss` gives one."""
@@ -141,14 +144,14 @@ class Players:
 
             cost, norm = self.penalty.measured(critic, self._packs(real), self._packs(fake), key)
             value, metrics = value + cost, metrics | {"penalty": cost, "gradient_norm": norm}
-        return value, (after, metrics)
+        return value.astype(jnp.float32), (after, metrics)
 
     def _unrolled(self, own, stats, real, fake, label, key, train):
         """The discriminator's parameters after its own steps, which the fakes have influenced."""
 
         def descend(own, _):
             gradient = jax.grad(lambda own: self._value(own, stats, real, fake, label, key, train)[0])(own)
-            return jax.tree.map(lambda p, g: p - self.unrolled_rate * g, own, gradient), None
+            return jax.tree.map(lambda p, g: (p - self.unrolled_rate * g).astype(p.dtype), own, gradient), None
 
         return jax.lax.scan(descend, own, None, length=self.unrolled)[0]
 
@@ -233,7 +236,7 @@ class Players:
         if label is None or self.classes is None:
             return None
         label, fits = checked_labels(label, n, self.classes)
-        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.classes), jnp.nan)
+        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.classes, dtype=jnp.float32), jnp.nan)
 
 
 def _guess(judgement: Judgement, label: Float[Array, "b k"]) -> Float[Array, ""]:
