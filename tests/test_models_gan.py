@@ -180,6 +180,28 @@ def test_a_critic_with_a_penalty_on_whole_packs(variables):
     np.testing.assert_allclose(value, -_discriminator(params, fake).mean(), rtol=1e-3)
 
 
+def test_the_class_stands_beside_the_noise_and_the_example():
+    """Mirza & Osindero (2014): both first layers read its one-hot vector as well."""
+    batch = BATCH | {"y": np.arange(12, dtype=np.int32) % 3}
+    options = {"latent": 3, "generator_hidden": (5,), "discriminator_hidden": (6,), "classes": 3, "weight_scale": 0.5}
+    model = gan((2, 2), **options)
+    params, stats = model.init(KEY, batch)
+    assert params["generator"]["Dense_0"]["kernel"].shape == (3 + 3, 5)
+    first = params["discriminator"]["Maxout_0"]["Dense_0"]["kernel"]
+    assert first.shape == (4 + 3, 5 * 6)
+    z, labels = np.zeros((1, 3), np.float32), [np.array([i]) for i in range(2)]
+    row = params["generator"]["Dense_0"]["kernel"][3:]
+    norm = params["generator"]["BatchNorm_0"]
+    for label in labels:
+        h = np.maximum(row[label] / np.sqrt(1 + 1e-4) * norm["scale"] + norm["bias"], 0)  # fresh running averages
+        x = h @ params["generator"]["Dense_1"]["kernel"] + params["generator"]["Dense_1"]["bias"]
+        np.testing.assert_allclose(model.decode(params, stats, z, label).reshape(1, -1), x, rtol=1e-4, atol=1e-6)
+    told = [model.apply(params, stats, BATCH["x"][:1], label) for label in labels]
+    beside = np.concatenate([np.tile(BATCH["x"][:1].reshape(1, -1), (2, 1)), np.eye(3, dtype=np.float32)[:2]], 1)
+    alone = gan((7,), **{**options, "classes": None})  # the same network on the seven numbers
+    np.testing.assert_allclose(np.concatenate(told), alone.apply(params, stats, beside), rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_the_default_is_pacgans_grid():
     """Counted from the layers of the authors' code; weights N(0, 0.02^2), biases 0."""
