@@ -13,7 +13,7 @@ Images of other sizes by the same rule, `features_of`: halved while the map stay
 
 The paper trains with batches of 128 and Adam with rate 2e-4 and beta1 0.5, the rest as in `adversarial_model`. How we
 differ: batch norm's epsilon is 1e-5 (1e-8 in the code); samples are made with running averages, as the code makes them
-with those of a batch; "SAME" pads the last row and column where the code pads the first.
+with those of a batch; "SAME" pads one more row and column at the end, the code at the beginning.
 """
 
 from collections.abc import Callable, Sequence
