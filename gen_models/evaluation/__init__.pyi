@@ -9,5 +9,6 @@ from . import layers as layers
 from . import manifold as manifold
 from . import modes as modes
 from . import neighbours as neighbours
+from . import ratings as ratings
 from . import receptive_field as receptive_field
 from . import support as support

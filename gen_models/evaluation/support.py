@@ -16,7 +16,6 @@ below the support: it is near 1 / sum_x p(x)^2, and a few frequent images among 
 """
 
 import math
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +23,7 @@ from jaxtyping import Float, Int
 
 from gen_models.evaluation._distances import BLOCK, nearest
 from gen_models.evaluation._features import check_features, slices
+from gen_models.evaluation._intervals import wilson
 from gen_models.models.sizes import check_numbers, check_sizes
 
 _HALVINGS = 100  # of an interval whose ends are then next to each other in float64
@@ -70,7 +70,7 @@ def birthday_test(
         batch = samples[order[part]]
         closest = nearest(batch, batch, 1, BLOCK, others=True)[0].min()
         found += int(math.sqrt(closest) <= threshold)
-    low, high = _wilson(found, batches)
+    low, high = wilson(found, batches)
     return BirthdayTest(
         probability=found / batches,
         interval=(low, high),
@@ -128,15 +128,6 @@ def support_size(probability: float, batch_size: int) -> float:
         else:
             high = middle
     return high if probability < 1 else float(batch_size - 1)
-
-
-def _wilson(found: int, total: int) -> tuple[float, float]:
-    """The 95% interval of a share (Wilson, Probable Inference, 1927): all that the normal test does not reject."""
-    z = NormalDist().inv_cdf(0.975)
-    share = found / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + (z / (2 * total)) ** 2)
-    return (0.0 if found == 0 else centre - half), (1.0 if found == total else centre + half)
 
 
 class ClassCoverage(NamedTuple):
