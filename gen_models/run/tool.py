@@ -17,6 +17,12 @@ def run_parser(doc: str | None) -> argparse.ArgumentParser:
     """The argument parser of a tool whose first argument is a run's directory; `loaded` reads what it parsed."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run directory, such as runs/vae/base/0")
+    run_options(parser)
+    return parser
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `loaded` reads beside the run's directory."""
     parser.add_argument("--data-dir", metavar="DIR", help="folder of the data, if no longer the run's")
     parser.add_argument(
         "--dataset", metavar="NAME", help="name or KIND:PATH of the data, such as npz:FILE, if no longer the run's"
@@ -30,7 +36,6 @@ def run_parser(doc: str | None) -> argparse.ArgumentParser:
         help="use the state that was best in evaluations, of a run with --keep-best (of one with --early-stopping it "
         "is used in any case)",
     )
-    return parser
 
 
 def loaded(arguments: argparse.Namespace, *, with_data: bool = True) -> "Loaded":
