@@ -196,7 +196,7 @@ def test_a_runs_samples_and_its_test_part_are_shown(tmp_path, monkeypatch):
         ("alpha --real photos --with-real", "--with-real is for --task prefer"),
         (
             "alpha --real large --images 5",
-            "images must have one size, .* alpha, generated: 6x8; .*alpha, real: 9x9: resize them",
+            "images must have one size, .*alpha, generated: 6x8; .*alpha, real: 9x9: resize them",
         ),
         ("alpha --real photos --port 80", "--port must be from 1024 to 65535, or 0"),
         ("alpha --real photos --out photos", "photos is not empty and holds no session"),

@@ -114,7 +114,7 @@ def test_a_rater_judges_all_images_by_the_keyboard_alone(page, folders, tmp_path
     with serving(*words, "--out", tmp_path / "out", "--port", 0) as server:
         page.open(server)
         assert page.browser.switch_to.active_element == page.one("rater")
-        assert "made by a computer program" in page.one("about").text
+        assert "cannot be changed" in page.one("about").text
         page.open(server, "  Ada   L. ")
         assert page.count() == "0 of 6" and page.stage() == ["img"]
         for number, key in enumerate(("f", "r", Keys.ARROW_LEFT, Keys.ARROW_RIGHT, "R"), 1):
