@@ -438,7 +438,10 @@ def test_other_sites_pages_can_neither_read_nor_answer(application, small, origi
     body = json.dumps(given(small[1].questions[0])).encode()
     assert asked(application, "POST", "/answers", body, HTTP_ORIGIN=origin)[0] == 403
     assert asked(application, "GET", "/questions", query="rater=Ada", HTTP_ORIGIN=origin)[0] == 403
-    assert asked(application, "GET", "/", HTTP_SEC_FETCH_SITE="cross-site")[0] == 403
+    image = f"/images/{small[1].questions[0].images[0]}.png"
+    assert asked(application, "GET", image, HTTP_SEC_FETCH_SITE="cross-site")[0] == 403
+    assert asked(application, "GET", "/", HTTP_SEC_FETCH_SITE="cross-site")[0] == 200  # by a link
+    assert asked(application, "GET", image)[0] == 200
     assert asked(application, "POST", "/answers", body, HTTP_ORIGIN=None)[0] == 403
     assert lines(small[0]) == []
     assert asked(application, "POST", "/answers", body, HTTP_SEC_FETCH_SITE="same-origin")[0] == 200
@@ -626,6 +629,7 @@ def test_error_rates_are_reported_with_their_intervals(small, monkeypatch, capsy
     ]
     assert rows["reals as fake"][:1] == ["17.5%"]
     assert rows["reals as fake"][3:] == ["7 of 40", "1.10 s"]
+    assert "with 2 raters the intervals over raters are too narrow" in out
     assert rows["all errors"][0] == "26.2%" and rows["all errors"][3:] == ["21 of 80", "1.05 s"]
 
 

@@ -139,7 +139,8 @@ def _check_place(environ: Mapping[str, Any]) -> None:
         raise Refused(HTTPStatus.FORBIDDEN, f"the page is at http://{HOSTS[0]}:{environ['SERVER_PORT']} alone")
     if origin is not None and origin.lower() not in {f"http://{host}" for host in own}:
         raise Refused(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
-    if environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("same-origin", "none"):
+    own_page = environ.get("HTTP_SEC_FETCH_SITE", "none") in ("same-origin", "none")
+    if not own_page and environ.get("PATH_INFO", "") != "/":  # a link to the page may stand anywhere
         raise Refused(HTTPStatus.FORBIDDEN, "requests of other sites are refused")
 
 

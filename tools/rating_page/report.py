@@ -12,7 +12,8 @@ from gen_models.run.console import say, show_table
 from .answers import Answer
 from .plan import REAL, Plan
 
-COLUMNS = ("share", "95%, over judgements", "95%, over raters", "count", "median time")
+COLUMNS = ("share", "95%, over judgements", "95%, over raters", "count", "time")
+FEW = 10  # raters below which intervals over raters are too narrow to be read alone
 
 
 def show(plan: Plan, answers: Sequence[Answer]) -> None:
@@ -27,6 +28,9 @@ def show(plan: Plan, answers: Sequence[Answer]) -> None:
     asked = len(raters) * len(plan.questions)
     say(f"{_counted(len(raters), 'rater')}, {len(answers):,} of {asked:,} answers, {_exposure(plan)}")
     (_show_errors if plan.asked.task == REAL else _show_preferences)(plan, answers)
+    say("time: the median from when the images were shown to the answer")
+    if 1 < len(raters) < FEW:
+        say(f"with {len(raters)} raters the intervals over raters are too narrow: of both go by the wider one")
 
 
 def _exposure(plan: Plan) -> str:
@@ -108,13 +112,17 @@ def _show_strengths(plan: Plan, winners: np.ndarray, losers: np.ndarray, raters:
     rows = []
     for one in np.argsort(-found.strengths):
         by_rater = "one rater" if found.by_rater is None else _range(found.by_rater[one])
-        rows.append((plan.names[one], f"{found.strengths[one]:+.2f}", _range(found.intervals[one]), by_rater))
+        rows.append((plan.names[one], _signed(found.strengths[one]), _range(found.intervals[one]), by_rater))
     caption = "log-strengths, whose mean is 0: a difference of 1 is preferred 73 times of 100"
     show_table("Strengths (Bradley and Terry)", ("", "log-strength", *COLUMNS[1:3]), rows, caption)
 
 
 def _range(interval: np.ndarray) -> str:
-    return f"{interval[0]:+.2f} to {interval[1]:+.2f}"
+    return f"{_signed(interval[0])} to {_signed(interval[1])}"
+
+
+def _signed(value: float) -> str:
+    return f"{round(float(value), 2) + 0.0:+.2f}"  # 0.0 has no minus
 
 
 def _counted(number: int, noun: str) -> str:
