@@ -194,6 +194,9 @@ def test_a_runs_samples_and_its_test_part_are_shown(tmp_path, monkeypatch):
         ("alpha --real photos --images 0", "--images must be 1 or more, got 0"),
         ("alpha --real photos --show-ms -5", r"--show-ms must be from 0 .* to 60000 milliseconds, got -5"),
         ("alpha --real photos --with-real", "--with-real is for --task prefer"),
+        ("alpha beta --task prefer --real photos", "--real: no real images are shown .*: add --with-real"),
+        ("alpha --real photos --untransformed", "--untransformed is of the runs' own real images"),
+        ("alpha beta --task prefer --untransformed", "--untransformed is of the runs' own real images"),
         (
             "alpha --real large --images 5",
             "images must have one size, .*alpha, generated: 6x8; .*alpha, real: 9x9: resize them",
@@ -226,6 +229,15 @@ def test_pixels_are_those_of_the_levels():
     for wrong in (x + 1, x - 1.0, np.where(x == 3, np.nan, x)):
         with pytest.raises(ValueError, match=r"samples have pixels from .* and not from 0 to 7"):
             images.pixels_of(wrong, 8, "samples")
+
+
+def test_names_are_what_differs_of_the_paths():
+    assert plan.names_of(["/lab/runs/vae/base/0"]) == ("vae/base/0",)
+    assert plan.names_of(["/lab/runs/vae/base/0", "/lab/runs/vae/beta4/0"]) == ("base/0", "beta4/0")
+    assert plan.names_of(["/lab/a", "/lab/a/b", "/other"]) == ("lab/a", "lab/a/b", "other")
+    wrong = plan.Asked(plan.PREFER, ("/lab/a", "/lab/real images"), None, False, 5, 0, 0)
+    with pytest.raises(ValueError, match="a folder is called 'real images'"):
+        plan.check(wrong)
 
 
 @pytest.mark.parametrize("damage", ["{", '{"form": 9}', '{"form": 1}', "[]"])

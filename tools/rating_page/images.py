@@ -1,4 +1,4 @@
-"""The images that raters see: a run's samples and its test part, or those of a folder. Runs alone need JAX."""
+"""The images that raters see, of runs or of folders of images. JAX is imported when they are read."""
 
 import dataclasses
 from argparse import Namespace

@@ -111,6 +111,15 @@ def check(asked: Asked) -> None:
     twice = [source for source in every if every.count(source) > 1]
     if twice:
         raise ValueError(f"{twice[0]} is given twice: give different runs or folders")
+    meets_real = asked.task == REAL or asked.with_real or len(asked.sources) == 1
+    if asked.real is not None and not meets_real:
+        raise ValueError(
+            "--real: no real images are shown where several sources meet: add --with-real, or leave it out"
+        )
+    if asked.untransformed and (asked.real is not None or not meets_real):
+        raise ValueError("--untransformed is of the runs' own real images, and none of them is shown: leave it out")
+    if REAL_IMAGES in names_of(asked.sources):
+        raise ValueError(f"a folder is called {REAL_IMAGES!r}, as the report calls the data: rename it")
     if asked.with_real and asked.task != PREFER:
         raise ValueError("--with-real is for --task prefer: with --task real, real images are shown in any case")
 
