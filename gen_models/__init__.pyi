@@ -2,6 +2,7 @@
 
 from . import distributions as distributions
 from . import evaluation as evaluation
+from . import features as features
 from . import measures as measures
 from . import metrics as metrics
 from . import nn as nn

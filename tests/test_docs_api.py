@@ -41,7 +41,7 @@ def test_the_api_has_every_public_name_once():
     assert len(names) > 150 and names - set(documented) == set() and set(documented) - names == set()
 
 
-@pytest.mark.parametrize("package", ["nn", "evaluation"])
+@pytest.mark.parametrize("package", ["nn", "evaluation", "features"])
 def test_a_package_of_modules_names_each_in_its_stub(package):
     modules = {path.stem for path in (ROOT / "gen_models" / package).glob("[!_]*.py")}
     assert modules == {name for name, _ in docs.public_names(f"gen_models.{package}")}

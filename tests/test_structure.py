@@ -24,6 +24,7 @@ LAYERS = {
     "training": ("run", "measures", "sweep"),
     "measures": ("sweep",),
     "evaluation": ("run", "measures", "training", "sweep"),
+    "features": ("data", "evaluation", "run", "measures", "training", "sweep"),
 }
 # Modules that need JAX; no other module of the same folder may import it.
 WITH_JAX = {

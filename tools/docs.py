@@ -28,7 +28,8 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "experiments": ("Experiments and runs", ("run",)),
     "rest": ("Other names", ("",)),
 }
-PACKAGES = {"measures": "Measures", "nn": "Layers", "evaluation": "Evaluation"}  # each has a stub of its own
+# Each has a stub of its own.
+PACKAGES = {"measures": "Measures", "nn": "Layers", "evaluation": "Evaluation", "features": "Extractors of features"}
 MODULES = {"distributions": "Distributions", "metrics": "Metrics", "plots": "Plots"}  # whose functions are all public
 
 

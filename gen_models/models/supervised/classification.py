@@ -65,7 +65,8 @@ def classifier(
 
     Its loss reads `batch["x"]` and the integers `batch["y"]` in [0, K): the mean cross-entropy in nats, with
     smoothed labels in training alone, plus `penalty(params)`. Metrics: "accuracy" and "cross_entropy" (of the labels as
-    they are, without the penalty). `apply(params, stats, x)` gives logits in evaluation mode. A label of no class, or
+    they are, without the penalty). `apply(params, stats, x)` gives logits in evaluation mode, and with `features=True`
+    what they are an affine function of as well: the input of the network's layer "logits". A label of no class, or
     where `tokens` is given an x of anything but integers in [0, tokens), is an error outside of `jit` and NaN inside.
     With `class_weights` [K], such as `balanced_weights`, an example's term in the training loss is multiplied by the
     weight of its class; evaluation and metrics stay unweighted.
@@ -105,9 +106,23 @@ def classifier(
         variables = network.init(key, jnp.zeros((1, *shape), jnp.float32), dropout, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def apply(params, stats, x):
-        """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm."""
-        return in_evaluation(params, stats, *inputs({"x": x}))
+    def apply(params, stats, x, *, features=False):
+        """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm.
+
+        With `features`, a pair: logits, and the features [B, D] of which they are an affine function.
+        """
+        if not features:
+            return in_evaluation(params, stats, *inputs({"x": x}))
+        found = []
+
+        def catch(layer, args, kwargs, context):
+            if context.module.name == "logits":
+                found.append(args[0])
+            return layer(*args, **kwargs)
+
+        with nn.intercept_methods(catch):
+            logits = in_evaluation(params, stats, *inputs({"x": x}))
+        return logits, found[0].astype(jnp.float32)
 
     def in_evaluation(params, stats, x, fits):
         logits: Any = network.apply({"params": params, "batch_stats": stats}, x, dropout, train=False)
