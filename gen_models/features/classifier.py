@@ -17,7 +17,13 @@ from gen_models.features.extractor import NetworkExtractor
 
 
 def classifier_features(
-    model: Model, params: Params, stats: Stats, shape: tuple[int, ...], *, at_once: int = 250
+    model: Model,
+    params: Params,
+    stats: Stats,
+    shape: tuple[int, ...],
+    *,
+    weights: str | None = None,
+    at_once: int = 250,
 ) -> NetworkExtractor:
     """An extractor of the penultimate features and the class probabilities of a classifier, such as `gm.cnn`.
 
@@ -26,6 +32,7 @@ def classifier_features(
       params: what it was trained to, or their average.
       stats: that it is evaluated with.
       shape: (height, width, channels) of its images, which are in [0, 1]; images of other shapes are refused.
+      weights: which these are, for notes; None: the first digits of their hash.
       at_once: images that are taken at a time.
 
     Raises:
@@ -38,4 +45,4 @@ def classifier_features(
         logits, features = model.apply(*variables, images, features=True)
         return features, jax.nn.softmax(logits.astype(jnp.float32))
 
-    return NetworkExtractor("classifier", forward, (params, stats), shape, at_once=at_once)
+    return NetworkExtractor("classifier", forward, (params, stats), shape, weights=weights, at_once=at_once)

@@ -42,6 +42,9 @@ class Extractor(Protocol):
     def __call__(self, images: Float[np.ndarray, "n h w c"]) -> Extracted:
         """Features of images in [0, 1], and probabilities where it has classes."""
 
+    def __hash__(self) -> int:
+        """Of the object, as features are kept for it."""
+
 
 def described(extractor: Extractor) -> str:
     """The extractor in words, for notes: what must be equal where figures are compared."""
