@@ -13,6 +13,7 @@ from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
 from .disentanglement import Disentanglement as Disentanglement
+from .distances import Distances as Distances
 from .latent import Elbo as Elbo
 from .latent import LatentWalk as LatentWalk
 from .latent import Reconstructions as Reconstructions
