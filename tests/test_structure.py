@@ -28,7 +28,7 @@ LAYERS = {
 }
 # Modules that need JAX; no other module of the same folder may import it.
 WITH_JAX = {
-    "run": {"job", "train", "restore", "choices", "kept_stats", "best", "start", "room"},
+    "run": {"job", "train", "restore", "choices", "extractors", "kept_stats", "best", "start", "room"},
     "sweep": {"worker", "group", "stacked", "measure"},
 }
 LONGEST = 30  # lines of a function in an experiment, its docstring included

@@ -2,25 +2,47 @@
 
 python -m tools.evaluate RUN
 python -m tools.evaluate RUN --dataset npz:DIR/set.npz      # where the data are no longer at the run's place
+python -m tools.evaluate RUN --distances --features classifier:runs/classifier/cnn/0
+
+With --distances, samples of the run's model are compared with its training images in the features of a network: Frechet
+and kernel distances, precision, recall, density, coverage, authenticity, and where the network has classes their score
+and coverage. Beside the samples stand as many held-out images (the floor), draws of training images (a memoriser) and
+noise. The table is written to RUN/distances_NAME.json too, and samples with the training images that are nearest to
+them to RUN/samples/neighbours_NAME.png.
 """
 
+import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gen_models.measures.figure import with_note
+from gen_models.measures.figure import Figure, with_note
 from gen_models.run import cli, endings, tool
-from gen_models.run.console import show_result
+from gen_models.run.console import rounded_text, say, show_result, show_table
 
 if TYPE_CHECKING:
+    from gen_models.core import Key
     from gen_models.run.directory import Run
     from gen_models.run.job import Job
+    from gen_models.run.restore import Loaded
 
 
 def main() -> None:
     """Parse, restore, measure, print."""
     parser = tool.run_parser(__doc__)
     parser.add_argument("--seed", type=int, help="of the evaluation's noise; by default the run's own")
+    parser.add_argument(
+        "--distances", action="store_true", help="measure how far samples are from the data instead; see above"
+    )
+    parser.add_argument("--features", metavar="NETWORK", help="with --distances: KIND:PLACE, such as classifier:RUN")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="with --distances: images of each set, at most (default: 10000)"
+    )
+    parser.add_argument(
+        "--training", type=int, metavar="N", help="with --distances: training images that are looked at (default: all)"
+    )
     arguments = parser.parse_args()
-    run, config, job, state = tool.loaded(arguments)
+    check_options(arguments)
+    run, config, job, state = found = tool.loaded(arguments)
 
     import jax
 
@@ -30,8 +52,77 @@ def main() -> None:
     others = changed(run, job)
     if others:
         endings.warn(f"the run was trained on other data than are there now: {others}")
-    figures = job.figures(state, key)
-    show_result(run, [with_note(figure, "on other data than the run's") for figure in figures] if others else figures)
+    figures = distances(found, arguments, key) if arguments.distances else job.figures(state, key)
+    if others:
+        figures = [with_note(figure, "on other data than the run's") for figure in figures]
+    if arguments.distances:
+        show_distances(found, figures)
+    else:
+        show_result(run, figures)
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is loaded.
+
+    Raises:
+      ValueError: --distances lacks its network, or options of its are given without it, or are no numbers of images.
+    """
+    own = {name: getattr(arguments, name) for name in ("features", "samples", "training")}
+    given = [f"--{name}" for name, value in own.items() if value is not None]
+    if given and not arguments.distances:
+        raise ValueError(f"{' and '.join(given)} say how --distances are measured: give that too")
+    if arguments.distances and arguments.features is None:
+        raise ValueError("--distances are those of features: say of which network, as --features classifier:RUN")
+    for name in ("samples", "training"):
+        if own[name] is not None and own[name] < 1:
+            raise ValueError(f"--{name} must be 1 or more, got {own[name]}")
+
+
+def distances(found: "Loaded", arguments: argparse.Namespace, key: "Key") -> list[Figure]:
+    """The figures of the run's samples and of what they are read beside; writes them and the picture.
+
+    Raises:
+      ValueError, OSError, ImportError: there is no such network, or it takes no images as the run's; the run's model
+        draws no images.
+    """
+    from gen_models.measures.distances import Distances
+    from gen_models.measures.figure import AVERAGED
+    from gen_models.run.directory import as_json, write_json
+    from gen_models.run.extractors import extractor_of
+
+    sampler = tool.sampler_of(found)
+    measure = Distances(
+        extractor_of(arguments.features),
+        samples=arguments.samples or 10_000,
+        training=arguments.training or 0,
+        levels=getattr(sampler, "levels", 2),
+        conditional=getattr(sampler, "conditional", False),
+    )
+    trained, split = found.job.trained(found.state), found.job.test(key)
+    figures = list(measure.figures(trained, split, key))
+    if trained.averaged:  # the other figures are not of the model
+        figures = [figure if "," in figure.name else with_note(figure, AVERAGED) for figure in figures]
+    name = measure.extractor.name
+    path = tool.output(None, found.run.folder / f"distances_{name}.json")
+    write_json(path, {"step": int(found.state.step), "figures": as_json(figures)})
+    picture = tool.output(None, found.run.samples / f"neighbours_{name}.png")
+    measure.draw(trained, split, key, picture.parent)
+    say("figures:", path)
+    if picture.exists():
+        say("samples and their nearest training images:", picture)
+    return figures
+
+
+def show_distances(found: "Loaded", figures: Sequence[Figure]) -> None:
+    """Print a table with a row for each figure, and a column for each set of images."""
+    rows: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        name, _, of = figure.name.partition(", ")
+        rows.setdefault(name, {})[of or "samples"] = rounded_text(figure.value, figure.spread)
+    columns = list(dict.fromkeys(of for row in rows.values() for of in row))
+    cells = [(name, *(row.get(of, "") for of in columns)) for name, row in rows.items()]
+    caption = f"measured on {figures[0].measured_on}; {figures[0].note}"
+    show_table(str(found.run.folder), ("figure", *columns), cells, caption)
 
 
 def changed(run: "Run", job: "Job") -> str:

@@ -79,7 +79,7 @@ class Run:
 
     def finish(self, figures: Sequence[Figure], seconds: float, step: int | None = None, **more: Any) -> None:
         """Write `result.json`: the run is done, after `step` steps; `more` is kept beside the figures."""
-        saved = [f._asdict() | {"value": _for_json(f.value), "spread": _for_json(f.spread)} for f in figures]
+        saved = as_json(figures)
         ended = {} if step is None else {"step": step}
         if changed := (self.data() or {}).get("changed"):
             more["data_changed"] = changed
@@ -314,6 +314,11 @@ def existing_run(folder: str | Path) -> Run:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def as_json(figures: Sequence[Figure]) -> list[dict[str, Any]]:
+    """Figures as JSON holds them."""
+    return [f._asdict() | {"value": _for_json(f.value), "spread": _for_json(f.spread)} for f in figures]
 
 
 def _asked(request: Request) -> dict[str, Any]:

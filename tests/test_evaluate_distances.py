@@ -1,0 +1,87 @@
+"""`tools.evaluate --distances` of a real run, in the features of a real classifier; and words that name networks."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from gen_models.run import cli, config
+from gen_models.run.experiments import find
+from gen_models.run.extractors import extractor_of
+from gen_models.run.restore import load_run
+from tests.tiny import tiny_words
+from tools import evaluate
+
+
+def _tool(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.guard(evaluate.main)
+    return stopped.value.code
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A VAE and a classifier of the bundled digits, hardly trained."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, variant in (("vae", None), ("classifier", "cnn")):
+        experiment = find(name)
+        variant = variant or next(iter(experiment.variants))
+        words = [*tiny_words(experiment, variant), "--run-dir", str(folder / name)]
+        assert cli.main(experiment, [variant, *words]) == config.FINISHED
+    return folder
+
+
+def test_distances_are_shown_and_saved_with_what_they_are_read_beside(runs, monkeypatch, capsys):
+    run, words = runs / "vae", ("--distances", "--features", f"classifier:{runs / 'classifier'}")
+    assert _tool(monkeypatch, run, *words, "--samples", 40, "--training", 200) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for word in ("FD classifier", "KD classifier", "memoriser", "noise", "held-out", "authenticity", "recall"):
+        assert word in shown
+    assert "FID" not in shown and "nception" not in shown
+    saved = json.loads((run / "distances_classifier.json").read_text())
+    figures = {figure["name"]: figure for figure in saved["figures"]}
+    assert saved["step"] == int(load_run(run).state.step) and len(figures) == 40
+    assert figures["authenticity by classifier, memoriser"]["value"] == 0
+    assert figures["FD classifier, noise"]["value"] > figures["FD classifier, held-out examples"]["value"] >= 0
+    assert "40 images of each set, 200 training images" in figures["FD classifier"]["measured_on"]
+    assert "of a run on digits; images as they are" in figures["FD classifier"]["note"]
+    assert (run / "samples" / "neighbours_classifier.png").stat().st_size > 0
+    before = (run / "distances_classifier.json").read_bytes()
+    assert _tool(monkeypatch, run, *words, "--samples", 40, "--training", 200) == 0
+    assert (run / "distances_classifier.json").read_bytes() == before  # the same randomness
+
+
+def test_a_runs_classifier_is_the_model_that_it_is_evaluated_with(runs):
+    extractor = extractor_of(f"classifier:{runs / 'classifier'}")
+    found = load_run(runs / "classifier")
+    trained, batch = found.job.trained(found.state), found.job.test(None).some(5)
+    logits = np.asarray(trained.model.apply(trained.params, trained.stats, batch["x"]))
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(extractor(batch["x"]).probabilities, expected, atol=1e-5)
+    assert extractor.num_classes == found.job.data.num_classes == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--features", "classifier:x"), "--features say how --distances are measured"),
+        (("--distances",), "say of which network"),
+        (("--distances", "--features", "classifier:x", "--samples", "0"), "--samples must be 1 or more, got 0"),
+        (("--distances", "--features", "clasifier:x"), "did you mean 'classifier'?"),
+        (("--distances", "--features", "classifier"), "say where it is, classifier:RUN"),
+        (("--distances", "--features", "classifier:VAE"), "is no run of a classifier of images"),
+    ],
+)
+def test_words_that_name_no_network_are_one_line(words, said, runs, monkeypatch, capsys):
+    words = [word.replace("VAE", str(runs / "vae")) for word in words]
+    assert _tool(monkeypatch, runs / "vae", *words) == config.BAD_INPUT
+    error = capsys.readouterr().err
+    assert said in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_run_without_samples_has_no_distances(runs, monkeypatch, capsys):
+    words = ("--distances", "--features", f"classifier:{runs / 'classifier'}")
+    assert _tool(monkeypatch, runs / "classifier", *words) == config.BAD_INPUT
+    assert "whose model has no samples" in capsys.readouterr().err
