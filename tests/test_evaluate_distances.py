@@ -5,12 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from saved import saved_run
 
 from gen_models.run import cli, config
-from gen_models.run.experiments import find
 from gen_models.run.extractors import extractor_of
 from gen_models.run.restore import load_run
-from tests.tiny import tiny_words
 from tools import evaluate
 
 
@@ -23,13 +22,10 @@ def _tool(monkeypatch, *words):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A VAE and a classifier of the bundled digits, hardly trained."""
+    """A VAE and a classifier of the bundled digits, untrained."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, variant in (("vae", None), ("classifier", "cnn")):
-        experiment = find(name)
-        variant = variant or next(iter(experiment.variants))
-        words = [*tiny_words(experiment, variant), "--run-dir", str(folder / name)]
-        assert cli.main(experiment, [variant, *words]) == config.FINISHED
+    saved_run("vae", "base", folder / "vae")
+    saved_run("classifier", "cnn", folder / "classifier")
     return folder
 
 
@@ -49,7 +45,10 @@ def test_distances_are_shown_and_saved_with_what_they_are_read_beside(runs, monk
     assert "of a run on digits; images as they are" in figures["FD classifier"]["note"]
     assert (run / "samples" / "neighbours_classifier.png").stat().st_size > 0
     before = (run / "distances_classifier.json").read_bytes()
-    assert _tool(monkeypatch, run, *words, "--samples", 40, "--training", 200) == 0
+    kept = runs / "kept"
+    for _ in range(2):
+        assert _tool(monkeypatch, run, *words, "--samples", 40, "--training", 200, "--keep", kept) == 0
+    assert len(list(kept.iterdir())) == 2  # of training images and of held-out ones
     assert (run / "distances_classifier.json").read_bytes() == before  # the same randomness
 
 
@@ -66,8 +65,9 @@ def test_a_runs_classifier_is_the_model_that_it_is_evaluated_with(runs):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--features", "classifier:x"), "--features say how --distances are measured"),
+        (("--features", "classifier:x"), "without --distances, leave out --features"),
         (("--distances",), "say of which network"),
+        (("--keep", "x"), "without --distances, leave out --keep"),
         (("--distances", "--features", "classifier:x", "--samples", "0"), "--samples must be 1 or more, got 0"),
         (("--distances", "--features", "clasifier:x"), "did you mean 'classifier'?"),
         (("--distances", "--features", "classifier"), "say where it is, classifier:RUN"),

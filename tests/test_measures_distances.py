@@ -190,6 +190,36 @@ def test_a_sample_is_shown_beside_its_nearest_training_examples(monkeypatch, tmp
         np.testing.assert_allclose(np.square(row[1:].astype(np.float64) - row[0]).sum(1), distances, atol=1e-7)
 
 
+class Counting(NetworkExtractor):
+    """Counts the images that it is given."""
+
+    seen = 0
+
+    def __call__(self, images):
+        self.seen += len(images)
+        return super().__call__(images)
+
+
+def test_features_of_data_are_kept_for_the_same_images_network_and_weights(good, tmp_path):
+    def found(weight=1.0, data=DATA, shift=0.0):
+        extractor = Counting("pixels", pixels, jnp.float32(weight), (H, W, 1))
+        measure = replace(MEASURE, extractor=extractor, folder=tmp_path / "kept")
+        return figures_of(measure, sampler(shift), Split(data, data.test, "test")), extractor.seen
+
+    own = 300 + 300  # samples and noise
+    assert found() == (good, own + 900 + 300)
+    assert found() == (good, own) and len(list((tmp_path / "kept").iterdir())) == 2
+    assert found(shift=0.1)[1] == own
+    assert found(weight=2.0)[1] == own + 900 + 300  # other weights
+    other = {**TRAIN, "x": TRAIN["x"] + 1e-3 * (np.arange(900) == 899)[:, None, None, None].astype(np.float32)}
+    data = Splits.of_arrays(other, TEST, name="toy", examples="images", num_classes=3, transform=unit)
+    assert found(data=data)[1] == own + 900  # one other pixel
+    for file in (tmp_path / "kept").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
+    assert found() == (good, own + 900 + 300)  # damaged
+    assert found() == (good, own)
+
+
 def test_examples_are_spread_over_the_whole_split():
     some = spread_over(SPLIT, 100)
     np.testing.assert_array_equal(some.dataset.arrays["y"], TEST["y"][::3])

@@ -13,6 +13,7 @@ them to RUN/samples/neighbours_NAME.png.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gen_models.measures.figure import Figure, with_note
@@ -39,6 +40,9 @@ def main() -> None:
     )
     parser.add_argument(
         "--training", type=int, metavar="N", help="with --distances: training images that are looked at (default: all)"
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="DIR", help="with --distances: keep features of the data there, for other runs"
     )
     arguments = parser.parse_args()
     check_options(arguments)
@@ -67,10 +71,10 @@ def check_options(arguments: argparse.Namespace) -> None:
     Raises:
       ValueError: --distances lacks its network, or options of its are given without it, or are no numbers of images.
     """
-    own = {name: getattr(arguments, name) for name in ("features", "samples", "training")}
+    own = {name: getattr(arguments, name) for name in ("features", "samples", "training", "keep")}
     given = [f"--{name}" for name, value in own.items() if value is not None]
     if given and not arguments.distances:
-        raise ValueError(f"{' and '.join(given)} say how --distances are measured: give that too")
+        raise ValueError(f"without --distances, leave out {' and '.join(given)}: nothing else reads them")
     if arguments.distances and arguments.features is None:
         raise ValueError("--distances are those of features: say of which network, as --features classifier:RUN")
     for name in ("samples", "training"):
@@ -97,6 +101,7 @@ def distances(found: "Loaded", arguments: argparse.Namespace, key: "Key") -> lis
         training=arguments.training or 0,
         levels=getattr(sampler, "levels", 2),
         conditional=getattr(sampler, "conditional", False),
+        folder=arguments.keep,
     )
     trained, split = found.job.trained(found.state), found.job.test(key)
     figures = list(measure.figures(trained, split, key))

@@ -31,7 +31,6 @@ from gen_models.features.extractor import Extracted, Extractor, described
 from gen_models.measures.base import Split, Trained
 from gen_models.measures.feature_sets import (
     FeatureSets,
-    extracted,
     feature_sets,
     images_of,
     samples_of,
@@ -39,6 +38,7 @@ from gen_models.measures.feature_sets import (
     training_features,
 )
 from gen_models.measures.figure import Figure
+from gen_models.measures.kept_features import extracted
 from gen_models.models.sizes import check_sizes
 
 _SPLITS = 10  # of the samples, for a score: Salimans et al. (2016) take so many
@@ -61,6 +61,7 @@ class Distances:
     conditional: bool = False  # whether the model is told the class
     at_once: int = 250  # images that are drawn at a time
     count: int = 10  # samples in the picture
+    folder: Path | None = None  # where features of the data are kept for other runs; None: nowhere
 
     def __post_init__(self) -> None:
         check_sizes(samples=self.samples, neighbours=self.neighbours, at_once=self.at_once, count=self.count)
@@ -87,6 +88,7 @@ class Distances:
             levels=self.levels,
             conditional=self.conditional,
             at_once=self.at_once,
+            folder=self.folder,
         )
         for name in found.compared:
             yield from self._figures(found, name, split)
@@ -101,7 +103,7 @@ class Distances:
         at_once = min(self.at_once, self.count)
         drawn = samples_of(trained, key, self.count, self.levels, self.conditional, at_once)
         samples = np.concatenate(list(drawn))
-        known = training_features(self.extractor, split.data, self.training, self.levels, self.at_once)
+        known = training_features(self.extractor, split.data, self.training, self.levels, self.at_once, self.folder)
         k = min(_NEIGHBOURS_SHOWN, len(known.features))
         near = nearest_neighbours(extracted(self.extractor, iter([samples])).features, known.features, k).indices
         rows = np.concatenate([samples[:, None], self._training_images(split, near)], 1)

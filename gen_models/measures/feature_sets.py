@@ -6,6 +6,7 @@ Images are taken some at a time, and their features alone are kept: 4 D bytes fo
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ from gen_models.data.access import Subset
 from gen_models.data.splits import Splits
 from gen_models.features.extractor import Extracted, Extractor
 from gen_models.measures.base import Split, Trained
+from gen_models.measures.kept_features import extracted, kept_features
 from gen_models.measures.samples import drawn
 
 
@@ -66,15 +68,14 @@ def noise_of(shape: Sequence[int], count: int, draw: np.random.Generator, at_onc
         yield draw.random((min(at_once, count - start), *shape), np.float32)
 
 
-def extracted(extractor: Extractor, images: Iterator[np.ndarray]) -> Extracted:
-    """Features of images that come some at a time."""
-    return _joined([extractor(some) for some in images])
-
-
 @lru_cache(maxsize=1)
-def training_features(extractor: Extractor, data: Splits, count: int, levels: int, at_once: int) -> Extracted:
-    """Those of `count` training examples, of all for 0; kept for the extractor and data of the last call."""
-    return extracted(extractor, images_of(training_examples(data, count), levels, at_once))
+def training_features(
+    extractor: Extractor, data: Splits, count: int, levels: int, at_once: int, folder: Path | None = None
+) -> Extracted:
+    """Those of `count` training examples, of all for 0; kept for the extractor and data of the last call, and in files
+    of the folder where one is given.
+    """
+    return kept_features(extractor, lambda: images_of(training_examples(data, count), levels, at_once), folder)
 
 
 def training_examples(data: Splits, count: int) -> Split:
@@ -93,6 +94,7 @@ def feature_sets(
     levels: int = 2,
     conditional: bool = False,
     at_once: int = 250,
+    folder: Path | None = None,
 ) -> FeatureSets:
     """Features of `count` images of each set, or of as many as there are of other examples and of training ones.
 
@@ -109,9 +111,10 @@ def feature_sets(
       levels: of a pixel, which samples and data have from 0 to levels - 1; 2 for images in [0, 1] as well.
       conditional: whether the model is told the class.
       at_once: images that are drawn, and are given to the extractor, at a time.
+      folder: where features of the data are kept; None: nowhere.
     """
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    known = training_features(extractor, split.data, training, levels, at_once)
+    known = training_features(extractor, split.data, training, levels, at_once, folder)
     total, alone = len(known.features), split.dataset is split.data.train
     count = min(count, total // 2 if alone else len(split), total)
     order = draw.permutation(total)
@@ -119,7 +122,7 @@ def feature_sets(
         name, others = "other training examples", _chosen(known, order[count : 2 * count])
     else:
         name = "held-out examples"
-        others = extracted(extractor, images_of(spread_over(split, count), levels, at_once))
+        others = kept_features(extractor, lambda: images_of(spread_over(split, count), levels, at_once), folder)
     samples = samples_of(trained, key, count, levels, conditional, at_once)
     compared = {
         "": extracted(extractor, samples),
@@ -135,9 +138,3 @@ def feature_sets(
 def _chosen(found: Extracted, rows: np.ndarray) -> Extracted:
     probabilities = None if found.probabilities is None else found.probabilities[rows]
     return Extracted(found.features[rows], probabilities)
-
-
-def _joined(parts: list[Extracted]) -> Extracted:
-    if parts[0].probabilities is None:
-        return Extracted(np.concatenate([part.features for part in parts]), None)
-    return Extracted(*(np.concatenate(each) for each in zip(*parts, strict=True)))
