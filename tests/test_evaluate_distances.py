@@ -42,7 +42,7 @@ def test_distances_are_shown_and_saved_with_what_they_are_read_beside(runs, monk
     assert figures["authenticity by classifier, memoriser"]["value"] == 0
     assert figures["FD classifier, noise"]["value"] > figures["FD classifier, held-out examples"]["value"] >= 0
     assert "40 images of each set, 200 training images" in figures["FD classifier"]["measured_on"]
-    assert "of a run on digits; images as they are" in figures["FD classifier"]["note"]
+    assert "of a run on digits; no resizing" in figures["FD classifier"]["note"]
     assert (run / "samples" / "neighbours_classifier.png").stat().st_size > 0
     before = (run / "distances_classifier.json").read_bytes()
     kept = runs / "kept"

@@ -95,7 +95,7 @@ def test_weights_are_told_apart_by_one_value_a_name_and_a_shape():
     assert len({digest(each) for each in (tree, *changed)}) == 4
     assert digest(tree) == digest(jax.tree.map(jnp.asarray, tree))
     extractor = NetworkExtractor("pixels", identity, tree["b"][0], SHAPE)
-    assert described(extractor) == f"60 features of pixels, weights {extractor.weights}; images as they are"
+    assert described(extractor) == f"60 features of pixels, weights {extractor.weights}; no resizing"
 
 
 @pytest.mark.parametrize(

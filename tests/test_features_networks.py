@@ -58,7 +58,7 @@ def test_inception_is_pytorchs_with_its_resizing_from_a_file_of_the_same_form(mo
     extractor = inception.inception_features(path, at_once=2)
     check_is_pytorchs(extractor, "inception")
     assert extractor.name == "inception" and extractor.weights.startswith(inception.DIGEST)
-    assert described(extractor).endswith("images resized, bilinear without antialiasing to 299x299")
+    assert described(extractor).endswith("resizing bilinear without antialiasing to 299x299")
 
 
 def test_other_weights_give_no_fid():

@@ -76,7 +76,7 @@ def test_every_figure_of_samples_stands_beside_the_floor_a_memoriser_and_noise(g
     assert {f"{name}{of}" for name in alone for of in SETS} == set(good)
     for figure in good.values():
         assert figure.measured_on == "toy, 300 images of each set, 900 training images"
-        assert "6 features of pixels, weights" in figure.note and figure.note.endswith("images as they are")
+        assert "6 features of pixels, weights" in figure.note and figure.note.endswith("no resizing")
 
 
 def test_samples_of_the_datas_distribution_are_as_good_as_held_out_examples(good):
@@ -138,6 +138,21 @@ def test_streamed_data_have_the_same_figures(good):
     apart = replace(DATA, train=streamed(replace(SPLIT, dataset=DATA.train)).dataset)
     data = replace(apart, test=streamed(SPLIT).dataset, held_out=None)
     assert figures_of(MEASURE, sampler(), Split(data, data.test, "test")) == good
+
+
+def test_samples_may_be_compared_with_images_as_they_are():
+    def inverted(batch, key):
+        return {**batch, "x": 1 - batch["x"]}
+
+    data = Splits.of_arrays(TRAIN, TEST, name="toy", examples="images", transform=inverted, how="inverted")
+    split = Split(data, data.test, "test")
+    for unchanged, sign in ((True, 1), (False, -1)):
+        sets = feature_sets(EXTRACTOR, sampler(), split, KEY, count=300, unchanged=unchanged)
+        expected = 0.5 + sign * (TEST["x"].reshape(-1, D) - 0.5)
+        np.testing.assert_allclose(sets.compared["held-out examples"].features, expected, atol=1e-6)
+        np.testing.assert_allclose(sets.training.features, 0.5 + sign * (TRAIN["x"].reshape(-1, D) - 0.5), atol=1e-6)
+        where = figures_of(replace(MEASURE, unchanged=unchanged), sampler(), split)["FD pixels"].measured_on
+        assert where.endswith("images, as they are" if unchanged else "images, inverted")
 
 
 def test_what_was_trained_on_is_compared_with_its_other_half():

@@ -42,6 +42,12 @@ def main() -> None:
         "--training", type=int, metavar="N", help="with --distances: training images that are looked at (default: all)"
     )
     parser.add_argument(
+        "--unchanged",
+        action="store_true",
+        default=None,
+        help="with --distances: compare with images as they are, and not as the model sees them, such as binarised",
+    )
+    parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="with --distances: keep features of the data there, for other runs"
     )
     arguments = parser.parse_args()
@@ -71,7 +77,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     Raises:
       ValueError: --distances lacks its network, or options of its are given without it, or are no numbers of images.
     """
-    own = {name: getattr(arguments, name) for name in ("features", "samples", "training", "keep")}
+    own = {name: getattr(arguments, name) for name in ("features", "samples", "training", "unchanged", "keep")}
     given = [f"--{name}" for name, value in own.items() if value is not None]
     if given and not arguments.distances:
         raise ValueError(f"without --distances, leave out {' and '.join(given)}: nothing else reads them")
@@ -101,6 +107,7 @@ def distances(found: "Loaded", arguments: argparse.Namespace, key: "Key") -> lis
         training=arguments.training or 0,
         levels=getattr(sampler, "levels", 2),
         conditional=getattr(sampler, "conditional", False),
+        unchanged=bool(arguments.unchanged),
         folder=arguments.keep,
     )
     trained, split = found.job.trained(found.state), found.job.test(key)

@@ -48,7 +48,7 @@ class Extractor(Protocol):
 
 def described(extractor: Extractor) -> str:
     """The extractor in words, for notes: what must be equal where figures are compared."""
-    resizing = "images as they are" if extractor.resizing == "none" else f"images resized, {extractor.resizing}"
+    resizing = "no resizing" if extractor.resizing == "none" else f"resizing {extractor.resizing}"
     return f"{extractor.dimension} features of {extractor.name}, weights {extractor.weights}; {resizing}"
 
 

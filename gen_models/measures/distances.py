@@ -61,6 +61,9 @@ class Distances:
     conditional: bool = False  # whether the model is told the class
     at_once: int = 250  # images that are drawn at a time
     count: int = 10  # samples in the picture
+    # Whether samples are compared with images as they are, in [0, 1], and not as the model sees them: a model of
+    # binarised images may draw their means, which are grey.
+    unchanged: bool = False
     folder: Path | None = None  # where features of the data are kept for other runs; None: nowhere
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ class Distances:
             levels=self.levels,
             conditional=self.conditional,
             at_once=self.at_once,
+            unchanged=self.unchanged,
             folder=self.folder,
         )
         for name in found.compared:
@@ -103,7 +107,9 @@ class Distances:
         at_once = min(self.at_once, self.count)
         drawn = samples_of(trained, key, self.count, self.levels, self.conditional, at_once)
         samples = np.concatenate(list(drawn))
-        known = training_features(self.extractor, split.data, self.training, self.levels, self.at_once, self.folder)
+        known = training_features(
+            self.extractor, split.data, self.training, self.levels, self.at_once, self.unchanged, self.folder
+        )
         k = min(_NEIGHBOURS_SHOWN, len(known.features))
         near = nearest_neighbours(extracted(self.extractor, iter([samples])).features, known.features, k).indices
         rows = np.concatenate([samples[:, None], self._training_images(split, near)], 1)
@@ -114,7 +120,8 @@ class Distances:
         """The training images of these numbers, [..., H, W, C]; the data are gone through once, and no more is kept."""
         found = np.empty((*indices.shape, *split.dataset.shape), np.float32)
         start = 0
-        for images in images_of(training_examples(split.data, self.training), self.levels, self.at_once):
+        examples = training_examples(split.data, self.training)
+        for images in images_of(examples, self.levels, self.at_once, self.unchanged):
             here = (indices >= start) & (indices < start + len(images))
             found[here] = images[indices[here] - start]
             start += len(images)
@@ -139,7 +146,8 @@ class Distances:
         images, reference = found.compared[name], found.reference
         what, n, total = self.extractor.name, len(images.features), len(found.training.features)
         words = f"{split.data.name}, {n:,} {split.data.examples} of each set, {total:,} training {split.data.examples}"
-        where = ", ".join(word for word in (words, split.data.how) if word)
+        how_seen = "as they are" if self.unchanged else split.data.how
+        where = ", ".join(word for word in (words, how_seen) if word)
         of, how = f", {name}" if name else "", described(self.extractor)
         if self.conditional and not name:
             how = f"{how}; samples of the classes in turn"

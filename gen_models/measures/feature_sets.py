@@ -16,6 +16,7 @@ import numpy as np
 from gen_models.core import Key
 from gen_models.data.access import Subset
 from gen_models.data.splits import Splits
+from gen_models.data.transforms import to_unit
 from gen_models.features.extractor import Extracted, Extractor
 from gen_models.measures.base import Split, Trained
 from gen_models.measures.kept_features import extracted, kept_features
@@ -42,11 +43,11 @@ def spread_over(split: Split, count: int) -> Split:
     return replace(split, dataset=dataset)
 
 
-def images_of(split: Split, levels: int, at_once: int) -> Iterator[np.ndarray]:
-    """The split's images as the model sees them, in [0, 1], some at a time."""
-    for batch in split.batches(at_once):
+def images_of(split: Split, levels: int, at_once: int, unchanged: bool = False) -> Iterator[np.ndarray]:
+    """The split's images in [0, 1], some at a time: as the model sees them, or `unchanged` as they are."""
+    for batch in split.batches(at_once, to_unit if unchanged else None):
         kept = np.asarray(batch["weight"]) > 0
-        yield np.asarray(batch["x"], np.float32)[kept] / (levels - 1)
+        yield np.asarray(batch["x"], np.float32)[kept] / (1 if unchanged else levels - 1)
 
 
 def samples_of(
@@ -70,12 +71,19 @@ def noise_of(shape: Sequence[int], count: int, draw: np.random.Generator, at_onc
 
 @lru_cache(maxsize=1)
 def training_features(
-    extractor: Extractor, data: Splits, count: int, levels: int, at_once: int, folder: Path | None = None
+    extractor: Extractor,
+    data: Splits,
+    count: int,
+    levels: int,
+    at_once: int,
+    unchanged: bool = False,
+    folder: Path | None = None,
 ) -> Extracted:
     """Those of `count` training examples, of all for 0; kept for the extractor and data of the last call, and in files
     of the folder where one is given.
     """
-    return kept_features(extractor, lambda: images_of(training_examples(data, count), levels, at_once), folder)
+    examples = training_examples(data, count)
+    return kept_features(extractor, lambda: images_of(examples, levels, at_once, unchanged), folder)
 
 
 def training_examples(data: Splits, count: int) -> Split:
@@ -94,6 +102,7 @@ def feature_sets(
     levels: int = 2,
     conditional: bool = False,
     at_once: int = 250,
+    unchanged: bool = False,
     folder: Path | None = None,
 ) -> FeatureSets:
     """Features of `count` images of each set, or of as many as there are of other examples and of training ones.
@@ -111,10 +120,11 @@ def feature_sets(
       levels: of a pixel, which samples and data have from 0 to levels - 1; 2 for images in [0, 1] as well.
       conditional: whether the model is told the class.
       at_once: images that are drawn, and are given to the extractor, at a time.
+      unchanged: whether data are images as they are, and not as the model sees them.
       folder: where features of the data are kept; None: nowhere.
     """
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    known = training_features(extractor, split.data, training, levels, at_once, folder)
+    known = training_features(extractor, split.data, training, levels, at_once, unchanged, folder)
     total, alone = len(known.features), split.dataset is split.data.train
     count = min(count, total // 2 if alone else len(split), total)
     order = draw.permutation(total)
@@ -122,7 +132,8 @@ def feature_sets(
         name, others = "other training examples", _chosen(known, order[count : 2 * count])
     else:
         name = "held-out examples"
-        others = kept_features(extractor, lambda: images_of(spread_over(split, count), levels, at_once), folder)
+        some = spread_over(split, count)
+        others = kept_features(extractor, lambda: images_of(some, levels, at_once, unchanged), folder)
     samples = samples_of(trained, key, count, levels, conditional, at_once)
     compared = {
         "": extracted(extractor, samples),
