@@ -4,10 +4,34 @@
     python -m experiments.posterior_collapse sweep --seeds 3      # the table
     python -m experiments.posterior_collapse annealed --steps 500 # a variant, fields overridden
 
-A decoder that is a PixelCNN can model images without a code, and then the posterior falls onto the prior: a KL of 0, no
-active unit, no mutual information. So does a decoder of independent pixels where beta is high. The cures are those that
-He et al., Lagging Inference Networks and Posterior Collapse (2019), table 1, compare, and a decoder that sees fewer
-pixels.
+A decoder that is a PixelCNN can model images without a code, and then the posterior falls onto the prior: a small KL,
+few active units, little mutual information. So does a decoder of independent pixels where beta is high. The cures are
+those that He et al., Lagging Inference Networks and Posterior Collapse (2019), table 1, compare, and a decoder that
+sees fewer pixels.
+
+Measured by the second command with --evaluate-every 0: means over three seeds, nats per test image of 14x14 binary
+pixels, in brackets 95 % bootstrap intervals; 60 s of training a run, 12 s of short_sight and 3 s of the dense ones, on
+one core of an AMD EPYC that other programs shared. He et al., PixelCNN and Omniglot, after training to the end:
+
+                  log p(x) >=             KL                mutual inf.  active  He et al.: log p, KL
+  strong         -73.15 [-73.26,-73.07]   2.13 [2.01, 2.25]    1.94      11.3
+  annealed       -72.74 [-72.97,-72.56]   3.25 [3.04, 3.38]    2.80      15.7    -89.20   2.1
+  cyclical       -72.76 [-72.90,-72.69]   3.20 [3.12, 3.25]    2.88      13.0
+  free_bits      -73.40 [-73.44,-73.36]   4.05 [4.05, 4.07]    2.33      16
+  beta_0.8       -72.85 [-72.93,-72.81]   3.11 [3.09, 3.14]    2.82      12.0    -89.27   9.6
+  beta_0.6       -72.74 [-72.82,-72.65]   4.19 [4.07, 4.28]    3.62      14.7    -92.16  20.4
+  beta_0.4       -72.93 [-73.10,-72.77]   6.40 [6.18, 6.60]    5.00      16      -95.89  28.0
+  beta_0.2       -76.30 [-76.48,-76.21]  14.07 [13.92,14.21]   7.20      16     -105.19  69.1
+  short_sight    -81.49 [-81.61,-81.37]   1.10 [1.02, 1.22]    0.99      13.3
+  dense          -70.49 [-70.52,-70.46]   5.77 [5.68, 5.86]    5.03       8.3
+  dense_beta_10  -78.01 [-78.71,-77.43]   0.87 [0.80, 0.95]    0.83       5.0
+
+As there, a smaller beta brings back KL and information and at 0.2 costs likelihood; unlike there, 0.8 to 0.4 cost
+none, as 4,000 steps leave the PixelCNN short of the dense decoder, which needs z and uses it. The strong decoder's
+information is two fifths of the dense one's, and beta 10 takes five sixths of that: collapse, but not to 0. Annealing,
+in a line or in cycles, brings back half as much again. Free bits raise the KL to their floor of 16 times 0.25 nats, and
+information by less. Active units do not show it: a posterior that moves a little in every dimension has many. A decoder
+with shorter sight is no cure: with one layer in place of four it is the one that uses z least.
 """
 
 from collections.abc import Mapping, Sequence
