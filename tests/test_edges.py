@@ -73,7 +73,7 @@ def test_batches_that_are_none(name):
 @pytest.mark.parametrize("name", LABELLED)
 def test_labels_that_are_none(name):
     batch = _entry(name).batch(0, 2)
-    (loss,) = _losses(_entry(name).model)
+    losses = _losses(_entry(name).model)
     for y, message in (
         (None, "no 'y', only"),
         (batch["y"].tolist(), "'y' must be an array, got list"),
@@ -82,8 +82,9 @@ def test_labels_that_are_none(name):
         (np.array([0, -1]), "labels must be from 0 to 2, got -1"),
         (np.array([3, 0]), "labels must be from 0 to 2, got 3"),
     ):
-        with pytest.raises(ValueError, match=message):
-            loss(None, {}, {"x": batch["x"]} | ({} if y is None else {"y": y}), KEY, step=0)
+        for loss in losses:
+            with pytest.raises(ValueError, match=message):
+                loss(None, {}, {"x": batch["x"]} | ({} if y is None else {"y": y}), KEY, step=0)
 
 
 def test_a_label_of_no_class_has_no_loss_where_nothing_can_be_raised():

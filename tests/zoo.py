@@ -75,6 +75,11 @@ def bright(seed, size):
     return batch | {"x": np.clip(batch["x"], 0, 1)}
 
 
+def bright_alone(seed, size):
+    """The same without labels."""
+    return {"x": bright(seed, size)["x"]}
+
+
 def few_labels(seed, size):
     """Images of zeros and ones without labels, and as many with one, whose class is a column."""
     batch = labelled(seed, size)
@@ -242,7 +247,7 @@ ZOO: dict[str, Callable[..., Entry]] = {
         gan(**PLANE, packing=2, axis_name=axis_name, dtype=dtype), points, {"discriminator": SGD, "generator": SGD}
     ),
     "dcgan": lambda axis_name=None, dtype=None: Entry(
-        dcgan(**SMALL_GAN, axis_name=axis_name, dtype=dtype), bright, {"discriminator": SGD, "generator": SGD}
+        dcgan(**SMALL_GAN, axis_name=axis_name, dtype=dtype), bright_alone, {"discriminator": SGD, "generator": SGD}
     ),
     "spectral_dcgan": lambda axis_name=None, dtype=None: Entry(
         dcgan(

@@ -76,7 +76,7 @@ class Players:
     def decode(self, params, stats, z, label=None):
         """G(z), [B, *shape], of z [B, latent] with the running averages of batch norm."""
         latents(z, self.latent)
-        x, _ = self._generated(params, stats, z, self._one_hot(label, len(z)), False)
+        x, _ = self._generated(params, stats, z, self._one_hot(label, z.shape[0]), False)
         return (x + 1) / 2 if self.symmetric else x
 
     def sample(self, params, stats, key, n: int, label=None):
