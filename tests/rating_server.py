@@ -46,8 +46,8 @@ class Server:
         self._end(signal.SIGKILL)
 
     def stop(self):
-        """Ctrl-C; returns the exit status."""
-        return self._end(signal.SIGINT)
+        """Ask it to end, as Ctrl-C does, which tests that run in the background ignore; returns the exit status."""
+        return self._end(signal.SIGTERM)
 
     def _end(self, number):
         if self.process.poll() is None:
