@@ -158,7 +158,10 @@ def _kernel_gradient(x: Array, gy: Array, window: tuple[int, ...], setting: Sett
     # A transposed convolution is the adjoint of the strided one that `back` is: gy takes the part of its images, x that
     # of the gradient of its outputs, and the mirrored kernel's gradient is mirrored back.
     gmirrored = _sums(gy, x, window, _back(x.shape, gy.shape, window, setting), mesh)
-    return jnp.flip(gmirrored, tuple(range(len(window)))).swapaxes(-1, -2)
+    # [*window, C' / g, C] -> [*window, C' / g, g, C / g] -> [*window, C / g, g, C' / g] -> [*window, C / g, C'].
+    split = gmirrored.reshape(*gmirrored.shape[:-1], setting.groups, -1)
+    gkernel = jnp.flip(split.swapaxes(-3, -1), tuple(range(len(window))))
+    return gkernel.reshape(*window, x.shape[-1] // setting.groups, gy.shape[-1])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
