@@ -115,8 +115,7 @@ def test_dimensions_that_do_not_vary():
     )
 
 
-def test_an_invertible_map_of_equal_lengths_changes_nothing():
-    """Rotating both sets, or moving both."""
+def test_rotating_and_moving_both_sets_changes_nothing():
     x, y = RNG.normal(size=(80, 7)), RNG.gamma(2.0, size=(90, 7))
     axes = scipy.stats.ortho_group.rvs(7, random_state=3)
     expected = frechet_distance(moments(x), moments(y))
@@ -161,6 +160,37 @@ def test_the_extrapolation_is_of_the_seed_alone():
 
 
 @pytest.mark.usefixtures("unchecked")
+def test_published_moments_in_float32_are_taken_to_float64():
+    """Of many more examples than dimensions, whose distance float32 would leave few digits of."""
+    x, y = 100 + RNG.normal(size=(400, 20)), 100.01 + RNG.normal(size=(400, 20))
+
+    def taken_to(dtype, each):
+        return Moments(each.examples, each.mean.astype(dtype), each.covariance.astype(dtype))
+
+    first, second = (taken_to(np.float32, moments(each)) for each in (x, y))
+    exact = [taken_to(np.float64, each) for each in (first, second)]
+    assert frechet_distance(first, second) == frechet_distance(*exact)
+    both = merged(first, second)
+    assert both.mean.dtype == both.covariance.dtype == np.float64
+    np.testing.assert_array_equal(both.covariance, merged(*exact).covariance)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_what_is_no_covariance_is_refused():
+    good = moments(RNG.normal(size=(50, 3)))
+    lopsided = good.covariance.copy()
+    lopsided[0, 2] += 0.5
+    negative = good._replace(covariance=good.covariance - 2 * np.trace(good.covariance) * np.eye(3))
+    rounded = good._replace(covariance=good.covariance + 1e-6 * np.triu(np.ones((3, 3))))
+    assert frechet_distance(rounded, good) < 1e-4
+    for name, order in (("first", slice(None)), ("second", slice(None, None, -1))):
+        with pytest.raises(ValueError, match=f"the {name} covariance is not symmetric: .* differ by up to 0.5"):
+            frechet_distance(*[good._replace(covariance=lopsided), good][order])
+        with pytest.raises(ValueError, match=f"the {name} covariance has the eigenvalue -"):
+            frechet_distance(*[negative, good][order])
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input():
     x = RNG.normal(size=(10, 3))
     broken = x.copy()
@@ -171,6 +201,8 @@ def test_bad_input():
         moments(broken)
     with pytest.raises(ValueError, match=r"features must be features \[N, D\] of float32 or float64, got \[10\]"):
         moments(x[:, 0])
+    with pytest.raises(ValueError, match=r"features must be an array of features .* got a list: make it one"):
+        moments(x.tolist())
     with pytest.raises(ValueError, match="of int64: flatten and cast"):
         moments(np.ones((3, 3), np.int64))
     with pytest.raises(ValueError, match="must hold 1 or more examples"):

@@ -129,7 +129,7 @@ def test_bad_input():
         nearest_neighbours(x, y, 9)
     with pytest.raises(ValueError, match="k=10 neighbours are asked for, but there are 9 other points"):
         other_neighbours(x, 10)
-    with pytest.raises(ValueError, match="k=46 neighbours are asked for, but there are 45 pairs"):
+    with pytest.raises(ValueError, match="count=46 pairs are asked for, but there are 45: take a smaller count"):
         closest_pairs(x, 46)
     for k in (0, -1, 1.5):
         with pytest.raises(ValueError, match=f"got k={k}"):
@@ -144,6 +144,22 @@ def test_bad_input():
         nearest_neighbours(x, np.where(np.arange(8)[:, None] < 5, y, np.inf))
     with pytest.raises(ValueError, match="features must hold 2 or more examples"):
         other_neighbours(x[:1])
+    with pytest.raises(ValueError, match=r"queries must be an array of .* got a list: make it one by np.asarray"):
+        nearest_neighbours(x.tolist(), y)
+
+
+def test_distances_that_would_overflow_are_refused():
+    """Up to the bound all is finite; beyond it NumPy would warn of infinite values, which is an error here."""
+    x = RNG.normal(size=(10, 4))
+    x /= np.abs(x).max()
+    most = np.sqrt(np.finfo(np.float64).max / (16 * 4))
+    distances, indices = brute(x, x, 2)
+    found = nearest_neighbours(most * x, most * x, 2)
+    np.testing.assert_allclose(found.distances / most, distances, rtol=1e-12)
+    np.testing.assert_array_equal(found.indices, indices)
+    for first, second in ((x, 1.01 * most * x), (1.01 * most * x, x)):
+        with pytest.raises(ValueError, match=r"features are as large as .* whose squared distances overflow"):
+            nearest_neighbours(first, second)
 
 
 @pytest.mark.slow

@@ -35,7 +35,12 @@ def pairs(first: np.ndarray, second: np.ndarray, block: int, *, once: bool = Fal
     """All pairs of two sets [N, D] and [M, D], block by block, by rows and within them by columns.
 
     With `once`, both sets are one, and of each two blocks the pairs come once, those of earlier rows with later ones.
+
+    Raises:
+      ValueError: squared distances may overflow.
     """
+    for points in (first, second):
+        _check_range(points)
     # Distances do not change where all points are moved alike, and small coordinates round to smaller errors.
     centre = sum(wide(second[part]).sum(0) for part in slices(len(second), block)) / len(second)
     # With u = epsilon / 2, to first order: norms and product 2 D u (|a|^2 + |b|^2), moving the points 4 u, the sums
@@ -57,6 +62,17 @@ def pairs(first: np.ndarray, second: np.ndarray, block: int, *, once: bool = Fal
             high = low + sizes
             low -= sizes
             yield Pairs(rows, columns, np.maximum(low, 0, out=low), high)
+
+
+def _check_range(points: np.ndarray) -> None:
+    """Refuse coordinates of a size m for which a sum here may overflow: none exceeds 16 D m^2."""
+    largest = max(float(np.abs(points[part]).max()) for part in slices(len(points), BLOCK))
+    most = float(np.sqrt(np.finfo(np.float64).max / (16 * points.shape[1])))
+    if largest > most:
+        raise ValueError(
+            f"features are as large as {largest:g}, whose squared distances overflow in {points.shape[1]} dimensions: "
+            f"scale them all to at most {most:.0e}"
+        )
 
 
 def squared_differences(first: np.ndarray, second: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

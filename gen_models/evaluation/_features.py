@@ -22,10 +22,15 @@ def check_features(least: int = 1, **features: np.ndarray) -> None:
         their dimensions differ.
     """
     for name, each in features.items():
+        if not hasattr(each, "dtype"):
+            raise ValueError(
+                f"{name} must be an array of features [N, D] of float32 or float64, got a {type(each).__name__}: make "
+                "it one by np.asarray"
+            )
         if np.ndim(each) != 2 or not np.issubdtype(each.dtype, np.floating):
             raise ValueError(
-                f"{name} must be features [N, D] of float32 or float64, got {list(np.shape(each))} of "
-                f"{getattr(each, 'dtype', type(each).__name__)}: flatten and cast them first"
+                f"{name} must be features [N, D] of float32 or float64, got {list(np.shape(each))} of {each.dtype}: "
+                "flatten and cast them first"
             )
         if each.shape[0] < least or each.shape[1] < 1:
             raise ValueError(f"{name} must hold {least} or more examples of 1 or more dimensions, got {each.shape}")

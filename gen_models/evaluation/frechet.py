@@ -22,10 +22,11 @@ from gen_models.evaluation._features import check_features, check_finite, slices
 from gen_models.models.sizes import check_sizes
 
 _AT_ONCE = 4096  # examples that are taken to float64 together
+_ROUNDING = 1e-4  # of a covariance's largest number, by which published ones in float32 may be wrong
 
 
 class Moments(NamedTuple):
-    """Mean and covariance of features, in float64; published ones will do as well."""
+    """Mean and covariance of features, in float64; published ones will do as well, and are taken to it."""
 
     examples: int
     mean: Float[np.ndarray, "d"]
@@ -57,7 +58,7 @@ def merged(*parts: Moments) -> Moments:
     if not parts:
         raise ValueError("there are no moments to merge: give those of one set or more")
     _check_dimensions(*parts)
-    return reduce(_merged, parts)
+    return reduce(_merged, map(_wide, parts))
 
 
 def frechet_distance(first: Moments, second: Moments) -> float:
@@ -74,14 +75,17 @@ def frechet_distance(first: Moments, second: Moments) -> float:
       second: likewise; the order does not matter.
 
     Raises:
-      ValueError: there are fewer than 2 examples, dimensions differ, or moments are not finite.
+      ValueError: there are fewer than 2 examples, dimensions differ, or moments are not finite; or a covariance is not
+        symmetric, or has negative eigenvalues, beyond rounding.
     """
     _check_dimensions(first, second)
+    first, second = _wide(first), _wide(second)
     for name, each in (("first", first), ("second", second)):
         if each.examples < 2:
             raise ValueError(f"a covariance needs 2 or more examples, got {each.examples} in the {name} moments")
         check_finite(f"the {name} moments", np.vstack([each.mean, each.covariance]))
-    product = _factor(first.covariance).T @ _factor(second.covariance)
+        _check_symmetric(name, each.covariance)
+    product = _factor("first", first.covariance).T @ _factor("second", second.covariance)
     root = np.linalg.svd(product, compute_uv=False).sum() if product.size else 0.0
     apart = np.square(first.mean - second.mean).sum()
     return max(0.0, float(apart + np.trace(first.covariance) + np.trace(second.covariance) - 2 * root))
@@ -160,13 +164,31 @@ def _in_blocks(blocks: Iterable[np.ndarray]) -> Moments:
     return reduce(_merged, (_moments(wide(block)) for block in blocks))
 
 
-def _factor(covariance: np.ndarray) -> np.ndarray:
+def _wide(each: Moments) -> Moments:
+    return Moments(each.examples, wide(each.mean), wide(each.covariance))
+
+
+def _check_symmetric(name: str, covariance: np.ndarray) -> None:
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > _ROUNDING * np.abs(covariance).max():
+        raise ValueError(
+            f"the {name} covariance is not symmetric: entries that mirror each other differ by up to {apart:g}. Look "
+            "for rows or columns in another order"
+        )
+
+
+def _factor(name: str, covariance: np.ndarray) -> np.ndarray:
     """A matrix A [D, rank] with A A' = covariance.
 
     Eigenvalues that are rounding errors, as `numpy.linalg.matrix_rank` tells them, are left out, as their roots would
     be far larger: what they add to the distance is no property of the features.
     """
     values, vectors = np.linalg.eigh(covariance)
+    if -values[0] > _ROUNDING * np.abs(values).max():
+        raise ValueError(
+            f"the {name} covariance has the eigenvalue {values[0]:g}, and no covariance has negative ones: look for a "
+            "matrix that is no covariance, such as one whose means were taken off twice"
+        )
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0)
     return vectors[:, kept] * np.sqrt(values[kept])
 

@@ -17,7 +17,9 @@ from jaxtyping import Float
 from gen_models.evaluation._features import check_finite, slices, wide
 from gen_models.models.sizes import check_sizes
 
-_CLOSE = 1e-3  # how far sums of probabilities may be from 1: softmax in half precision is within it
+# How far sums of probabilities may be from 1: those that are computed in float32 and rounded to float16 are within it,
+# as each is changed by a 2048th of itself at most; of bfloat16, or with sums in half precision, they may not be.
+_CLOSE = 1e-3
 _AT_ONCE = 4096  # samples that are taken to float64 together
 
 

@@ -83,7 +83,10 @@ def closest_pairs(features: Float[np.ndarray, "n d"], count: int = 20, *, block:
       ValueError: as `other_neighbours`, or `count` is below 1 or above the number of pairs.
     """
     check_features(least=2, features=features)
-    check_neighbours(count, len(features) * (len(features) - 1) // 2, "pairs")
+    check_sizes(count=count)
+    available = len(features) * (len(features) - 1) // 2
+    if count > available:
+        raise ValueError(f"count={count} pairs are asked for, but there are {available}: take a smaller count")
     # A point of one of the first pairs has fewer than `count` neighbours that are nearer than the other point.
     k = min(count, len(features) - 1)
     distances, indices = other_neighbours(features, k, block=block)
