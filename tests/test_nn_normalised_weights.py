@@ -87,9 +87,32 @@ def test_plain_layers_are_linens_and_ours_bit_for_bit():
         np.testing.assert_array_equal(ours.apply(variables, x), theirs.apply(variables, x))
 
 
-def test_kernels_of_zeros_and_seeds_in_a_vmap():
-    layer = Dense(4, weights="spectral", kernel_init=nn.initializers.zeros)
-    assert not layer.apply(layer.init(KEY, X), X).any()
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_kernel_of_zeros_is_trained_as_any_other(name):
+    """Its gradient is a plain layer's, and its vector stays, by which the kernel is normalised after the step."""
+    make, x = LAYERS[name]
+    layer, plain = (make(weights=weights, kernel_init=nn.initializers.zeros) for weights in ("spectral", "plain"))
+    variables = layer.init(KEY, x)
+
+    def value(params, layer):
+        y, moved = layer.apply({**variables, "params": params}, x, True, mutable=[COLLECTION])
+        return jnp.sin(y + jnp.arange(y.size).reshape(y.shape)).sum(), (y, moved)
+
+    gradient, (y, moved) = jax.grad(value, has_aux=True)(variables["params"], layer)
+    assert not y.any()
+    np.testing.assert_array_equal(moved[COLLECTION]["u"], variables[COLLECTION]["u"])
+    expected, _ = jax.grad(value, has_aux=True)(variables["params"], plain)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), gradient, expected)
+    stepped = {"params": jax.tree.map(lambda p, g: p - 0.1 * g, variables["params"], gradient), **moved}
+    for _ in range(100):
+        _, moved = layer.apply(stepped, x, True, mutable=[COLLECTION])
+        stepped = {**stepped, **moved}
+    sigma, _ = power_iteration(stepped["params"]["kernel"].reshape(-1, 4), stepped[COLLECTION]["u"])
+    true = np.linalg.svd(np.asarray(stepped["params"]["kernel"]).reshape(-1, 4))[1][0]
+    np.testing.assert_allclose(sigma, true, rtol=1e-4)
+
+
+def test_seeds_in_a_vmap():
     layer = Dense(4, weights="spectral")
     keys = jax.random.split(KEY, 3)
     together = jax.vmap(lambda key: layer.apply(layer.init(key, X), X))(keys)

@@ -6,7 +6,8 @@
   u^T W v; gradients do not pass through u and v. The u are kept in Linen's collection "singular_vectors" and move where
   the layer trains; in evaluation the step is taken from them, and forgotten.
 - "weight" (Salimans & Kingma, Weight Normalization, 2016, eq. 2): scale * v / |v| for each output. `init` sees the
-  first batch, and sets scale and bias so that the outputs over it have mean 0 and variance 1 (section 3).
+  first batch, and sets scale and bias so that the outputs over it have mean 0 and variance 1 (section 3); without a
+  bias the variance alone.
 
 Linen's own wrappers are not used: its spectral norm keeps sigma, which belongs to one set of parameters, and asks for
 a key of initialisation in each call, its weight norm knows no initialisation by data, and both name variables after the
@@ -45,10 +46,12 @@ def check_weights(weights: str) -> None:
 def power_iteration(matrix: Float[Array, "m n"], u: Float[Array, "n"]) -> tuple[Float[Array, ""], Float[Array, "n"]]:
     """An estimate of the largest singular value after one step from u, and the step's u.
 
-    The estimate never exceeds the true one. Its gradient is v u^T, which at the true vectors is that of sigma.
+    The estimate never exceeds the true one. Its gradient is v u^T, which at the true vectors is that of sigma. Where
+    the step would lead to zeros, as that of a matrix of zeros does, u stays: from zeros no later step would come back.
     """
     v = _unit(matrix @ u)
-    u = _unit(matrix.T @ v)
+    turned = matrix.T @ v
+    u = jnp.where(_norm(turned) > _EPSILON, _unit(turned), u)
     u, v = lax.stop_gradient((u, v))
     return v @ matrix @ u, u
 
@@ -120,8 +123,12 @@ def _spectral_norm(layer: nn.Module, kernel: Array, train: bool) -> Array:
     sigma, moved = power_iteration(matrix, u.value)
     if train and not layer.is_initializing():
         u.value = moved
-    return jnp.maximum(sigma, _EPSILON)  # of a kernel of zeros, which stays one
+    return jnp.where(sigma > _EPSILON, sigma, 1)  # a kernel of zeros stays one, with the gradient of a plain one
 
 
 def _unit(vector: Array) -> Array:
-    return vector / (jnp.sqrt(jnp.square(vector).sum()) + _EPSILON)
+    return vector / (_norm(vector) + _EPSILON)
+
+
+def _norm(vector: Array) -> Array:
+    return jnp.sqrt(jnp.square(vector).sum())
