@@ -254,9 +254,11 @@ def clipped_weights(tx: optax.GradientTransformation, c: Scalar = 0.01) -> optax
 def _clipped_update(c: Scalar, update: Array, p: Array) -> Array:
     """What leads p to where the update would lead, but at most to -c or c."""
     bound = jnp.asarray(c, p.dtype)
+    inside = jnp.abs(p + update) <= bound  # there the update is as it is, as p + ((p + update) - p) may be rounded
     clipped = jnp.clip(p + update, -bound, bound) - p
     after = p + clipped  # may be rounded to the number beyond the bound, from which one step back leads inside
-    return jnp.where(jnp.abs(after) > bound, jnp.nextafter(clipped, -jnp.sign(after) * jnp.inf), clipped)
+    clipped = jnp.where(jnp.abs(after) > bound, jnp.nextafter(clipped, -jnp.sign(after) * jnp.inf), clipped)
+    return jnp.where(inside, update, clipped)
 
 
 def _chain(

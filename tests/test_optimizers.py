@@ -352,13 +352,16 @@ def test_clipped_weights_stay_within_the_bound_and_move_as_the_wrapped_rule_says
     plain = rmsprop(1e-3)
     tx = clipped_weights(plain, 0.01)
     state, its = tx.init(params), plain.init(params)
-    update = jax.jit(tx.update)
     for _ in range(3):
         grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
         updates, its = plain.update(grads, its, params)
+        unclipped = optax.apply_updates(params, updates)
         expected = jax.tree.map(lambda p, u: np.clip(p + u, -0.01, 0.01), params, updates)
-        updates, state = update(grads, state, params)
+        updates, state = tx.update(grads, state, params)
         params = optax.apply_updates(params, updates)
+        inside = np.abs(unclipped["kernel"]) <= np.float32(0.01)
+        assert 0.1 < inside.mean() < 0.9
+        np.testing.assert_array_equal(params["kernel"][inside], unclipped["kernel"][inside])
         chex.assert_trees_all_close(
             params, expected, rtol=0, atol=6e-8
         )  # the bias comes from 0.5, and is rounded there
