@@ -11,6 +11,7 @@ from gen_models.models.adversarial.adversarial import adversarial_model
 from gen_models.nn.adversarial_losses import hinge, non_saturating, wasserstein
 from gen_models.nn.gradient_penalties import r1
 from gen_models.nn.judgements import Judgement, judged
+from gen_models.nn.normalised_weights import COLLECTION, Dense, power_iteration
 
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
@@ -66,7 +67,7 @@ class Pulled(nn.Module):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_unrolled_gradient_is_that_of_the_program_written_out(steps):
-    """Metz et al. (2017), eq. 7 to 9: with the second term, by which the generator foresees the discriminator."""
+    """Metz et al. (2017), section 2: with the second term, by which the generator foresees the discriminator."""
     model, params, stats = build(discriminator=Pulled(), loss=wasserstein(), unrolled=steps, unrolled_rate=0.2)
     z = jax.random.normal(KEY, (6, 2))
     real = jnp.asarray(X)
@@ -117,6 +118,36 @@ def test_apart_or_in_one_batch_is_the_same_without_batch_norm():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *both)
 
 
+class SpectralJudge(nn.Module):
+    @nn.compact
+    def __call__(self, x, label, train):
+        return judged(jnp.tanh(Dense(4, "spectral")(x, train)), label, train, weights="spectral")
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_singular_vectors_move_once_and_both_halves_are_judged_by_the_same_weights(apart):
+    """Miyato et al. (2018), algorithm 1: one step of power iteration for an update, from the vectors of before."""
+    model, params, stats = build(discriminator=SpectralJudge(), loss=wasserstein(), apart=apart)
+    _, (after, metrics) = model.loss["discriminator"](params, stats, BATCH, KEY, **CALL)
+    own, its = params["discriminator"], params["generator"]["Dense_0"]
+    fake = jax.random.normal(KEY, (6, 2)) @ its["kernel"] + its["bias"]
+    sigma = {}
+    for name, layer in own.items():
+        before = stats[COLLECTION][name]["u"]
+        sigma[name], once = power_iteration(layer["kernel"], before)
+        np.testing.assert_allclose(after[COLLECTION][name]["u"], once, rtol=1e-5, atol=1e-6)
+        if len(once) > 1:  # a vector of one number has nowhere to go
+            _, twice = power_iteration(layer["kernel"], once)
+            assert min(np.abs(once - before).max(), np.abs(once - twice).max()) > 1e-4
+
+    def by_hand(x):
+        h = jnp.tanh(x @ own["Dense_0"]["kernel"] / sigma["Dense_0"] + own["Dense_0"]["bias"])
+        return (h @ own["Dense_1"]["kernel"] / sigma["Dense_1"] + own["Dense_1"]["bias"]).mean()
+
+    np.testing.assert_allclose(metrics["real_logit"], by_hand(X), rtol=1e-4)
+    np.testing.assert_allclose(metrics["fake_logit"], by_hand(fake), rtol=1e-4)
+
+
 def _normalised(h, norm):
     return (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) * norm["scale"] + norm["bias"]
 
@@ -159,6 +190,42 @@ def test_matched_features_are_the_whole_objective():
     of_real, of_fake = (model.encode(params, stats, np.asarray(x)) for x in (X, z @ own["kernel"] + own["bias"]))
     value, _ = model.loss["generator"](params, stats, BATCH, KEY, **CALL)
     np.testing.assert_allclose(value, np.square(of_real.mean(0) - of_fake.mean(0)).sum(), rtol=1e-4)
+
+
+def test_matched_features_pay_for_the_class_too():
+    """The auxiliary head's cross-entropy comes to matched features as it does to a loss of logits."""
+    options = {"discriminator": Judge(condition="auxiliary"), "classes": 3, "auxiliary": (1.0, 0.25)}
+    model, params, stats = build(**options, matching=True)
+    matched, _, _ = build(**options | {"auxiliary": (1.0, 0.0)}, matching=True)
+    plain, _, _ = build(**options)
+    bare, _, _ = build(**options | {"auxiliary": (1.0, 0.0)})
+    losses = [m.loss["generator"](params, stats, BATCH, KEY, **CALL)[0] for m in (model, matched, plain, bare)]
+    assert losses[0] - losses[1] > 0.01
+    np.testing.assert_allclose(losses[0] - losses[1], losses[2] - losses[3], rtol=1e-4)
+
+
+class Counting(nn.Module):
+    """A network with variables that training would not keep."""
+
+    inner: nn.Module
+
+    @nn.compact
+    def __call__(self, x, label, train):
+        self.variable("counts", "calls", jnp.zeros, ())
+        return self.inner(x, label, train)
+
+
+class SpectralGenerator(nn.Module):
+    @nn.compact
+    def __call__(self, z, label, train):
+        return Dense(3, "spectral")(z, train)
+
+
+def test_variables_that_would_be_lost_are_refused():
+    with pytest.raises(ValueError, match="the generator has variables in 'singular_vectors', but beside parameters"):
+        build(SpectralGenerator())
+    with pytest.raises(ValueError, match="the discriminator has variables in 'counts'"):
+        build(discriminator=Counting(Judge()))
 
 
 def test_a_projection_adds_the_class_times_the_features():
@@ -251,14 +318,14 @@ def test_traced_numbers_do_not_widen_a_loss():
     [
         ({"noise": "gauss"}, "unknown noise 'gauss'"),
         ({"latent": 0}, "latent=0"),
-        ({"unrolled": -1}, "unrolled must not be negative"),
+        *[({"unrolled": k}, f"unrolled must be a whole number of steps, 0 or more, got {k}") for k in (-1, 2.5, True)],
         ({"unrolled": 1, "matching": True}, "leave unrolled at 0"),
         ({"classes": 3, "packing": 2}, "a pack of 2 examples has no one label"),
         ({"shape": ()}, "an axis or more"),
         ({"auxiliary": (1.0,)}, "a weight for each player"),
     ],
 )
-def test_impossible_arguments_are_refused(options, message):
+def test_impossible_arguments_are_refused(options, message, unchecked):
     with pytest.raises(ValueError, match=message):
         adversarial_model(Affine(), Judge(), **({"shape": (3,), "latent": 2, "loss": hinge()} | options))
 

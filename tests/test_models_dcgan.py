@@ -8,7 +8,7 @@ from jax import lax
 
 from gen_models.models.adversarial.dcgan import dcgan, features_of, pooled
 from gen_models.nn.adversarial_losses import wasserstein
-from gen_models.nn.gradient_penalties import wasserstein_penalty
+from gen_models.nn.gradient_penalties import r1, wasserstein_penalty
 from gen_models.nn.judgements import Judgement
 from gen_models.nn.normalised_weights import COLLECTION
 
@@ -53,6 +53,8 @@ def test_the_networks_are_those_of_the_paper():
         ((28, 28, 1), (128, 256), 7 * 7 * 256),
         ((32, 32, 3), (128, 256, 512), 4 * 4 * 512),
         ((64, 64, 3), (128, 256, 512, 1024), 4 * 4 * 1024),
+        ((15, 31, 1), (128,), 8 * 16 * 128),
+        ((5, 5, 1), (128,), 3 * 3 * 128),
     ],
 )
 def test_other_sizes_by_the_same_rule(shape, features, first):
@@ -171,6 +173,18 @@ def test_every_switch_trains_all_parameters_and_moves_what_it_should(name):
     assert model.apply(params, stats, BATCH["x"], **labels).shape == ((2,) if "packing" in options else (4,))
 
 
+def test_pooling_leaves_windows_of_one_pixel():
+    """What strides would skip, maxima see: each pixel moves the logit where it is the darkest, or the brightest."""
+    model = dcgan(**{**SMALL, "window": 1, "features": (2,)}, pooling=True, discriminator_norm=False)
+    params, stats = _init(model)
+    assert model.sample(params, stats, KEY, 2).shape == (2, 8, 8, 1)
+    images = np.full((2, 64, 64), 0.5, np.float32)
+    images[:, range(64), range(64)] = np.array([[0], [1]])  # one pixel of each image differs
+    grey = np.full((1, 8, 8, 1), 0.5, np.float32)
+    moved = model.apply(params, stats, images.reshape(128, 8, 8, 1)) - model.apply(params, stats, grey)
+    assert (np.abs(moved).reshape(2, 64).max(0) > 1e-6).all()
+
+
 def test_packs_are_images_with_their_channels_side_by_side():
     model = dcgan(**SMALL, packing=2, discriminator_norm=False)
     params, stats = _init(model)
@@ -194,13 +208,26 @@ def test_classes_change_what_is_made_and_how_it_is_judged():
     ("options", "message"),
     [
         ({"shape": (8, 8)}, "an image's shape is"),
-        ({"features": (2, 3, 4, 5)}, "too small for 4 convolutions of stride 2"),
+        (
+            {"features": (2, 3, 4, 5)},
+            r"stride 2, features=\(2, 3, 4, 5\): give at most 3 features, or use",
+        ),
+        ({"shape": (1, 1, 1)}, r"features=\(2, 3\): use images with sides of more than 2"),
         ({"features": ()}, "one or more channels"),
-        ({"window": 1}, "leaves gaps"),
+        ({"window": 1}, "leaves gaps between strides of 2: give 2 or more, or pooling=True"),
+        (
+            {"penalty": r1()},
+            "on the whole batch: discriminator_norm. Give discriminator_norm=False, or no penalty",
+        ),
+        (
+            {"penalty": r1(), "discriminator_norm": False, "deviation": True, "discrimination": (3, 2)},
+            "Give deviation=False, discrimination=None, or no penalty",
+        ),
         ({"weights": "norm"}, "unknown normalisation of weights 'norm'"),
         ({"classes": 3, "condition": "project"}, "unknown condition 'project': did you mean 'projection'"),
         ({"discrimination": (3,)}, r"discrimination is \(kernels, size\)"),
-        ({"weight_scale": 0.0}, "weight_scale must be positive"),
+        *[({"weight_scale": scale}, "weight_scale must be positive and finite") for scale in (0.0, np.nan, np.inf)],
+        ({"condition": "project"}, "unknown condition 'project'"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\)"),
         ({"noise": "gauss"}, "unknown noise 'gauss'"),
     ],

@@ -228,7 +228,9 @@ def test_the_default_is_pacgans_grid():
         ({"packing": 0}, "packing=0"),
         ({"latent": 0}, "latent=0"),
         ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
-        ({"weight_scale": 0.0}, "weight_scale must be positive, got 0.0"),
+        ({"weight_scale": 0.0}, "weight_scale must be positive and finite, got 0.0"),
+        ({"weight_scale": float("nan")}, "weight_scale must be positive and finite, got nan"),
+        ({"condition": "projected"}, "unknown condition 'projected': did you mean 'projection'"),
     ],
 )
 def test_impossible_arguments_are_refused(keywords, message):

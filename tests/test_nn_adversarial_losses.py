@@ -64,7 +64,7 @@ def test_values_and_gradients_are_closed_forms(name):
     np.testing.assert_allclose(value, on_real[0](r).mean() + on_fake[0](f).mean(), rtol=1e-5)
     np.testing.assert_allclose(by_real, on_real[1](r) / len(r), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(by_fake, on_fake[1](f) / len(f), rtol=1e-4, atol=1e-7)
-    value, gradient = jax.value_and_grad(lambda fake: loss.generator(None, fake))(FAKE)
+    value, gradient = jax.value_and_grad(loss.generator)(FAKE)
     np.testing.assert_allclose(value, generator[0](f).mean(), rtol=1e-5)
     np.testing.assert_allclose(gradient, generator[1](f) / len(f), rtol=1e-4, atol=1e-7)
 
@@ -114,7 +114,7 @@ def test_the_best_discriminator_of_least_squares():
     loss = least_squares(-1, 1, 0)
     np.testing.assert_allclose(jax.grad(lambda table: _loss_of_table(loss, table))(table), 0, atol=1e-6)
     p, q = P / 8, Q / 8
-    both = loss.generator(None, table[ON_REAL]) + loss.generator(None, table[ON_FAKE])  # eq. 6: of data, too
+    both = loss.generator(table[ON_REAL]) + loss.generator(table[ON_FAKE])  # eq. 6: of data, too
     np.testing.assert_allclose(both, (((p + q) - 2 * q) ** 2 / (p + q)).sum() / 2, rtol=1e-5)
 
 
@@ -138,19 +138,17 @@ def test_features_with_the_same_means_match():
 def test_the_generators_gradients_at_the_logits():
     """d/dl log(1 - D) = -D and d/dl -log D = -(1 - D): of one sign; the first vanishes where D is sure of a fake."""
     logits = jnp.array([-30.0, -2.0, 0.0, 1.0, 30.0])
-    saturating, other = (
-        5 * jax.grad(loss.generator, argnums=1)(None, logits) for loss in (minimax(), non_saturating())
-    )
+    saturating, other = (5 * jax.grad(loss.generator)(logits) for loss in (minimax(), non_saturating()))
     np.testing.assert_allclose(saturating, other * np.exp(logits), rtol=1e-4)
     assert saturating[2] == other[2]  # the same at the equilibrium, D = 1/2
     assert abs(saturating[0]) < 1e-12 and abs(other[0]) > 0.99
     sure = np.log1p(-expit(np.float64(logits[:-1]))).sum() / 5 - 30 / 5
-    np.testing.assert_allclose(minimax().generator(None, logits), sure, rtol=1e-5)
+    np.testing.assert_allclose(minimax().generator(logits), sure, rtol=1e-5)
 
 
 def test_minimax_is_a_zero_sum_game():
     """The generator's gradient is minus the discriminator's, for the same fakes."""
-    ours = jax.grad(minimax().generator, argnums=1)(None, FAKE)
+    ours = jax.grad(minimax().generator)(FAKE)
     np.testing.assert_allclose(ours, -jax.grad(minimax().discriminator, argnums=1)(REAL, FAKE), rtol=1e-6)
 
 

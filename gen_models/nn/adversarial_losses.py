@@ -21,7 +21,7 @@ class AdversarialLoss(NamedTuple):
     """The losses of both players. Each is a mean over the logits that it is given, one for an example or a pack."""
 
     discriminator: Callable[[Logits, Logits], Loss]  # (real, fake) -> what the discriminator lowers
-    generator: Callable[[Logits | None, Logits], Loss]  # (real or None, fake) -> what the generator lowers
+    generator: Callable[[Logits], Loss]  # fake -> what the generator lowers
     # (real, fake) -> what is logged beside the mean logits: means of D, or the distance that is estimated
     metrics: Callable[[Logits, Logits], dict[str, Array]] = lambda real_logits, fake_logits: {}
 
@@ -42,7 +42,7 @@ def minimax(smoothing: float | Array = 0.0) -> AdversarialLoss:
       ValueError: `smoothing` is not in [0, 1).
     """
     return AdversarialLoss(
-        _cross_entropy(smoothing), lambda real_logits, fake_logits: -jax.nn.softplus(fake_logits).mean(), _probabilities
+        _cross_entropy(smoothing), lambda fake_logits: -jax.nn.softplus(fake_logits).mean(), _probabilities
     )
 
 
@@ -59,7 +59,7 @@ def non_saturating(smoothing: float | Array = 0.0) -> AdversarialLoss:
       ValueError: `smoothing` is not in [0, 1).
     """
     return AdversarialLoss(
-        _cross_entropy(smoothing), lambda real_logits, fake_logits: jax.nn.softplus(-fake_logits).mean(), _probabilities
+        _cross_entropy(smoothing), lambda fake_logits: jax.nn.softplus(-fake_logits).mean(), _probabilities
     )
 
 
@@ -72,7 +72,7 @@ def wasserstein() -> AdversarialLoss:
     """
     return AdversarialLoss(
         lambda real_logits, fake_logits: fake_logits.mean() - real_logits.mean(),
-        lambda real_logits, fake_logits: -fake_logits.mean(),
+        lambda fake_logits: -fake_logits.mean(),
         lambda real_logits, fake_logits: {"wasserstein": real_logits.mean() - fake_logits.mean()},
     )
 
@@ -84,7 +84,7 @@ def hinge() -> AdversarialLoss:
     """
     return AdversarialLoss(
         lambda real_logits, fake_logits: jax.nn.relu(1 - real_logits).mean() + jax.nn.relu(1 + fake_logits).mean(),
-        lambda real_logits, fake_logits: -fake_logits.mean(),
+        lambda fake_logits: -fake_logits.mean(),
     )
 
 
@@ -113,14 +113,16 @@ def least_squares(fake: float = 0.0, real: float = 1.0, target: float = 1.0) -> 
         lambda real_logits, fake_logits: (
             (jnp.square(real_logits - real).mean() + jnp.square(fake_logits - fake).mean()) / 2
         ),
-        lambda real_logits, fake_logits: jnp.square(fake_logits - target).mean() / 2,
+        lambda fake_logits: jnp.square(fake_logits - target).mean() / 2,
     )
 
 
 def feature_matching(real_features: Float[Array, "b f"], fake_features: Float[Array, "n f"]) -> Float[Array, ""]:
     """The generator's objective of Salimans et al. (2016), section 3.1: |E f(x) - E f(G(z))|^2, f inner features of D.
 
-    It takes the place of a loss of logits, and is 0 for any generator whose features have the data's means.
+    It takes the place of a loss of logits, and is 0 for any generator whose features have the data's means. The means
+    are of the features that it is given: of the whole batch under `jit`, of each device's own under `pmap` and
+    `shard_map`, where the mean over the devices of such squares is larger than the square of the batch's.
     """
     return jnp.square(real_features.mean(0) - fake_features.mean(0)).sum()
 

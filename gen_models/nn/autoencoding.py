@@ -32,8 +32,14 @@ def maps_of(shape: Sequence[int], channels: Sequence[int]) -> tuple[tuple[int, .
     return tuple((-(-height // 2**i), -(-width // 2**i), c) for i, c in enumerate((colours, *channels)))
 
 
-def check_strides(shape: Sequence[int], channels: Sequence[int]) -> None:
+def check_strides(shape: Sequence[int], channels: Sequence[int], *, name: str = "channels", least: int = 0) -> None:
     """Refuse more convolutions of stride 2 than an image can be halved.
+
+    Args:
+      shape: (height, width, ...) of an image.
+      channels: of each convolution.
+      name: of the argument that gives them.
+      least: the fewest convolutions that the model can have.
 
     Raises:
       ValueError: an image of one pixel would be halved.
@@ -41,11 +47,11 @@ def check_strides(shape: Sequence[int], channels: Sequence[int]) -> None:
     height, width = shape[:2]
     most = (min(height, width) - 1).bit_length()  # halvings, odd sides rounded up, until one is a single pixel
     if len(channels) > most:
-        remedy = f"give at most {most} channels" if most else "leave channels empty"
+        fewer = f"give at most {most} {name}, or " if most else f"leave {name} empty, or "
         raise ValueError(
             f"an image of {height}x{width} is too small for {len(channels)} convolutions of stride 2, "
-            f"channels={tuple(channels)}: {remedy}, or use images with sides of more than {2 ** (len(channels) - 1)} "
-            "pixels"
+            f"{name}={tuple(channels)}: {fewer if most >= least else ''}use images with sides of more than "
+            f"{2 ** (len(channels) - 1)} pixels"
         )
 
 

@@ -94,7 +94,8 @@ def dragan(
     Args:
       weight: lambda; may be traced.
       deviation: of the Gaussian noise d, sqrt(c); None: half the standard deviation of all numbers of the batch, to
-        which the authors' code scales its noise, which is uniform there.
+        which the authors' code scales its noise, which is uniform there. Under `pmap` and `shard_map` the batch is each
+        device's own part, under `jit` the whole one.
       norm: k, which gradients are drawn to.
 
     Raises:

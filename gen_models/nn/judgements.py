@@ -34,13 +34,13 @@ class Judgement(NamedTuple):
     maps: tuple[Array, ...] = ()  # [B, h, w, c] of each convolutional layer, where there are some
 
 
-def check_condition(condition: str, classes: int | None) -> None:
-    """Refuse what is no way to tell a class, or one that no class is told by.
+def check_condition(condition: str) -> None:
+    """Refuse what is no way to tell a class, also where there are no classes to be told.
 
     Raises:
       ValueError: the condition is none of `CONDITIONS`.
     """
-    if classes is not None and condition not in CONDITIONS:
+    if condition not in CONDITIONS:
         raise unknown("condition", condition, CONDITIONS)
 
 

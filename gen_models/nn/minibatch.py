@@ -1,7 +1,9 @@
 """Features of an example that say how it differs from its neighbours in the batch: a generator cannot repeat itself.
 
 A discriminator with one of them judges real and generated examples in batches of their own, and an example's logit
-depends on all of its batch. On several devices each compares the examples that it has.
+depends on all of its batch. Under `pmap` and `shard_map` each device compares the examples that it has, under `jit` the
+whole batch is compared, however many devices hold it. The sums of `MinibatchDiscrimination` grow with the batch, so
+that logits of another batch size than training's, one example alone among them, are not comparable with training's.
 """
 
 from collections.abc import Callable

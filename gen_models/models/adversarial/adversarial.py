@@ -17,6 +17,7 @@ see one after the other.
 from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array
 
@@ -65,19 +66,27 @@ def adversarial_model(
 ) -> Model:
     """A GAN of any two networks; its players are "discriminator", then "generator".
 
+    Beside parameters they may have batch norm's running averages, and the discriminator singular vectors of spectral
+    normalisation. They draw no random numbers, as dropout does: the generator's noise is z.
+
     Its operations, beside `init` and `loss`:
 
       apply(params, stats, x, label=None): the discriminator's logits, [B], of packs [B / packing].
       encode(params, stats, x, key=None, label=None): the discriminator's features of x, or what `code` makes of them.
       decode(params, stats, z, label=None): G(z), [B, *shape]; of a model with classes `label` is [B] integers.
       sample(params, stats, key, n, label=None): G(z) for n draws of z; of a model with classes of those of `label`, or,
-        without it, of classes that are drawn alike.
+        without it, of classes that are drawn uniformly, whatever the data's shares of them are.
       batch_stats(params, stats, batch, key): the networks' batch norm over the batch, and as many fakes.
 
-    All of them use batch norm's running averages, so that an example does not depend on its neighbours; losses use the
-    batch's own where `train`. Metrics of the discriminator: the mean logits "real_logit" and "fake_logit", what the
-    loss logs (probabilities, or the critic's "wasserstein"), with a penalty its value and the mean "gradient_norm" of
-    the logits where it looked at it, with an auxiliary classifier the two cross-entropies in nats.
+    All of them but `batch_stats` use batch norm's running averages, so that neither a generated example nor a judgement
+    depends on its neighbours, but within a pack and by minibatch features (`nn/minibatch.py`): those compare an example
+    with all that it is given with, and their logits are comparable with training's at training's batch size alone.
+    Losses use the batch's own where `train`. Under `pmap` and `shard_map` the features that are compared or matched are
+    those of each device's part of the batch, under `jit` those of the whole.
+
+    Metrics of the discriminator: the mean logits "real_logit" and "fake_logit", what the loss logs (probabilities, or
+    the critic's "wasserstein"), with a penalty its value and the mean "gradient_norm" of the logits where it looked at
+    it, with an auxiliary classifier the two cross-entropies in nats.
 
     Args:
       generator: called as `generator(z, label, train)`, gives x; `label` is one-hot, or None.
@@ -92,27 +101,31 @@ def adversarial_model(
       packing: examples that the discriminator judges at once; it must divide the batch.
       apart: real and generated examples are judged in batches of their own, which batch norm and minibatch features
         need; else in one, which is faster.
-      matching: the generator's loss is `feature_matching` alone (Salimans et al., 2016, section 3.1).
+      matching: the generator's loss has `feature_matching` (Salimans et al., 2016, section 3.1) in place of that of
+        logits.
       classes: of labels, which batches have as "y"; None: none are read.
       auxiliary: weights of an auxiliary classifier's cross-entropies in the discriminator's loss and in the
         generator's, where the judgement holds guesses. Gulrajani et al. (2017) take 1 and 0.1.
-      unrolled: k of Metz et al., Unrolled Generative Adversarial Networks (2017), eq. 7 and 8: the generator's loss is
+      unrolled: k of Metz et al., Unrolled Generative Adversarial Networks (2017), section 2.2: the generator's loss is
         that against the discriminator after k steps of plain gradient descent on its own loss, on the same examples,
-        and its gradient flows through them. (Their eq. 7 says gradient descent; the authors' code unrolls Adam.) The
+        and its gradient flows through them. (Their section says gradient descent; the authors' code unrolls Adam.) The
         discriminator itself takes one step, as ever.
       unrolled_rate: eta, the learning rate of these k steps; may be traced.
       code: judgement -> [B, ...], what `encode` gives; None: the features.
 
     Raises:
-      ValueError: a size is not positive, the noise is unknown, a number is negative, labels come together with packs,
-        or matched features with an unrolled discriminator; when it is used, batches, labels or latents of another
-        shape; or, outside of `jit`, pixels that are not between 0 and 1 where `symmetric`.
+      ValueError: a size is not positive, the noise is unknown, a number is negative, `unrolled` is no whole number,
+        labels come together with packs, or matched features with an unrolled discriminator; when it is used, networks
+        with other variables than those above, batches, labels or latents of another shape; or, outside of `jit`, pixels
+        that are not between 0 and 1 where `symmetric`.
     """
     check_each(shape=shape)
     check_sizes(latent=latent, packing=packing, classes=classes)
     if len(auxiliary) != 2:
         raise ValueError(f"auxiliary has a weight for each player, discriminator and generator, got {auxiliary}")
-    check_numbers(discriminator=auxiliary[0], generator=auxiliary[1], unrolled=unrolled, unrolled_rate=unrolled_rate)
+    check_numbers(discriminator=auxiliary[0], generator=auxiliary[1], unrolled_rate=unrolled_rate)
+    if isinstance(unrolled, bool) or not isinstance(unrolled, int | np.integer) or unrolled < 0:
+        raise ValueError(f"unrolled must be a whole number of steps, 0 or more, got {unrolled!r}")
     if not tuple(shape):
         raise ValueError("an example needs an axis or more, got shape=(): (1,) is a number")
     if noise not in NOISES:

@@ -16,6 +16,7 @@ differ: batch norm's epsilon is 1e-5 (1e-8 in the code); samples are made with r
 with those of a batch; "SAME" pads one more row and column at the end, the code at the beginning.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Unpack
@@ -42,7 +43,11 @@ _GRID = 4  # sides of the map to which `encode` pools every layer
 
 
 def features_of(shape: Sequence[int], width: int = 128) -> tuple[int, ...]:
-    """The paper's rule: `width` channels for the first map, twice as many whenever sides are halved, down to 4."""
+    """The paper's rule: `width` channels for the first map, twice as many whenever sides are halved, down to 4.
+
+    The smaller side is halved while, rounded down, 4 or more are left of it; maps round up. So it ends as 4 to 7
+    pixels, or as 8 (of 15 or 29, for example); and images with a side below 8 are halved once all the same.
+    """
     halvings, side = 0, min(shape[:2])
     while side // 2 >= _GRID:
         halvings, side = halvings + 1, side // 2
@@ -80,10 +85,11 @@ def dcgan(
       shape: (height, width, channels) of one image.
       latent: dimensions of the noise.
       features: channels of each map, from the image inwards; None: those of `features_of`.
-      window: sides of all kernels.
+      window: sides of all kernels; 2 or more, but with `pooling`.
       generator_norm: whether the generator has batch norm.
       discriminator_norm: whether the discriminator has; without it, it judges real and generated images in one batch,
-        unless its features look at the batch.
+        unless its features look at the batch. A `penalty` is on the gradient of each logit by its own example, and
+        needs it to be off.
       pooling: maxima over 2x2 in place of the discriminator's strides, and pixels copied to 2x2 before ordinary
         convolutions in place of the generator's transposed ones.
       generator_activation: after each of its layers but the last.
@@ -101,26 +107,29 @@ def dcgan(
 
     Raises:
       ValueError: a size is not positive, there are more maps than an image can be halved, a name is unknown,
-        `weight_scale` is not positive, `momentum` is outside [0, 1), or as `adversarial_model`.
+        `weight_scale` is not positive or not finite, `momentum` is outside [0, 1), a penalty comes together with batch
+        norm or minibatch features in the discriminator, or as `adversarial_model`.
     """
     check_sizes(shape=shape, window=window)
     features = features_of(shape) if features is None else features
     check_each(features=features)
     if not features:
         raise ValueError("features must be one or more channels, got features=()")
-    check_strides(shape, features)
+    check_strides(shape, features, name="features", least=1)
     check_weights(weights)
-    check_condition(condition, classes)
+    check_condition(condition)
     if discrimination is not None:
         check_each(discrimination=discrimination)
         if len(discrimination) != 2:
             raise ValueError(f"discrimination is (kernels, size), got {discrimination}")
-    if window < 2:
-        raise ValueError(f"a window of {window} leaves gaps between strides of 2: give 2 or more")
+    if game.get("penalty") is not None:
+        _check_own_logits(discriminator_norm=discriminator_norm, deviation=deviation, discrimination=discrimination)
+    if window < 2 and not pooling:
+        raise ValueError(f"a window of {window} leaves gaps between strides of 2: give 2 or more, or pooling=True")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    if isinstance(weight_scale, int | float) and weight_scale <= 0:
-        raise ValueError(f"weight_scale must be positive, got {weight_scale}")
+    if isinstance(weight_scale, int | float) and not 0 < weight_scale < math.inf:
+        raise ValueError(f"weight_scale must be positive and finite, got {weight_scale}")
     common: dict[str, Any] = {
         "features": tuple(features),
         "window": window,
@@ -153,6 +162,20 @@ def dcgan(
         code=pooled,
         **played,
     )
+
+
+def _check_own_logits(**mixing: Any) -> None:
+    """Refuse what makes a logit depend on other examples, together with a penalty on the gradient of each by its own.
+
+    Gulrajani et al., Improved Training of Wasserstein GANs (2017), section 4, leave batch norm out for this reason.
+    """
+    without = {"discriminator_norm": False, "deviation": False, "discrimination": None}
+    wrong = [name for name, value in mixing.items() if value not in (None, False)]
+    if wrong:
+        raise ValueError(
+            "a penalty is on the gradient of each logit by its own example, but these make logits depend on the whole "
+            f"batch: {', '.join(wrong)}. Give {', '.join(f'{name}={without[name]}' for name in wrong)}, or no penalty"
+        )
 
 
 def pooled(judgement: Judgement) -> Float[Array, "b f"]:

@@ -84,17 +84,17 @@ def gan(
 
     Raises:
       ValueError: a size is not positive, the objective, noise or condition is unknown, a number is negative, labels
-        come together with packs, or `momentum` is outside [0, 1).
+        come together with packs, `weight_scale` is not positive or not finite, or `momentum` is outside [0, 1).
     """
     check_each(shape=shape, generator_hidden=generator_hidden, discriminator_hidden=discriminator_hidden)
     check_sizes(pieces=pieces)
-    check_condition(condition, classes)
+    check_condition(condition)
     if objective not in OBJECTIVES:
         raise unknown("objective", objective, OBJECTIVES)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    if isinstance(weight_scale, int | float) and weight_scale <= 0:
-        raise ValueError(f"weight_scale must be positive, got {weight_scale}")
+    if isinstance(weight_scale, int | float) and not 0 < weight_scale < math.inf:
+        raise ValueError(f"weight_scale must be positive and finite, got {weight_scale}")
     generator = _Generator(
         hidden=tuple(generator_hidden),
         shape=tuple(shape),

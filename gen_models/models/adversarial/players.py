@@ -57,6 +57,8 @@ class Players:
         z = self._noise(jax.random.fold_in(generator_key, 0), len(real))
         its = self.generator.init(generator_key, z, label, False)
         others = self.discriminator.init(discriminator_key, packs, label, False)
+        _check_collections("generator", its, "batch_stats")
+        _check_collections("discriminator", others, "batch_stats", COLLECTION)
         stats = {"generator": its.get("batch_stats", {})}
         if others.get("batch_stats"):
             stats["discriminator"] = others["batch_stats"]
@@ -80,7 +82,7 @@ class Players:
         return (x + 1) / 2 if self.symmetric else x
 
     def sample(self, params, stats, key, n: int, label=None):
-        """G(z), [n, *shape], for n draws of z, of the classes `label` or of classes drawn alike; each by itself."""
+        """G(z), [n, *shape], for n draws of z, of the classes `label` or of uniform ones; each by itself."""
         check_count(n)
         if label is None and self.classes is not None:
             key, label_key = jax.random.split(key)
@@ -120,11 +122,12 @@ class Players:
             judge = self._unrolled(judge, stats, real, fake, label, penalty_key, train)
         if self.matching:
             on_real, on_fake, _ = self._both(judge, stats, real, fake, label, train)
-            return feature_matching(on_real.features, on_fake.features), (after, {})
-        judgement, _ = self._judged(judge, stats, self._packs(fake), label, train)
-        value = self.loss.generator(None, judgement.logits)
-        if judgement.classes is not None:
-            value = value + self.auxiliary[1] * _guess(judgement, label)
+            value = feature_matching(on_real.features, on_fake.features)
+        else:
+            on_fake, _ = self._judged(judge, stats, self._packs(fake), label, train)
+            value = self.loss.generator(on_fake.logits)
+        if on_fake.classes is not None:
+            value = value + self.auxiliary[1] * _guess(on_fake, label)
         return value.astype(jnp.float32), (after, {})  # a weight that is traced may be wider
 
     def _value(self, own, stats, real, fake, label, key, train):
@@ -243,6 +246,17 @@ def _guess(judgement: Judgement, label: Float[Array, "b k"]) -> Float[Array, ""]
     """The mean cross-entropy of the guessed classes, in nats; NaN where a label is."""
     assert judgement.classes is not None
     return -(label * jax.nn.log_softmax(judgement.classes)).sum(-1).mean()
+
+
+def _check_collections(network: str, variables: Any, *carried: str) -> None:
+    """Refuse a network with variables that no step would keep."""
+    others = sorted(set(variables) - {"params", *carried})
+    if others:
+        raise ValueError(
+            f"the {network} has variables in {', '.join(map(repr, others))}, but beside parameters only those in "
+            f"{' and '.join(map(repr, carried))} are kept from step to step: leave out the layers that make them, in a "
+            "generator those with spectral normalisation"
+        )
 
 
 def _is_halves(value: Any) -> bool:

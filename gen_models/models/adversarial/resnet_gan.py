@@ -12,6 +12,10 @@ generator, means over positions and no normalisation in the critic:
 
     resnet_gan(generator_features=128, sums=False, weights="plain", loss=wasserstein(), penalty=wasserstein_penalty())
 
+and for their conditional one, whose critic guesses classes (Odena et al., 2017), also
+
+    classes=10, condition="auxiliary", auxiliary=(1, 0.1)
+
 With classes, the generator's blocks have conditional batch norm (Dumoulin et al., 2017, as both papers' code): a scale
 and a bias for each class. Kernels start uniform as in both codes: variance 4 / (fan-in + fan-out) in residual branches,
 half of it elsewhere (Glorot & Bengio, 2010). Both papers train with Adam (rate 2e-4, beta1 0, beta2 0.9), batches of 64
@@ -105,7 +109,7 @@ def resnet_gan(
                 f"an image of {shape[0]}x{shape[1]} cannot be halved {times} times without a rest: give fewer {name}"
             )
     check_weights(weights)
-    check_condition(condition, classes)
+    check_condition(condition)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     generator = _Generator(
