@@ -166,7 +166,11 @@ def test_losses_and_their_gradients(name):
     assert all(out[player][0] == again[player][0] for player in players) == entry.deterministic
 
 
-@pytest.mark.parametrize("name", _slow_for(("pixel_cnn_pp", "image_gpt", "pixel_snail")))  # tested with the models too
+# Compiled for long; those of the autoregressive ones fall in the tests of the models too.
+LONG = ("pixel_cnn_pp", "image_gpt", "pixel_snail", "resnet_gan", "spectral_dcgan", "m1_m2")
+
+
+@pytest.mark.parametrize("name", _slow_for(LONG))
 def test_the_loss_falls(name):
     """Each player's, with the others frozen."""
     entry = _entry(name)

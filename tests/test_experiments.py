@@ -32,6 +32,7 @@ OWN = [name for name, experiment in EXPERIMENTS.items() if experiment.model.__mo
 # These run the models of others of OWN, by the same mechanisms: whole runs of theirs are for the slow suite.
 LIKE_OTHERS = (
     *("ablations.attention", "autoencoder_uses", "posterior_collapse", "semi_supervised", "vae_beta", "vae_decoders"),
+    "vq_vae",
 )
 VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
 RUNGS = ("vae",)  # of the ladder: a bound, where the first variant has an exact likelihood
