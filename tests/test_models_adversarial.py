@@ -273,7 +273,7 @@ def test_networks_that_see_symmetric_images_take_and_make_those_from_zero_to_one
     assert np.isnan(jax.jit(model.apply)(params, stats, X - 1)).any()
 
 
-def test_the_noise_and_the_penaltys_key_are_their_own():
+def test_uniform_noise_is_from_minus_one_to_one_and_r1_is_of_the_slopes_at_real_examples():
     uniform, params, stats = build(noise="uniform")
     draws = uniform.sample(params, stats, KEY, 4)
     expected = uniform.decode(params, stats, jax.random.uniform(KEY, (4, 2), minval=-1))
