@@ -69,8 +69,7 @@ def adversarial_model(
     Beside parameters they may have batch norm's running averages, and the discriminator singular vectors of spectral
     normalisation. They draw no random numbers, as dropout does: the generator's noise is z.
 
-    Its operations, beside `init` and `loss`:
-
+    Its functions:
       apply(params, stats, x, label=None): the discriminator's logits, [B], of packs [B / packing].
       encode(params, stats, x, key=None, label=None): the discriminator's features of x, or what `code` makes of them.
       decode(params, stats, z, label=None): G(z), [B, *shape]; of a model with classes `label` is [B] integers.
