@@ -18,21 +18,17 @@ labels), seed 0, label seed 0, averaged parameters:
   published,  25.81 (another     11.82 +- 0.25,      11.97 +- 1.71        3.33 +- 0.14
      100       network)          by an SVM
 
-M2 with 100 labels is of two commands, 25 and 11 min, 90 epochs in all; after the first its error was 14.82 +- 0.36 %:
-
-    python -m experiments.semi_supervised mnist_m2 --data-dir DIR
-    python -m experiments.semi_supervised mnist_m2 --data-dir DIR --init-from runs/semi_supervised/mnist_m2/0 \\
-      --schedule constant --ema-decay 0.9995 --steps 40000 --run-dir runs/m2_on
-
+M2 with 100 labels is of two runs, 25 and 11 min, 90 epochs in all: mnist_m2 as it is, whose error was 14.82 +- 0.36 %,
+and mnist_m2 again with --init-from and the first one's folder, --schedule constant --ema-decay 0.9995 --steps 40000.
 With 600 labels and more it is of --steps 12000, ten epochs and 3 min. M1+M2 took 3 min, M1 25 s and the classifier 6 s,
 on a core of an AMD EPYC that other programs shared (M1+M2 of 100 labels: 18 min beside more of them).
 
 M2 learns slowly: its validation error fell from 17.7 % after 5,000 steps to 13.9 % after 45,000, and with the constant
 rate from 13.3 % after 10,000 more to 11.7 % after 40,000; the published figure is after 3,000 epochs, a reproduction
 (tijiang13/Semi-supervised-VAE) says 12 to 13 % after 100. Its decoder looks at the class, as `analogies.png` shows.
-What did not help, by the validation error: the paper's weights, alpha 0.1 N and a share of 0.002, for 6,000 steps (20.0 % on
-the test images, no better than the classifier alone); --network.alpha 5 with a rate of 1e-3 (15.2 % after 40,000
-steps), with --l2 2e-5 or --weight-decay 0.1 besides, or --network.alpha 0.1 with a constant rate (16.9 % after 10,000
+What did not help, by the validation error: the paper's weights, alpha 0.1 N and a share of 0.002, for 6,000 steps
+(20.0 % on the test images, no better than the classifier alone); --network.alpha 5 with a rate of 1e-3 (15.2 % after
+40,000 steps), with --l2 2e-5 or --weight-decay 0.1 besides, or --network.alpha 0.1 with a constant rate (16.9 % after 10,000
 steps, where alpha 0.5 had 15.9 %).
 
 How we differ: rectifiers for softplus, batches of 50, labelled images half of the bound in M2, so that the decoder is
