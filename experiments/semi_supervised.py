@@ -28,8 +28,8 @@ rate from 13.3 % after 10,000 more to 11.7 % after 40,000; the published figure 
 (tijiang13/Semi-supervised-VAE) says 12 to 13 % after 100. Its decoder looks at the class, as `analogies.png` shows.
 What did not help, by the validation error: the paper's weights, alpha 0.1 N and a share of 0.002, for 6,000 steps
 (20.0 % on the test images, no better than the classifier alone); --network.alpha 5 with a rate of 1e-3 (15.2 % after
-40,000 steps), with --l2 2e-5 or --weight-decay 0.1 besides, or --network.alpha 0.1 with a constant rate (16.9 % after 10,000
-steps, where alpha 0.5 had 15.9 %).
+40,000 steps), with --l2 2e-5 or --weight-decay 0.1 besides, or --network.alpha 0.1 with a constant rate (16.9 % after
+10,000 steps, where alpha 0.5 had 15.9 %).
 
 How we differ: rectifiers for softplus, batches of 50, labelled images half of the bound in M2, so that the decoder is
 told what a class is; M1's VAE with one hidden layer of 500 units for two of 600, M2's z of 10 dimensions on features
