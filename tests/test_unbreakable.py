@@ -80,6 +80,49 @@ def test_a_full_disk_ends_with_its_own_status_and_the_run_goes_on_once_there_is_
         assert figures[0] == figures[1]
 
 
+LATE = """
+import asyncio, sys, threading
+import tensorstore
+
+promise, written = tensorstore.Promise.new()
+
+async def wait():
+    await written
+
+loop = asyncio.new_event_loop()  # as Orbax's is: closed at the first array that cannot be written, others under way
+loop.create_task(wait())
+loop.call_soon(loop.call_soon, loop.stop)
+loop.run_forever()
+loop.close()
+
+status = 0
+if sys.argv[1] == "quiet":
+    from gen_models.run.endings import guarded
+    from gen_models.training.checkpoint import quiet
+
+    def command():
+        with quiet():
+            raise OSError("the disk is full")
+
+    status = guarded(command)
+late = threading.Thread(target=promise.set_exception, args=(OSError("the disk is full"),))
+late.start()
+late.join()
+sys.exit(status)
+"""
+
+
+def test_an_array_that_fails_after_the_command_has_ended_says_nothing():
+    """What TensorStore's threads find out once the error is said, and print where nothing keeps them from it."""
+    said = {}
+    for word in ("quiet", "loud"):
+        done = subprocess.run([sys.executable, "-c", LATE, word], cwd=ROOT, capture_output=True, text=True, check=False)
+        said[word] = (done.returncode, done.stderr)
+    assert "RuntimeError: Event loop is closed" in said["loud"][1]  # the message that is kept off is still the one
+    status, error = said["quiet"]
+    assert status == config.BAD_INPUT and error.strip().splitlines() == [_one_line_of_error(error)], error
+
+
 def _values(state):
     import jax
 

@@ -181,11 +181,15 @@ def words_of(arguments: Sequence[str]) -> list[str]:
 
 @contextlib.contextmanager
 def signals() -> Iterator[None]:
-    """In the block, the first of `stopping_signals` interrupts as Ctrl-C does; `fit` has handlers of its own."""
+    """In the block, the first of `stopping_signals` interrupts as Ctrl-C does; `fit` has handlers of its own.
+
+    A hook for what cannot be raised that the block has left in place, as `checkpoint.quiet` does where threads go on
+    after an error, stays there.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came, last = -REPEATS_SECONDS, int(signal.SIGINT)
+    came, last, over = -REPEATS_SECONDS, int(signal.SIGINT), False
     again: list[threading.Timer] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -197,7 +201,7 @@ def signals() -> Iterator[None]:
     def lost(unraisable: Any) -> None:
         """An interrupt that came while Python or JAX collected garbage, where no error is passed on, comes again."""
         nonlocal came, last
-        if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        if over or not issubclass(unraisable.exc_type, KeyboardInterrupt):
             return unraisable_before(unraisable)
         came, number, last = -REPEATS_SECONDS, last, int(signal.SIGINT)
         again.append(threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)))
@@ -213,7 +217,9 @@ def signals() -> Iterator[None]:
             timer.cancel()
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        sys.unraisablehook = unraisable_before
+        over = True
+        if sys.unraisablehook is lost:
+            sys.unraisablehook = unraisable_before
 
 
 def is_memory(error: BaseException) -> bool:

@@ -377,8 +377,9 @@ def remove_unfinished(folder: Path) -> None:
 def quiet() -> Iterator[None]:
     """Keep the pages of messages off the terminal that Orbax's threads write when a file cannot be read or written.
 
-    What matters is raised in the thread that asked. After an OSError the messages stay off, as such threads go on until
-    the process ends.
+    What matters is raised in the thread that asked. After an OSError the messages stay off until the process ends:
+    other arrays of the same save are still being written then, by threads of TensorStore that nobody can wait for, as
+    Orbax has closed the loop of events that was to hear of them.
     """
     before, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
     levels = [logger.level for logger in loggers]
