@@ -61,6 +61,11 @@ def test_splits_see_the_samples_in_their_order():
     assert inception_score(RNG.permutation(ordered)).score > 5
 
 
+def test_nested_lists_are_probabilities_too():
+    p = RNG.dirichlet(np.ones(3), size=12)
+    assert inception_score(p.tolist(), splits=2).score == inception_score(p, splits=2).score
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_bad_input():
     p = RNG.dirichlet(np.ones(4), size=20)

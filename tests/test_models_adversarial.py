@@ -67,7 +67,7 @@ class Pulled(nn.Module):
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_unrolled_gradient_is_that_of_the_program_written_out(steps):
-    """Metz et al. (2017), section 2: with the second term, by which the generator foresees the discriminator."""
+    """Metz et al. (2017): with the second term, by which the generator foresees the discriminator."""
     model, params, stats = build(discriminator=Pulled(), loss=wasserstein(), unrolled=steps, unrolled_rate=0.2)
     z = jax.random.normal(KEY, (6, 2))
     real = jnp.asarray(X)

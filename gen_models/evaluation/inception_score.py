@@ -8,6 +8,7 @@ highest score. It is biased, by the number of samples over which p(y) is a mean:
 """
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ class InceptionScore(NamedTuple):
     each: Float[np.ndarray, "splits"]
 
 
-def inception_score(probabilities: Float[np.ndarray, "n k"], *, splits: int = 10) -> InceptionScore:
+def inception_score(
+    probabilities: Float[np.ndarray, "n k"] | Sequence[Sequence[float]], *, splits: int = 10
+) -> InceptionScore:
     """The score of each of `splits` stretches of the samples, in their order, and their mean and spread.
 
     Salimans et al. give 50,000 samples in 10 splits. The splits are stretches, as in their code, so that samples must
@@ -39,8 +42,8 @@ def inception_score(probabilities: Float[np.ndarray, "n k"], *, splits: int = 10
     one split's score.
 
     Args:
-      probabilities: [N, K] of the K classes for each sample, not logits; rows are divided by their sums, which rounding
-        has left near 1.
+      probabilities: [N, K] of the K classes for each sample, an array or nested lists, not logits; rows are divided by
+        their sums, which rounding has left near 1.
       splits: into how many stretches of equal size, or sizes that differ by 1, the samples are cut.
 
     Raises:
@@ -48,6 +51,7 @@ def inception_score(probabilities: Float[np.ndarray, "n k"], *, splits: int = 10
         than splits.
     """
     check_sizes(splits=splits)
+    probabilities = np.asarray(probabilities)
     if np.ndim(probabilities) != 2 or len(probabilities) < splits:
         raise ValueError(
             f"probabilities must be [N, K] with one sample or more for each of {splits} splits, got "

@@ -105,10 +105,10 @@ def adversarial_model(
       classes: of labels, which batches have as "y"; None: none are read.
       auxiliary: weights of an auxiliary classifier's cross-entropies in the discriminator's loss and in the
         generator's, where the judgement holds guesses. Gulrajani et al. (2017) take 1 and 0.1.
-      unrolled: k of Metz et al., Unrolled Generative Adversarial Networks (2017), section 2.2: the generator's loss is
-        that against the discriminator after k steps of plain gradient descent on its own loss, on the same examples,
-        and its gradient flows through them. (Their section says gradient descent; the authors' code unrolls Adam.) The
-        discriminator itself takes one step, as ever.
+      unrolled: k of Metz et al., Unrolled Generative Adversarial Networks (2017): the generator's loss is that against
+        the discriminator after k steps of plain gradient descent on its own loss, on the same examples, and its
+        gradient flows through them. (The paper's recursion is plain gradient steps; the authors' code unrolls Adam.)
+        The discriminator itself takes one step, as ever.
       unrolled_rate: eta, the learning rate of these k steps; may be traced.
       code: judgement -> [B, ...], what `encode` gives; None: the features.
 
