@@ -49,7 +49,10 @@ def squared_gradient_norms(critic: Critic, x: Float[Array, "b *dims"]) -> Float[
 def wasserstein_penalty(weight: float | Array = 10.0, one_sided: bool = False) -> GradientPenalty:
     """weight E (|grad f(x)| - 1)^2 between real and fake: Gulrajani et al., Improved Training of WGANs (2017), eq. 3.
 
-    The x are uniform on the straight lines between pairs of a real and a fake example (of packs: whole packs).
+    The x are uniform on the straight lines between pairs of a real and a fake example (of packs: whole packs). In one
+    dimension take `one_sided`: a slope cannot turn round but by way of 0, which costs the two-sided penalty its weight,
+    so that a critic keeps the sign that it started with and drives the generator past the data. The slopes of the best
+    critic are above 1, and its estimate is above the distance (`tests/test_wasserstein_distance.py` has both).
 
     Args:
       weight: lambda; may be traced.
