@@ -1,6 +1,7 @@
 """A run that was killed, wherever it was, ends in the bits of one that was left alone."""
 
 import re
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -30,12 +31,36 @@ def test_three_kills_of_a_classifier_with_batch_norm_change_no_bit(tmp_path, mon
 @pytest.mark.slow
 @pytest.mark.parametrize("name", tool.SIZES)
 def test_twenty_kills_change_no_bit(name, tmp_path):
-    variant = {"vae": "base", "classifier": "cnn", "gan_grid": "gan"}[name]
+    experiment, variant = tool.named(name)
     words = [*tool.SIZES[name].split(), *tool.INTERVALS]
-    report = tool.kill_check(name, variant, words, tmp_path, steps=20 * tool.STEPS_PER_KILL, kills=20)
+    report = tool.kill_check(experiment, variant, words, tmp_path, steps=20 * tool.STEPS_PER_KILL, kills=20)
     assert report.difference is None, report
     assert report.landed.total() == 20 and report.lives >= 21
     assert report.landed[tool.SAVING] >= 3 and len(report.landed) >= 3, report
+
+
+def test_the_command_checks_what_is_named_at_its_sizes_and_fails_where_a_run_differs(tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def check(name, variant, words, folder, *, steps, kills, seed):
+        seen.append((name, variant, " ".join(words), folder.name, steps, kills, seed))
+        difference = "the figures differ" if name == "vae" else None
+        return tool.Report(Counter({tool.SAVING: 2, tool.ENDING: 1}), 4, 7, difference)
+
+    monkeypatch.setattr(tool, "kill_check", check)
+    words = ["--kills", "3", "--seed", "5", "--folder", str(tmp_path)]
+    assert tool.main(["classifier:mlp", *words]) == 0
+    assert "bit-equal: yes" in capsys.readouterr().out
+    assert tool.main(["vae", "gan_grid", *words, "--steps", "9"]) == 1
+    said = capsys.readouterr().out
+    assert "3 kills (2 saving, 0 starting, 0 training, 1 ending), 4 lives, 7 steps repeated" in said
+    assert "bit-equal: no, the figures differ" in said and f"in {tmp_path}" in said
+    whole = " ".join(tool.INTERVALS)
+    assert seen == [
+        ("classifier", "mlp", f"{tool.SIZES['classifier']} {whole}", "classifier_mlp", 3 * tool.STEPS_PER_KILL, 3, 5),
+        ("vae", "base", f"{tool.SIZES['vae']} {whole}", "vae_base", 9, 3, 5),
+        ("gan_grid", "gan", f"{tool.SIZES['gan_grid']} {whole}", "gan_grid_gan", 9, 3, 5),
+    ]
 
 
 @pytest.mark.parametrize(

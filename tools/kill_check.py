@@ -40,7 +40,8 @@ HANGS = 300.0  # seconds in which a process must get to where it is to be killed
 STEPS_PER_KILL = 60
 # Rows, evaluations and pictures come on the way: they must be the same after a kill. Checkpoints lie on rows' ends.
 INTERVALS = ["--checkpoint-every", "20", "--log-every", "5", "--evaluate-every", "60", "--draw-every", "60"]
-# Sizes at which a step takes milliseconds, and averaged parameters where the experiment can keep them.
+# Sizes at which a step takes milliseconds, and averaged parameters where the experiment can keep them; of an experiment
+# or of one of its variants.
 SIZES = {
     "vae": "--batch-size 32 --hidden 64 --latent 8 --importance-samples 2 --ema-decay 0.99",
     "classifier": "--batch-size 32 --network.channels 8 16 --network.strides 2 2 --ema-decay 0.99",
@@ -345,7 +346,7 @@ def named(word: str) -> tuple[str, str]:
     return experiment.name.removeprefix("experiments."), variant or next(iter(experiment.variants))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Parse, check one experiment after another, say what was found; 1 where a run is not equal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT[:VARIANT]", help="default: " + " ".join(SIZES))
@@ -353,27 +354,28 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help=f"of each run; by default {STEPS_PER_KILL} for each kill")
     parser.add_argument("--seed", type=int, default=0, help="of the kills' moments (default: 0)")
     parser.add_argument("--folder", type=Path, help="for the runs; by default one that is deleted where all is equal")
-    arguments = parser.parse_args()
-    named = dict.fromkeys(named(word) for word in arguments.experiments or SIZES)
-    steps = STEPS_PER_KILL * arguments.kills if arguments.steps is None else arguments.steps
-    if arguments.kills < 1 or steps < 1:
-        raise ValueError(f"--kills and --steps must be 1 or more, got {arguments.kills} and {steps}")
-    if arguments.folder is not None and arguments.folder.exists() and any(arguments.folder.iterdir()):
-        raise ValueError(f"--folder: {arguments.folder} is not empty, choose another")
-    folder = (arguments.folder or Path(tempfile.mkdtemp(prefix="kill_check_"))).absolute()
+    options = parser.parse_args(arguments)
+    chosen = dict.fromkeys(named(word) for word in options.experiments or SIZES)
+    steps = STEPS_PER_KILL * options.kills if options.steps is None else options.steps
+    if options.kills < 1 or steps < 1:
+        raise ValueError(f"--kills and --steps must be 1 or more, got {options.kills} and {steps}")
+    if options.folder is not None and options.folder.exists() and any(options.folder.iterdir()):
+        raise ValueError(f"--folder: {options.folder} is not empty, choose another")
+    folder = (options.folder or Path(tempfile.mkdtemp(prefix="kill_check_"))).absolute()
 
     failed = False
-    for name, variant in named:
-        words, label = [*SIZES.get(name, "").split(), *INTERVALS], f"{name}:{variant}"
-        print(f"{label}: {steps:,} steps, {arguments.kills} kills at moments of seed {arguments.seed}", flush=True)
+    for name, variant in chosen:
+        label = f"{name}:{variant}"
+        words = [*SIZES.get(label, SIZES.get(name, "")).split(), *INTERVALS]
+        print(f"{label}: {steps:,} steps, {options.kills} kills at moments of seed {options.seed}", flush=True)
         report = kill_check(
-            name, variant, words, folder / f"{name}_{variant}", steps=steps, kills=arguments.kills, seed=arguments.seed
+            name, variant, words, folder / f"{name}_{variant}", steps=steps, kills=options.kills, seed=options.seed
         )
         where = ", ".join(f"{report.landed[what]} {what}" for what in DOING)
         print(f"  {report.landed.total()} kills ({where}), {report.lives} lives, {report.repeated:,} steps repeated")
         print("  bit-equal: yes" if report.difference is None else f"  bit-equal: no, {report.difference}", flush=True)
         failed |= report.difference is not None
-    if failed or arguments.folder is not None:
+    if failed or options.folder is not None:
         print(f"the runs and their output are in {folder}")
     else:
         shutil.rmtree(folder)
