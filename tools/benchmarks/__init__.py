@@ -1,7 +1,7 @@
 """What `tools/benchmark.py` measures: cases by name. Imports no JAX; a case imports its module when it is built."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -28,6 +28,13 @@ class Case(NamedTuple):
     settle: bool = True  # a turn begins with a call that is not timed
     function: str | None = None  # of the module, (ExitStack, *arguments) -> contenders; None: that of the case's name
     arguments: tuple[str, ...] = ()
+    derived: str | None = None  # a function of the module: times -> name -> (ratio, seconds of the other), each round
+
+    def rows_of(self, times: Mapping[str, Sequence[float]]) -> dict[str, tuple[Any, Any]]:
+        """What follows from the times beside the ratios of two contenders; nothing of most cases."""
+        if self.derived is None:
+            return {}
+        return getattr(importlib.import_module(f"{__name__}.{self.module}"), self.derived)(times)
 
     def build(self, name: str, stack: ExitStack) -> dict[str, Contender]:
         """The contenders by name; `stack` closes what they opened."""
@@ -38,6 +45,20 @@ class Case(NamedTuple):
 CASES: dict[str, Case] = {
     "step_vae": Case("steps", "make_train_step against the same update by hand: MLP VAE 784-512-512-32, batch 128", 60),
     "step_gan": Case("steps", "make_train_step against the same updates by hand: two players, 2-D grid, batch 100", 60),
+    "step_wgan_gp": Case(
+        "adversarial",
+        "make_train_step against losses and updates by hand: WGAN-GP, 2-512-512-512-1, 5 updates on 256 points",
+        30,
+    ),
+    "step_dcgan": Case(
+        "adversarial", "make_train_step against the same updates by hand: DCGAN 28x28x1, batch 32, on one device", 15
+    ),
+    "gradient_penalty": Case(
+        "adversarial",
+        "an update's gradient with WGAN-GP's penalty, and what it costs without: DCGAN's critic, 32 images 28x28x1",
+        30,
+        derived="backward_passes",
+    ),
     "bernoulli": Case(
         "steps", "log p of binary images [128, 28, 28, 1] and its gradient, against the sum over three axes as written"
     ),
@@ -90,6 +111,14 @@ CASES |= _causal(
 CASES |= _causal(
     "unmasked", "a training step, batch 32, against plain convolutions with the same windows", _CONVOLUTIONS, 15
 )
+CASES |= {
+    f"whole_{name}": Case("adversarial", f"a step of both players: {about}", 15, function="whole", arguments=(name,))
+    for name, about in {
+        "dcgan28": "DCGAN 28x28x1 of 128 and 256 channels, batch 32, Adam",
+        "dcgan64": "DCGAN 64x64x3 as published (1,024 channels), batch 16, Adam",
+        "wgan_gp28": "WGAN-GP with DCGAN's networks 28x28x1, five updates of the critic on 32 images, Adam",
+    }.items()
+}
 CASES["step_recurrent"] = Case(
     "causal", "a training step of three layers: Diagonal BiLSTM, Row LSTM, PixelCNN, 32 wide, batch 32", 15
 )

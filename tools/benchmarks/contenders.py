@@ -59,14 +59,23 @@ def trained(
     return Contender(run, parameters, hlo=lambda: program.lower(state or start(), batches[0]).compile().as_text())
 
 
-def ours(model: Model, tx: Any, batches: Sequence[Batch]) -> Contender:
-    """As `fit` trains on a CPU a model whose layers can be cut: each batch over as many devices as cores."""
+def ours(model: Model, tx: Any, batches: Sequence[Batch], *, loss: str = "loss", **options: Any) -> Contender:
+    """As `fit` trains on a CPU a model whose layers can be cut: each batch over as many devices as cores.
+
+    Args:
+      model: what is trained.
+      tx: its optimizer, or those of its players.
+      batches: in turn.
+      loss: its name in the metrics.
+      **options: of `make_train_step`, such as `repeats`.
+    """
     size = jax.tree.leaves(batches[0])[0].shape[0]
     most = min(cores(), jax.device_count())
     mesh = parallel.data_mesh(max(d for d in range(1, min(size, most) + 1) if size % d == 0))
     if mesh.size == 1:
-        return on_one_device(model, tx, batches)
-    step, start = parallel.on_mesh(make_train_step(model.loss, tx), mesh), initial(model, tx, batches[0])
+        return on_one_device(model, tx, batches, loss=loss, **options)
+    step = parallel.on_mesh(make_train_step(model.loss, tx, **options), mesh)
+    start = initial(model, tx, batches[0])
     places = parallel.shardings(jax.eval_shape(start), mesh)
 
     def cut_step(state, batch):
@@ -75,12 +84,20 @@ def ours(model: Model, tx: Any, batches: Sequence[Batch]) -> Contender:
 
     share = jax.jit(lambda batch: parallel.cut(batch, mesh))
     placed = [share(parallel.put(batch, parallel.shardings(batch, mesh))) for batch in batches]
-    return trained(cut_step, lambda: parallel.put(start(), places), placed, parameters(start))
+    return trained(cut_step, lambda: parallel.put(start(), places), placed, parameters(start), loss)
 
 
-def on_one_device(model: Model, tx: Any, batches: Sequence[Batch], *, layers: Callable | None = None) -> Contender:
-    """As `fit` trains any other model; `layers` is a context for its layers, such as `plain`."""
-    step, start = make_train_step(model.loss, tx), initial(model, tx, batches[0])
+def on_one_device(
+    model: Model,
+    tx: Any,
+    batches: Sequence[Batch],
+    *,
+    layers: Callable | None = None,
+    loss: str = "loss",
+    **options: Any,
+) -> Contender:
+    """As `fit` trains any other model; `layers` is a context for its layers, such as `plain`; the rest is of `ours`."""
+    step, start = make_train_step(model.loss, tx, **options), initial(model, tx, batches[0])
 
     def inside(state, batch):
         if layers is None:
@@ -88,12 +105,12 @@ def on_one_device(model: Model, tx: Any, batches: Sequence[Batch], *, layers: Ca
         with layers():
             return step(state, batch)
 
-    return trained(inside, start, batches, parameters(start))
+    return trained(inside, start, batches, parameters(start), loss)
 
 
-def plain_xla(model: Model, tx: Any, batches: Sequence[Batch]) -> Contender:
-    """The same model with XLA's own convolutions and loops, on JAX's default device."""
-    return on_one_device(model, tx, batches, layers=plain)
+def plain_xla(model: Model, tx: Any, batches: Sequence[Batch], **options: Any) -> Contender:
+    """The same model with XLA's own convolutions and loops, on JAX's default device; `options` are those of `ours`."""
+    return on_one_device(model, tx, batches, layers=plain, **options)
 
 
 def parameters(start: Callable[[], TrainState]) -> int:
@@ -133,26 +150,38 @@ def pytorch(
 
     torch.set_num_threads(cores())
     torch.manual_seed(0)
+    module = network().to(device)
+    rule = torch.optim.Adam(module.parameters(), learning_rate)
+
+    def step(batch):
+        rule.zero_grad(set_to_none=True)
+        value = loss(module, batch)
+        value.backward()
+        rule.step()
+        return value.detach()
+
+    return {"pytorch": eager(step, batches, sum(p.numel() for p in module.parameters()))}
+
+
+def eager(step: Callable[[dict[str, Any]], Any], batches: Sequence[Batch], parameters: int) -> Contender:
+    """A step of PyTorch's, batch of tensors -> loss, on the device that JAX computes on; images become [B, C, H, W]."""
+    import torch
+
+    device, done = torch_device(), 0
 
     def tensor(x):
         x = np.array(x)  # a copy: tensors may be written to
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x
         return torch.from_numpy(x).to(device)
 
-    module = network().to(device)
-    rule = torch.optim.Adam(module.parameters(), learning_rate)
     tensors = [{name: tensor(x) for name, x in batch.items()} for batch in batches]
-    done = 0
 
     def run():
         nonlocal done
-        rule.zero_grad(set_to_none=True)
-        value = loss(module, tensors[done % len(tensors)])
-        value.backward()
-        rule.step()
+        value = step(tensors[done % len(tensors)])
         done += 1
         if device == "cuda":
             torch.cuda.synchronize()  # the call is over when its work is
-        return value.detach()
+        return value
 
-    return {"pytorch": Contender(run, sum(p.numel() for p in module.parameters()))}
+    return Contender(run, parameters)

@@ -65,27 +65,33 @@ def measure(
     return times
 
 
-def rows(case: str, times: Mapping[str, list[float]], machine: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each contender that the first, which is ours, is compared with.
+def rows(
+    case: str,
+    times: Mapping[str, list[float]],
+    machine: Mapping[str, Any],
+    derived: Mapping[str, tuple[Any, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each contender that the first, which is ours, is compared with, then one for each entry of `derived`.
 
     "ratio" is the median over rounds of (time of "against") / (time of ours): above 1, ours is faster. "ratio_low" and
-    "ratio_high" are its quartiles; "median_ms" and "against_ms" are medians, in milliseconds a training step.
+    "ratio_high" are its quartiles; "median_ms" and "against_ms" are medians, in milliseconds a training step. An entry
+    of `derived` is (ratio, seconds of the other), in each round.
     """
     ours, *others = times
+    ratios = {other: (np.asarray(times[other]) / np.asarray(times[ours]), times[other]) for other in others}
     found = []
-    for other in others:
-        ratios = np.asarray(times[other]) / np.asarray(times[ours])
-        low, middle, high = (float(q) for q in np.quantile(ratios, (0.25, 0.5, 0.75)))
+    for other, (each, seconds) in {**ratios, **(derived or {})}.items():
+        low, middle, high = (float(q) for q in np.quantile(each, (0.25, 0.5, 0.75)))
         found.append(
             {
                 "name": case,
                 "median_ms": float(np.median(times[ours])) * 1e3,
                 "against": other,
                 "ratio": middle,
-                "rounds": len(ratios),
+                "rounds": len(each),
                 "ratio_low": low,
                 "ratio_high": high,
-                "against_ms": float(np.median(times[other])) * 1e3,
+                "against_ms": float(np.median(seconds)) * 1e3,
                 "machine": dict(machine),
             }
         )

@@ -100,9 +100,9 @@ def step_gan(stack: ExitStack) -> dict[str, Contender]:
     }
 
 
-def gan_by_hand(model):
+def gan_by_hand(model, tx=None):
     """As `vae_by_hand`, of a discriminator and a generator; the state has their statistics too."""
-    tx = optax.adam(1e-4, b1=0.8)
+    tx = tx or optax.adam(1e-4, b1=0.8)
 
     def step(state, batch):
         d_params, g_params, stats, d_opt, g_opt, key, count = state
@@ -113,7 +113,7 @@ def gan_by_hand(model):
             key = jax.random.fold_in(key_now, 0)
             return model.loss["discriminator"](params, stats, batch, key, step=count)
 
-        (d_loss, (_, d_metrics)), d_grads = jax.value_and_grad(d_objective, has_aux=True)(d_params)
+        (d_loss, (stats, d_metrics)), d_grads = jax.value_and_grad(d_objective, has_aux=True)(d_params)
         updates, d_opt = tx.update(d_grads, d_opt, d_params)
         d_params = optax.apply_updates(d_params, updates)
 
