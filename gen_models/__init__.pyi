@@ -119,6 +119,7 @@ from .run.config import Images as Images
 from .run.config import Optimisation as Optimisation
 from .run.config import Range as Range
 from .run.config import RunConfig as RunConfig
+from .run.extractors import extractor_of as extractor_of
 from .run.loggers import Logger as Logger
 from .run.restore import load_run as load_run
 from .run.start import init_from as init_from

@@ -1,5 +1,6 @@
 """Every experiment runs, resumes in the same bits, and answers bad input in one line."""
 
+import itertools
 import json
 import os
 import re
@@ -58,7 +59,7 @@ def test_an_ablation_without_a_variant_is_its_whole_table(monkeypatch):
     seen = []
     monkeypatch.setattr("gen_models.sweep.command.sweep", lambda experiment, words: seen.append(words) or 0)
     tables = {name for name, experiment in EXPERIMENTS.items() if experiment.table}
-    assert tables == {name for name in EXPERIMENTS if name.startswith("ablations.")} | {"gan_grid"}
+    assert tables == {name for name in EXPERIMENTS if name.startswith("ablations.")} | {"gan_grid", "gan_losses"}
     for name in tables:
         assert cli.main(EXPERIMENTS[name], ["--steps", "5", "--seeds", "2"]) == 0
     assert seen == [["--steps", "5", "--seeds", "2"]] * len(tables)
@@ -196,13 +197,27 @@ def test_a_conditional_model_completes_halves(tmp_path):
 def test_published_sizes_take_two_steps(variant, tmp_path):
     """On noise of the data's shape, a batch of two: they fit together, and their losses are finite."""
     shape = (28, 28) if variant.startswith("mnist") else (32, 32, 3)
-    for split in ("train", "validation", "test"):
-        for i in range(2):
-            path = tmp_path / split / "noise" / f"{i}.png"
+    two_steps(EXPERIMENTS["recipes.published_likelihood"], variant, shape, tmp_path, images=2)
+
+
+@pytest.mark.slow  # 4 minutes beside a training
+@pytest.mark.parametrize("variant", EXPERIMENTS["recipes.published_gan"].variants)
+def test_published_gans_take_two_steps(variant, tmp_path):
+    """On noise of the data's shape, two images for each update of the discriminator."""
+    experiment = EXPERIMENTS["recipes.published_gan"]
+    config = experiment.variants[variant]
+    side = 64 if "64" in variant or variant.startswith(("lsun", "celeb")) else 32
+    two_steps(experiment, variant, (side, side, 3), tmp_path, images=2 * config.discriminator_updates)
+
+
+def two_steps(experiment, variant, shape, folder, images):
+    """Train a variant for two steps on noise, two classes of it, and check that its parameters move and are finite."""
+    for split, name in itertools.product(("train", "validation", "test"), ("noise", "other")):
+        for i in range(images):
+            path = folder / split / name / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.random.default_rng(i).integers(0, 256, shape, np.uint8)).save(path)
-    experiment = EXPERIMENTS["recipes.published_likelihood"]
-    small = ["--dataset", f"folder:{tmp_path}", "--batch-size", "2", "--train-split", "train", "--steps", "2"]
+    small = ["--dataset", f"folder:{folder}", "--batch-size", str(images), "--train-split", "train", "--steps", "2"]
     own = parse(experiment, variant, small)
     job = make_job(experiment, own)
     state = job.initial(own.seed)

@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from gen_models.data.splits import Splits
 from gen_models.measures import LinearProbe, NearestNeighbours, ReconstructionError, Split, UnitPictures
@@ -50,7 +51,15 @@ def test_the_linear_probe_is_scikit_learns_of_standardised_codes(trained):
     assert figure.value == pytest.approx(expected) and 0.5 < expected < 1
     assert figure.spread == pytest.approx(np.sqrt(expected * (1 - expected) / 90)) and figure.better == "maximize"
     few = figures_of(LinearProbe(examples=20), trained, SPLIT)["linear probe accuracy"]
-    assert few.note == "fitted to 20 training codes" and few.value != figure.value
+    assert few.note == f"fitted to 20 training codes of {MAP.shape[1]} numbers" and few.value != figure.value
+
+
+def test_the_linear_machine_is_scikit_learns_of_standardised_codes():
+    scaler = StandardScaler().fit(codes_of(TRAIN))
+    theirs = LinearSVC(C=1 / MAP.shape[1], random_state=0).fit(scaler.transform(codes_of(TRAIN)), TRAIN["y"])
+    expected = theirs.score(scaler.transform(codes_of(TEST)), TEST["y"])
+    figure = figures_of(LinearProbe(machine=True), LINEAR, SPLIT)["linear machine accuracy"]
+    assert figure.value == pytest.approx(expected) and 0.5 < expected < 1
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -24,6 +24,8 @@ from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import NegativeLogLikelihood as NegativeLogLikelihood
 from .maps import PrincipalMap as PrincipalMap
 from .modes import GridCoverage as GridCoverage
+from .noise import NoiseArithmetic as NoiseArithmetic
+from .noise import NoiseWalk as NoiseWalk
 from .probes import LinearProbe as LinearProbe
 from .probes import NearestNeighbours as NearestNeighbours
 from .reconstruction import ReconstructionError as ReconstructionError

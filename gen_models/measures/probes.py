@@ -9,7 +9,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,36 +23,80 @@ from gen_models.measures.figure import Figure
 from gen_models.measures.reconstruction import code_of
 
 
+class Probe(NamedTuple):
+    """A linear classifier of codes, and how they are standardised."""
+
+    classifier: Any  # scikit-learn's
+    mean: np.ndarray  # [D]
+    scale: np.ndarray  # [D]
+
+    def standardised(self, codes: np.ndarray) -> np.ndarray:
+        """Codes [N, D], each number standardised by its mean and deviation over the codes that were fitted."""
+        return (codes.reshape(len(codes), -1) - self.mean) / self.scale
+
+
+def check_scikit_learn(what: str) -> None:
+    """Refuse what needs scikit-learn where it is not installed.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise ValueError(f"{what} needs scikit-learn: pip install 'gen_models[probes]'")
+
+
+def fitted_probe(trained: Trained, known: Split, key: Key, machine: bool = False, iterations: int = 1000) -> Probe:
+    """A linear classifier, fitted to the codes of a split.
+
+    Args:
+      trained: the model whose codes they are.
+      known: the split.
+      key: the randomness of the codes.
+      machine: a support vector machine, scikit-learn's of squared hinge losses, one class against the rest, with C = 1
+        over the number of features; else a logistic regression with C = 1.
+      iterations: at most.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    codes = _codes_of(trained, known, key)
+    mean, deviation = codes.mean(0), codes.std(0)
+    scale = np.where(deviation > 0, deviation, 1)  # a unit that never moves stays at 0
+    if machine:  # |w|^2 counts for less than the losses as soon as there are many features
+        classifier: Any = LinearSVC(C=1 / codes.shape[1], dual="auto", max_iter=iterations, random_state=0)
+    else:
+        classifier = LogisticRegression(max_iter=iterations)
+    return Probe(classifier.fit((codes - mean) / scale, labels_of(known)), mean, scale)
+
+
 @dataclass(frozen=True)
 class LinearProbe:
-    """Accuracy of a logistic regression from codes, each number standardised by its training mean and deviation.
+    """Accuracy of a linear classifier of codes, each number standardised by its training mean and deviation.
 
-    Scikit-learn's, by L-BFGS to convergence, with the penalty |w|^2 / 2C and C = 1.
+    It is scikit-learn's logistic regression with the penalty |w|^2 / 2C and C = 1, by L-BFGS to convergence; or with
+    `machine` a support vector machine (`fitted_probe`), by which Radford et al. (DCGAN, 2016, section 5.1) and many
+    others judge features.
 
     Raises:
       ValueError: scikit-learn is not installed.
     """
 
     examples: int = 10_000  # first training examples that it is fitted to; 0: all
-    iterations: int = 1000  # of L-BFGS, at most
+    iterations: int = 1000  # at most
+    machine: bool = False  # whether it is a support vector machine
 
     def __post_init__(self) -> None:
-        if importlib.util.find_spec("sklearn") is None:
-            raise ValueError("a linear probe is scikit-learn's: pip install 'gen_models[probes]'")
+        check_scikit_learn("a linear probe")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The accuracy on the split, with its standard error."""
         if trained.num_classes is None:
             return
-        from sklearn.linear_model import LogisticRegression
-
         known = split.train().first(self.examples)
-        codes, queries = (_codes_of(trained, part, key) for part in (known, split))
-        mean, deviation = codes.mean(0), codes.std(0)
-        scale = np.where(deviation > 0, deviation, 1)  # a unit that never moves stays at 0
-        probe = LogisticRegression(max_iter=self.iterations).fit((codes - mean) / scale, labels_of(known))
-        right = probe.predict((queries - mean) / scale) == labels_of(split)
-        yield _accuracy("linear probe accuracy", right, split, f"fitted to {len(codes):,} training codes")
+        probe = fitted_probe(trained, known, key, self.machine, self.iterations)
+        right = probe.classifier.predict(probe.standardised(_codes_of(trained, split, key))) == labels_of(split)
+        name = "linear machine accuracy" if self.machine else "linear probe accuracy"
+        yield _accuracy(name, right, split, f"fitted to {len(known):,} training codes of {len(probe.mean):,} numbers")
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ def dcgan(
     *,
     latent: int = 100,
     features: Sequence[int] | None = None,
+    width: int = 128,
     window: int = 5,
     generator_norm: bool = True,
     discriminator_norm: bool = True,
@@ -85,6 +86,7 @@ def dcgan(
       shape: (height, width, channels) of one image.
       latent: dimensions of the noise.
       features: channels of each map, from the image inwards; None: those of `features_of`.
+      width: channels of the first of these, where `features` is None.
       window: sides of all kernels; 2 or more, but with `pooling`.
       generator_norm: whether the generator has batch norm.
       discriminator_norm: whether the discriminator has; without it, it judges real and generated images in one batch,
@@ -110,8 +112,8 @@ def dcgan(
         `weight_scale` is not positive or not finite, `momentum` is outside [0, 1), a penalty comes together with batch
         norm or minibatch features in the discriminator, or as `adversarial_model`.
     """
-    check_sizes(shape=shape, window=window)
-    features = features_of(shape) if features is None else features
+    check_sizes(shape=shape, window=window, width=width)
+    features = features_of(shape, width) if features is None else features
     check_each(features=features)
     if not features:
         raise ValueError("features must be one or more channels, got features=()")

@@ -1,0 +1,29 @@
+"""Which of DCGAN's guidelines matter on small images?
+
+python -m experiments.ablations.dcgan sweep --seeds 3    # every variant, three seeds each: a table
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import gen_models as gm
+
+from .. import dcgan
+
+_network = dcgan.Dcgan(width=16)
+base = replace(dcgan.base, network=_network, steps=1500, alike=True)
+variants: Mapping[str, dcgan.Config] = {
+    "dcgan": base,
+    "no_norm": replace(base, network=replace(_network, generator_norm=False, discriminator_norm=False)),
+    "no_norm_in_generator": replace(base, network=replace(_network, generator_norm=False)),
+    "no_norm_in_discriminator": replace(base, network=replace(_network, discriminator_norm=False)),
+    "pooling": replace(base, network=replace(_network, pooling=True)),
+    "relu": replace(base, network=replace(_network, discriminator_activation="relu")),
+    "beta1_0.9": replace(base, beta1=0.9),
+    "wide_start": replace(base, network=replace(_network, weight_scale=0.1)),
+}
+
+EXPERIMENT = replace(dcgan.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)

@@ -1,0 +1,247 @@
+"""What do deep convolutional GANs make of small images, and what has their discriminator learnt on the way?
+
+python -m experiments.dcgan                                 # a DCGAN on the bundled part of Fashion-MNIST
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import gen_models as gm
+
+COMPARED = 16  # numbers that a kernel of minibatch discrimination compares
+SMOOTHED = ("non_saturating", "minimax")  # losses with probabilities as targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dcgan:
+    """Strided and transposed convolutions with batch norm."""
+
+    width: int = 128
+    """Channels of the map next to the image; each further one has twice as many, down to sides of 4 to 7."""
+    window: int = 5
+    """Sides of all kernels."""
+    generator_norm: bool = True
+    """Whether the generator has batch norm."""
+    discriminator_norm: bool = True
+    """Whether the discriminator has batch norm, which a penalty on its gradient forbids."""
+    pooling: bool = False
+    """Whether maxima and copied pixels change the sides of maps in place of strides."""
+    discriminator_activation: Literal["leaky_relu", "relu"] = "leaky_relu"
+    """Function after each of the discriminator's convolutions; leaky_relu: with slope 0.2."""
+    weights: Literal["plain", "spectral", "weight"] = "plain"
+    """Normalisation of the discriminator's weights."""
+    discrimination: int = 0
+    """Kernels of minibatch discrimination, each comparing 16 numbers; 0: none."""
+    deviation: bool = False
+    """Whether the discriminator sees the batch's standard deviation as one more map."""
+    weight_scale: float = 0.02
+    """Standard deviation of the initial weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualGan:
+    """Residual blocks; the defaults are a small WGAN-GP."""
+
+    generator_features: int = 64
+    """Channels of the generator's blocks."""
+    discriminator_features: int = 64
+    """Channels of the discriminator's blocks."""
+    weights: Literal["plain", "spectral", "weight"] = "plain"
+    """Normalisation of the discriminator's weights."""
+    sums: bool = False
+    """Whether features are summed over positions; else they are means."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Images):
+    """A GAN of images and its training."""
+
+    steps: int = 3000
+    """Updates of the generator."""
+    batch_size: int = 64
+    """Real examples in a step, which updates of the discriminator share out: 5 of 64 take 320."""
+    network: Dcgan | ResidualGan = field(default_factory=Dcgan)
+    """Kind of networks, with their sizes."""
+    latent: int = 100
+    """Dimensions of the noise."""
+    noise: Literal["uniform", "normal"] = "uniform"
+    """Distribution of the noise; uniform: each number from -1 to 1."""
+    loss: Literal["non_saturating", "minimax", "wasserstein", "hinge", "least_squares"] = "non_saturating"
+    """Loss of both players."""
+    smoothing: Annotated[float, gm.TRACED] = 0.0
+    """One-sided label smoothing of the losses non_saturating and minimax: real examples' target is 1 - this."""
+    penalty: Literal["none", "wasserstein", "r1", "dragan"] = "none"
+    """Penalty on the discriminator's gradient."""
+    penalty_weight: Annotated[float, gm.TRACED, gm.Range(0.1, 100.0, log=True)] = 10.0
+    """Weight of the penalty."""
+    clip: float = 0.0
+    """Bound within which each of the discriminator's parameters is kept; 0: none."""
+    discriminator_updates: int = 1
+    """Updates of the discriminator for one of the generator."""
+    classes: Literal["ignored", "concatenate", "projection", "auxiliary"] = "ignored"
+    """Way in which the discriminator is told the class, or asked for it; the generator is told it too."""
+    packing: int = 1
+    """Examples that the discriminator judges at once."""
+    matching: bool = False
+    """Whether the generator matches the means of the discriminator's features in place of raising its logits."""
+    unrolled: int = 0
+    """Steps by which the discriminator is unrolled in the generator's loss."""
+    unrolled_rate: Annotated[float, gm.TRACED] = 1e-3
+    """Learning rate of the unrolled steps."""
+    learning_rate: Annotated[float, gm.TRACED, gm.Range(1e-5, 1e-2, log=True)] = 2e-4
+    """Learning rate of both players."""
+    discriminator_rate: Annotated[float, gm.TRACED, gm.Range(0.1, 10.0, log=True)] = 1.0
+    """Learning rate of the discriminator as a multiple of the generator's."""
+    optimizer: Literal["adam", "rmsprop"] = "adam"
+    """Update rule of both players."""
+    beta1: Annotated[float, gm.TRACED] = 0.5
+    """Decay of Adam's first moment."""
+    beta2: Annotated[float, gm.TRACED] = 0.999
+    """Decay of Adam's second moment."""
+    features: str | None = None
+    """Network in whose features samples are compared with training images at the end, such as classifier:RUN; none:
+    they are not compared."""
+    samples: int = 2000
+    """Samples that are compared."""
+    alike: bool = False
+    """Whether the end says if samples are too much alike, beside test images."""
+    measure: tuple[Literal["probe", "walk", "arithmetic"], ...] = ()
+    """Further figures and pictures at the end: accuracy of a linear support vector machine on the discriminator's
+    features; walks between draws of the noise; arithmetic with the noise of classes, which a probe tells."""
+    probed: int = 10_000
+    """First training examples that the support vector machine is fitted to; 0: all."""
+    terms: tuple[int, int, int] = (2, 0, 3)
+    """Classes a, b and c of the arithmetic a - b + c; of Fashion-MNIST: pullover, T-shirt and dress."""
+
+
+base = Config(log_every=100, evaluate_every=0)
+# Gulrajani et al., Improved Training of Wasserstein GANs (2017), algorithm 1.
+WGAN_GP: Mapping[str, Any] = {
+    "loss": "wasserstein",
+    "penalty": "wasserstein",
+    "discriminator_updates": 5,
+    "batch_size": 5 * 64,
+    "learning_rate": 1e-4,
+    "beta1": 0.0,
+    "beta2": 0.9,
+    "noise": "normal",
+}
+_full: Mapping[str, Any] = {
+    "dataset": "fashion_mnist",
+    "train_split": "train+validation",
+    "ema_decay": 0.999,
+    "checkpoint_every": 500,
+    "draw_every": 1000,
+}
+_small = replace(base, network=Dcgan(width=64))
+_critic = replace(base, network=Dcgan(width=32, discriminator_norm=False), **WGAN_GP)
+variants: Mapping[str, Config] = {
+    "dcgan": replace(_small, measure=("probe", "walk", "arithmetic")),
+    "wgan_gp": replace(_critic, measure=("walk",)),
+    "conditional": replace(_small, classes="concatenate", measure=("walk",)),
+    "projection": replace(_small, classes="projection", measure=("walk",)),
+    "auxiliary": replace(_small, classes="auxiliary", measure=("walk",)),
+    "residual": replace(base, network=ResidualGan(), **WGAN_GP),
+    "full_dcgan": replace(_small, steps=6000, measure=("probe", "walk", "arithmetic"), **_full),
+    "full_wgan_gp": replace(_critic, steps=5000, measure=("walk",), **_full),
+    "full_conditional": replace(_small, steps=5000, classes="projection", measure=("walk",), **_full),
+}
+
+
+def data(config: Config) -> "gm.Splits":
+    """Images in [0, 1], with labels where the model is told classes. Samples are measured, and none is held out."""
+    for name in ("penalty_weight", "clip"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(config, name)}")
+    if config.smoothing and config.loss not in SMOOTHED:
+        raise ValueError(f"--smoothing is of the losses {' and '.join(SMOOTHED)}: {config.loss} has none")
+    if config.classes != "ignored" and "arithmetic" in config.measure:
+        raise ValueError(f"arithmetic is for a GAN that is told no classes, got --classes {config.classes}")
+    splits = gm.unit_images(config)
+    return splits if config.classes == "ignored" else splits.with_labels("a conditional GAN")
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The two players of the config's networks and loss."""
+    sizes, played = dict(vars(config.network)), _game(config)
+    if config.classes != "ignored":
+        played |= {"classes": data.num_classes, "condition": config.classes}
+    if isinstance(config.network, ResidualGan):
+        return gm.resnet_gan(data.shape, dtype=config.precision, **sizes, **played)
+    if sizes.pop("discriminator_activation") == "relu":
+        sizes["discriminator_activation"] = gm.ACTIVATIONS["relu"]
+    kernels = sizes.pop("discrimination")
+    sizes["discrimination"] = (kernels, COMPARED) if kernels else None
+    return gm.dcgan(data.shape, dtype=config.precision, **sizes, **played)
+
+
+def _game(config: Config) -> dict[str, Any]:
+    """What both kinds of networks take: the noise, the losses and their penalty."""
+    losses, penalties = gm.nn.adversarial_losses, gm.nn.gradient_penalties
+    made = getattr(losses, config.loss)
+    penalty = None
+    if config.penalty != "none":
+        kind = "wasserstein_penalty" if config.penalty == "wasserstein" else config.penalty
+        penalty = getattr(penalties, kind)(config.penalty_weight)
+    return {
+        "latent": config.latent,
+        "noise": config.noise,
+        "loss": made(config.smoothing) if config.loss in SMOOTHED else made(),
+        "penalty": penalty,
+        "packing": config.packing,
+        "matching": config.matching,
+        "unrolled": config.unrolled,
+        "unrolled_rate": config.unrolled_rate,
+    }
+
+
+def optimizer(config: Config) -> "Mapping[str, gm.Optimizer]":
+    """One update rule for both players; the discriminator's weights may be clipped."""
+    own, rate = config.learning_rate, config.learning_rate * config.discriminator_rate
+    adam = functools.partial(gm.adam, b1=config.beta1, b2=config.beta2)
+    rule = gm.rmsprop if config.optimizer == "rmsprop" else adam
+    players = {"discriminator": rule(rate), "generator": rule(own)}
+    if config.clip:
+        players["discriminator"] = gm.clipped_weights(players["discriminator"], config.clip)
+    return players
+
+
+def repeats(config: Config) -> Mapping[str, int]:
+    """Updates of the discriminator, each on its own part of the batch, for one of the generator."""
+    return {"discriminator": config.discriminator_updates}
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Size and samples, and what the config asks for."""
+    told = config.classes != "ignored"
+    more: list[gm.Measure] = []
+    if config.alike:
+        more.append(gm.measures.Collapse(conditional=told))
+    if config.features is not None:
+        extractor = gm.extractor_of(config.features)
+        more.append(gm.measures.Distances(extractor, config.samples, conditional=told, beside=False))
+    if "probe" in config.measure:
+        more.append(gm.measures.LinearProbe(config.probed, machine=True))
+    if "walk" in config.measure:
+        more.append(gm.measures.NoiseWalk(config.latent, config.noise, conditional=told))
+    if "arithmetic" in config.measure:
+        more.append(gm.measures.NoiseArithmetic(config.terms, config.latent, config.noise))
+    return (gm.measures.Parameters(), *more, gm.measures.Samples(conditional=told))
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    optimizer,
+    repeats,
+    tiny={"dataset": "digits", "batch_size": 20, "network.width": 4, "latent": 4},
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
