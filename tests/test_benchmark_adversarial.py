@@ -16,6 +16,12 @@ from tools.benchmarks.measure import rows
 KEY = jax.random.key(2)
 
 
+def operations(step, state, batch):
+    """Of the compiled program: multiplications and additions, and bytes that it reads and writes."""
+    found = jax.jit(step).lower(state, batch).compile().cost_analysis()
+    return np.array([found["flops"], found["bytes accessed"]])
+
+
 @pytest.mark.slow
 def test_the_dcgan_by_hand_is_the_librarys_with_the_statistics_of_both_players():
     model, tx = dcgan((8, 8, 1), latent=3, features=(4,)), optax.adam(1e-3, b1=0.5)
@@ -27,6 +33,9 @@ def test_the_dcgan_by_hand_is_the_librarys_with_the_statistics_of_both_players()
     equal(ours.params, {"discriminator": discriminator, "generator": generator}, 1e-4)
     equal(ours.stats, stats, 1e-4)
     equal(metrics, others, 1e-4)
+    costs = [operations(make_train_step(model.loss, adversarial.players(tx)), state, batches[0])]
+    costs.append(operations(by_hand, start(state), batches[0]))
+    np.testing.assert_allclose(*costs, rtol=0.03)  # whatever else the machine does
 
 
 @pytest.mark.slow
@@ -45,6 +54,10 @@ def test_wgan_gp_by_hand_is_the_librarys_in_one_program_for_all_players_and_repe
     equal(ours.params, {"discriminator": {"network": d_params}, "generator": {"network": g_params}}, 1e-4)
     assert metrics.keys() == others.keys()
     equal(metrics, others, 1e-3)
+    step = make_train_step(model.loss, tx, repeats={"discriminator": adversarial.CRITICS})
+    costs = [operations(step, state, batches[0])]
+    costs.append(operations(adversarial.wgan_gp_by_hand, adversarial.started_by_hand(state), batches[0]))
+    np.testing.assert_allclose(*costs, rtol=0.03)
 
 
 def test_the_penaltys_cost_is_counted_in_backward_passes():

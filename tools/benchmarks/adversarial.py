@@ -166,22 +166,24 @@ def gradient_penalty(stack: ExitStack) -> dict[str, Contender]:
     params, stats, key = state().params, state().stats, jax.random.key(1)
 
     def of_both(model):
-        def value(own, batch):
-            return model.loss["discriminator"](params | {"discriminator": own}, stats, batch, key, step=0)[0]
+        def value(own, its, batch):
+            params = {"discriminator": own, "generator": its}
+            return model.loss["discriminator"](params, stats, batch, key, step=0)[0]
 
         return value
 
-    def of_one(own, batch):
-        return with_penalty.apply(params | {"discriminator": own}, stats, batch["x"]).mean()
+    def of_one(own, its, batch):
+        return with_penalty.apply({"discriminator": own, "generator": its}, stats, batch["x"]).mean()
 
     def contender(function) -> Contender:
-        compiled = jax.jit(function).lower(params["discriminator"], batches[0]).compile()
+        both = params["discriminator"], params["generator"]
+        compiled = jax.jit(function).lower(*both, batches[0]).compile()
         calls = 0
 
         def run():
             nonlocal calls
             calls += 1
-            found = compiled(params["discriminator"], batches[calls % len(batches)])
+            found = compiled(*both, batches[calls % len(batches)])
             return jax.tree.leaves(jax.block_until_ready(found))[0]
 
         return Contender(run, parameters(state), hlo=compiled.as_text)
