@@ -1,7 +1,8 @@
 """Kill a run at random moments, start it again each time, and compare what it ends in with a run that was left alone.
 
-python -m tools.kill_check                           # the VAE, the classifier with batch norm and the GAN
+python -m tools.kill_check                           # the VAE, the classifier with batch norm, the GAN, WGAN-GP
 python -m tools.kill_check classifier:mlp --kills 3
+python -m tools.kill_check dcgan:wgan_gp             # WGAN-GP: five updates of the critic in a step, with its penalty
 
 Each kill is a SIGKILL to the run's whole process group. A third of them wait for a temporary folder of Orbax and so hit
 a save; the others fall anywhere from the start of a process to its last picture. Both runs keep their compiled programs
@@ -46,6 +47,7 @@ SIZES = {
     "vae": "--batch-size 32 --hidden 64 --latent 8 --importance-samples 2 --ema-decay 0.99",
     "classifier": "--batch-size 32 --network.channels 8 16 --network.strides 2 2 --ema-decay 0.99",
     "gan_grid": "--batch-size 20 --points 4000 --samples 100 --generator-hidden 32 --discriminator-hidden 32",
+    "dcgan:wgan_gp": "--dataset digits --batch-size 40 --network.width 8 --latent 8 --ema-decay 0.99",
 }
 # What a process was doing when it was killed: a save; what comes before its first; or between two; or after the last.
 DOING = SAVING, STARTING, TRAINING, ENDING = "saving", "starting", "training", "ending"
