@@ -1,5 +1,7 @@
 """The benchmark's GANs: steps by hand and PyTorch's do what ours do, and a penalty's cost is counted in passes."""
 
+from contextlib import ExitStack
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -112,3 +114,14 @@ def test_pytorchs_players_have_our_parameters_and_our_losses(name):
     theirs = [float(loss_of(networks[1], turned, fake.detach()).detach()) for _ in range(20)]
     # Between which points the penalty looks is drawn anew each time; without it all are the same.
     np.testing.assert_allclose(losses["discriminator"], np.mean(theirs), rtol=2e-3 if penalised else 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, adversarial.PENALISED], ids=["dcgan", "wgan_gp"])
+def test_whole_steps_have_the_same_parameters_and_ours_is_the_same_on_one_device(options, monkeypatch):
+    monkeypatch.setattr(adversarial, "WHOLE", {"tiny": ((8, 8, 1), 4, options)})
+    built = adversarial.whole(ExitStack(), "tiny")
+    assert len({contender.parameters for contender in built.values()}) == 1
+    losses = {name: [float(contender.run()) for _ in range(2)] for name, contender in built.items()}
+    assert list(losses)[:2] == ["ours", "plain_xla"] and np.isfinite(list(losses.values())).all()
+    np.testing.assert_allclose(losses["ours"], losses["plain_xla"], rtol=1e-3)
