@@ -1,6 +1,7 @@
 """Measurements as functions, each file by itself: `gm.evaluation.modes`, ..., imported when used."""
 
 from . import batch_norm as batch_norm
+from . import collapse as collapse
 from . import disentanglement as disentanglement
 from . import frechet as frechet
 from . import inception_score as inception_score

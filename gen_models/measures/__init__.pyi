@@ -9,9 +9,11 @@ from .classification import Confusion as Confusion
 from .classification import ValidationAccuracy as ValidationAccuracy
 from .classification import predicted as predicted
 from .codes import CodeUsage as CodeUsage
+from .collapse import Collapse as Collapse
 from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
+from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement
 from .distances import Distances as Distances
 from .latent import Elbo as Elbo
