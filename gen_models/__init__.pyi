@@ -1,5 +1,6 @@
 """The public names, for editors, type checkers and `__init__.py`, which imports each when it is used."""
 
+from . import diagnosis as diagnosis
 from . import distributions as distributions
 from . import evaluation as evaluation
 from . import features as features
@@ -119,6 +120,7 @@ from .run.config import Images as Images
 from .run.config import Optimisation as Optimisation
 from .run.config import Range as Range
 from .run.config import RunConfig as RunConfig
+from .run.diagnosing import diagnose_run as diagnose_run
 from .run.extractors import extractor_of as extractor_of
 from .run.loggers import Logger as Logger
 from .run.restore import load_run as load_run

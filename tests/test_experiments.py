@@ -33,7 +33,7 @@ OWN = [name for name, experiment in EXPERIMENTS.items() if experiment.model.__mo
 # These run the models of others of OWN, by the same mechanisms: whole runs of theirs are for the slow suite.
 LIKE_OTHERS = (
     *("ablations.attention", "autoencoder_uses", "posterior_collapse", "semi_supervised", "vae_beta", "vae_decoders"),
-    "vq_vae",
+    *("vq_vae", "gan_imbalance"),
 )
 VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
 RUNGS = ("vae",)  # of the ladder: a bound, where the first variant has an exact likelihood
@@ -128,7 +128,7 @@ def test_every_variant_is_a_job(name, variant):
 
 # One that asks a question of the classifier; the slow suite has the others.
 _ASKED = [name for name in EXPERIMENTS if name not in OWN or name in LIKE_OTHERS]
-_QUICK = ("ablations.activation", *LIKE_OTHERS)
+_QUICK = ("ablations.activation", *(name for name in LIKE_OTHERS if name != "gan_imbalance"))
 
 
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in _ASKED])

@@ -33,6 +33,7 @@ def _is_repeat(name):
 
 LIKE_OTHERS = (
     "autoencoder_uses",
+    "gan_imbalance",
     "vae_beta",
     "vae_decoders",
 )  # with the same kinds of parts as experiments beside them

@@ -22,13 +22,14 @@ LAYERS = {
     "models": ("data", "evaluation", "measures", "run", "training", "sweep"),
     "data": ("models", "evaluation", "measures", "run", "training", "sweep"),
     "training": ("run", "measures", "sweep"),
+    "diagnosis": ("models", "data", "run", "training", "sweep"),
     "measures": ("sweep",),
-    "evaluation": ("run", "measures", "training", "sweep"),
+    "evaluation": ("run", "measures", "training", "sweep", "diagnosis"),
     "features": ("data", "evaluation", "run", "measures", "training", "sweep"),
 }
 # Modules that need JAX; no other module of the same folder may import it.
 WITH_JAX = {
-    "run": {"job", "train", "restore", "choices", "extractors", "kept_stats", "best", "start", "room"},
+    "run": {"job", "train", "restore", "choices", "extractors", "kept_stats", "best", "start", "room", "diagnosing"},
     "sweep": {"worker", "group", "stacked", "measure"},
 }
 LONGEST = 30  # lines of a function in an experiment, its docstring included

@@ -29,7 +29,13 @@ PAGES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "rest": ("Other names", ("",)),
 }
 # Each has a stub of its own.
-PACKAGES = {"measures": "Measures", "nn": "Layers", "evaluation": "Evaluation", "features": "Extractors of features"}
+PACKAGES = {
+    "measures": "Measures",
+    "nn": "Layers",
+    "evaluation": "Evaluation",
+    "features": "Extractors of features",
+    "diagnosis": "Diagnosis",
+}
 MODULES = {"distributions": "Distributions", "metrics": "Metrics", "plots": "Plots"}  # whose functions are all public
 
 

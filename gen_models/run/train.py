@@ -17,6 +17,8 @@ from jax.sharding import Mesh
 from gen_models import plots
 from gen_models.core import TrainState
 from gen_models.data.report import told
+from gen_models.diagnosis.finding import Finding
+from gen_models.diagnosis.watch import Watch
 from gen_models.measures.base import headline_of
 from gen_models.measures.figure import Figure
 from gen_models.run import best as bests
@@ -24,6 +26,7 @@ from gen_models.run import config as configs
 from gen_models.run import console, directory, endings, loggers
 from gen_models.run.directory import Request, Run
 from gen_models.run.environment import record_environment
+from gen_models.run.facts import facts_of
 from gen_models.run.job import Job, Keys, keys, make_job
 from gen_models.run.kept_stats import KeptStats, keep
 from gen_models.run.loggers import Loggers
@@ -205,6 +208,7 @@ class _Training:
                 checkpoint_every=config.checkpoint_every,
                 log=None if self.write is None else self.log,
                 log_every=config.log_every,
+                watch=None if self.write is None else self.watch(),
                 evaluate=self.evaluate,
                 evaluate_every=config.evaluate_every if evaluates else 0,
                 best=self.best,
@@ -218,6 +222,15 @@ class _Training:
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         assert self.write is not None
         self.write.log(step, self.seconds(), {name: float(np.mean(value)) for name, value in values.items()})
+
+    def watch(self) -> Watch:
+        """Says in one line what goes wrong; of a run that goes on, not again what its rows of before show."""
+
+        def tell(finding: Finding) -> None:
+            endings.warn(f"{self.run.folder}: {finding.line}; all of it: python -m tools.diagnose {self.run.folder}")
+
+        facts = facts_of(self.asked.config, self.job.objective())
+        return Watch(tell, facts=facts, history=self.run.history())
 
     def evaluate(self, state: TrainState) -> Mapping[str, float]:
         state = parallel.local(state)  # whole and on one device, where evaluation and sampling are

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
+from gen_models.diagnosis.watch import Watch
 from gen_models.machine import stopping_signals
 from gen_models.training import parallel
 from gen_models.training.best import Best
@@ -65,6 +66,7 @@ def fit(
     checkpoint_every: int = 1000,
     log: Callable[[int, dict[str, Any]], None] | None = None,
     log_every: int = 100,
+    watch: Watch | None = None,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     evaluate_every: int = 0,
     best: Best | None = None,
@@ -89,6 +91,8 @@ def fit(
       checkpoints: where the state is saved, every `checkpoint_every` steps (0: not during the run) and at the end.
       log: called with (step, means over the last `log_every` steps), and with evaluations; the means of a stacked
         state's metrics are arrays with one value for each member.
+      watch: told what `log` is, before it; warns, once for each failure, of what these numbers show to go wrong
+        (`gen_models.diagnosis`). It does its work on the host, and sees nothing of a stacked state.
       evaluate: `state -> {name: value}`, every `evaluate_every` steps and at the end (0: never).
       best: told of each evaluation; keeps the best state, and may end the training.
       draw: `(state, step)`, every `draw_every` steps (0: never).
@@ -116,6 +120,7 @@ def fit(
     intervals = _Intervals(checkpoint_every, evaluate_every, draw_every)
     _refuse_negative(steps=steps, log_every=log_every, **intervals._asdict())
     done = int(np.max(jax.device_get(state.step)))
+    log = _watched(log, watch, steps)
     window = Window(log, log_every)
     notes = {} if checkpoints is None else checkpoints.notes(done)
     window.resume(notes)
@@ -170,6 +175,22 @@ def fit(
                 return Outcome(now.ends, state, done, _newest(checkpoints))
             if now.any_but_log:
                 calls.restart_pace()
+
+
+def _watched(
+    log: Callable[[int, dict[str, Any]], None] | None, watch: Watch | None, steps: int
+) -> Callable[[int, dict[str, Any]], None] | None:
+    """`log` behind a watch, where there is one."""
+    if watch is None:
+        return log
+    watch.expect(steps)
+
+    def both(step: int, values: dict[str, Any]) -> None:
+        watch(step, values)
+        if log is not None:
+            log(step, values)
+
+    return both
 
 
 @contextmanager
