@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import platform
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,28 @@ def core_numbers() -> list[int]:
 def cores() -> int:
     """How many CPU cores this process may use."""
     return len(core_numbers())
+
+
+def user_cache() -> Path | None:
+    """The project's folder in the user's cache directory, which is made; None where none can be written."""
+    system = platform.system()
+    home = Path(os.path.expanduser("~"))  # stays "~" for a user who has no home, which `Path.home` raises for
+    if system == "Darwin":
+        root = home / "Library" / "Caches"
+    elif system == "Windows":
+        root = Path(os.environ.get("LOCALAPPDATA", str(home)))
+    else:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
+    folder = root / "gen_models"
+    return folder if root.is_absolute() and _can_be_made(folder) else None
+
+
+def _can_be_made(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def stopping_signals() -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from gen_models.machine import cores
+from gen_models.machine import cores, user_cache
 
 
 def start(*, coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
@@ -91,15 +91,8 @@ def keep_compiled() -> None:
 
 def _cache_folder() -> Path | None:
     """The folder of compiled programs in the user's cache directory; None where there is none that can be written."""
-    system = platform.system()
-    home = Path(os.path.expanduser("~"))  # stays "~" for a user who has no home, which `Path.home` raises for
-    if system == "Darwin":
-        root = home / "Library" / "Caches"
-    elif system == "Windows":
-        root = Path(os.environ.get("LOCALAPPDATA", str(home)))
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
-    if not root.is_absolute() or not _can_be_made(root / "gen_models"):
+    root = user_cache()
+    if root is None:
         return None
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -107,12 +100,4 @@ def _cache_folder() -> Path | None:
     except (OSError, StopIteration):
         processor = platform.processor()
     kind = hashlib.sha256(processor.encode()).hexdigest()[:8]
-    return root / "gen_models" / f"xla-{platform.machine()}-{kind}"
-
-
-def _can_be_made(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK | os.X_OK)
+    return root / f"xla-{platform.machine()}-{kind}"
