@@ -65,6 +65,7 @@ class Distances:
     # binarised images may draw their means, which are grey.
     unchanged: bool = False
     folder: Path | None = None  # where features of the data are kept for other runs; None: nowhere
+    beside: bool = True  # whether held-out examples, a memoriser and noise are measured too
 
     def __post_init__(self) -> None:
         check_sizes(samples=self.samples, neighbours=self.neighbours, at_once=self.at_once, count=self.count)
@@ -93,6 +94,7 @@ class Distances:
             at_once=self.at_once,
             unchanged=self.unchanged,
             folder=self.folder,
+            beside=self.beside,
         )
         for name in found.compared:
             yield from self._figures(found, name, split)
@@ -108,7 +110,13 @@ class Distances:
         drawn = samples_of(trained, key, self.count, self.levels, self.conditional, at_once)
         samples = np.concatenate(list(drawn))
         known = training_features(
-            self.extractor, split.data, self.training, self.levels, self.at_once, self.unchanged, self.folder
+            self.extractor,
+            split.data,
+            self.training,
+            2 if self.unchanged else self.levels,  # as in `feature_sets`, for which they are kept
+            self.at_once,
+            self.unchanged,
+            self.folder,
         )
         k = min(_NEIGHBOURS_SHOWN, len(known.features))
         near = nearest_neighbours(extracted(self.extractor, iter([samples])).features, known.features, k).indices

@@ -104,6 +104,7 @@ def feature_sets(
     at_once: int = 250,
     unchanged: bool = False,
     folder: Path | None = None,
+    beside: bool = True,
 ) -> FeatureSets:
     """Features of `count` images of each set, or of as many as there are of other examples and of training ones.
 
@@ -122,25 +123,25 @@ def feature_sets(
       at_once: images that are drawn, and are given to the extractor, at a time.
       unchanged: whether data are images as they are, and not as the model sees them.
       folder: where features of the data are kept; None: nowhere.
+      beside: whether there are other sets than the samples.
     """
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
-    known = training_features(extractor, split.data, training, levels, at_once, unchanged, folder)
+    # Levels are of images as a model sees them: of images as they are, features are kept for models of all levels.
+    seen = 2 if unchanged else levels
+    known = training_features(extractor, split.data, training, seen, at_once, unchanged, folder)
     total, alone = len(known.features), split.dataset is split.data.train
     count = min(count, total // 2 if alone else len(split), total)
     order = draw.permutation(total)
-    if alone:
-        name, others = "other training examples", _chosen(known, order[count : 2 * count])
-    else:
-        name = "held-out examples"
+    compared = {"": extracted(extractor, samples_of(trained, key, count, levels, conditional, at_once))}
+    name = "other training examples" if alone else "held-out examples"
+    if beside and alone:
+        compared[name] = _chosen(known, order[count : 2 * count])
+    elif beside:
         some = spread_over(split, count)
-        others = kept_features(extractor, lambda: images_of(some, levels, at_once, unchanged), folder)
-    samples = samples_of(trained, key, count, levels, conditional, at_once)
-    compared = {
-        "": extracted(extractor, samples),
-        name: others,
-        "memoriser": _chosen(known, draw.integers(total, size=count)),
-        "noise": extracted(extractor, noise_of(split.dataset.shape, count, draw, at_once)),
-    }
+        compared[name] = kept_features(extractor, lambda: images_of(some, levels, at_once, unchanged), folder)
+    if beside:
+        compared["memoriser"] = _chosen(known, draw.integers(total, size=count))
+        compared["noise"] = extracted(extractor, noise_of(split.dataset.shape, count, draw, at_once))
     # Of training examples themselves it would be 0, as of copies.
     authentic = tuple(each for each in compared if not (alone and each == name))
     return FeatureSets(known, _chosen(known, order[:count]), compared, authentic)
