@@ -70,7 +70,7 @@ def test_a_runs_classifier_is_the_model_that_it_is_evaluated_with(runs):
         (("--keep", "x"), "without --distances, leave out --keep"),
         (("--distances", "--features", "classifier:x", "--samples", "0"), "--samples must be 1 or more, got 0"),
         (("--distances", "--features", "clasifier:x"), "did you mean 'classifier'?"),
-        (("--distances", "--features", "classifier"), "say where it is, classifier:RUN"),
+        (("--distances", "--features", "squeezenet"), "say where it is, squeezenet:FILE"),
         (("--distances", "--features", "classifier:VAE"), "is no run of a classifier of images"),
     ],
 )

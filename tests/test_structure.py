@@ -29,7 +29,10 @@ LAYERS = {
 }
 # Modules that need JAX; no other module of the same folder may import it.
 WITH_JAX = {
-    "run": {"job", "train", "restore", "choices", "extractors", "kept_stats", "best", "start", "room", "diagnosing"},
+    "run": {
+        *("job", "train", "restore", "choices", "extractors", "own_classifier", "compared"),
+        *("kept_stats", "best", "start", "room", "diagnosing"),
+    },
     "sweep": {"worker", "group", "stacked", "measure"},
 }
 LONGEST = 30  # lines of a function in an experiment, its docstring included

@@ -2,13 +2,15 @@
 
 python -m tools.evaluate RUN
 python -m tools.evaluate RUN --dataset npz:DIR/set.npz      # where the data are no longer at the run's place
+python -m tools.evaluate RUN --distances --features classifier
 python -m tools.evaluate RUN --distances --features classifier:runs/classifier/cnn/0
 
 With --distances, samples of the run's model are compared with its training images in the features of a network: Frechet
 and kernel distances, precision, recall, density, coverage, authenticity, and where the network has classes their score
 and coverage. Beside the samples stand as many held-out images (the floor), draws of training images (a memoriser) and
 noise. The table is written to RUN/distances_NAME.json too, and samples with the training images that are nearest to
-them to RUN/samples/neighbours_NAME.png.
+them to RUN/samples/neighbours_NAME.png. `--features classifier` trains a classifier on the run's own training images,
+where it is not there yet, and keeps it. Several runs in one table: `python -m tools.compare`.
 """
 
 import argparse
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from gen_models.run.restore import Loaded
 
 
+FEATURES = "classifier (of the run's data), classifier:RUN, squeezenet:FILE, inception:FILE or efficientnet_lite0"
+
+
 def main() -> None:
     """Parse, restore, measure, print."""
     parser = tool.run_parser(__doc__)
@@ -34,7 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--distances", action="store_true", help="measure how far samples are from the data instead; see above"
     )
-    parser.add_argument("--features", metavar="NETWORK", help="with --distances: KIND:PLACE, such as classifier:RUN")
+    parser.add_argument("--features", metavar="NETWORK", help=f"with --distances: {FEATURES}")
     parser.add_argument(
         "--samples", type=int, metavar="N", help="with --distances: images of each set, at most (default: 10000)"
     )
@@ -48,7 +53,10 @@ def main() -> None:
         help="with --distances: compare with images as they are, and not as the model sees them, such as binarised",
     )
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="with --distances: keep features of the data there, for other runs"
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="with --distances: keep features of the data, and the classifier of --features classifier, there",
     )
     arguments = parser.parse_args()
     check_options(arguments)
@@ -81,7 +89,9 @@ def check_options(arguments: argparse.Namespace) -> None:
     given = [f"--{name}" for name, value in own.items() if value is not None]
     if given and not arguments.distances:
         raise ValueError(f"without --distances, leave out {' and '.join(given)}: nothing else reads them")
-    if arguments.distances and arguments.features is None:
+    if not arguments.distances:
+        return
+    if arguments.features is None:
         raise ValueError("--distances are those of features: say of which network, as --features classifier:RUN")
     for name in ("samples", "training"):
         if own[name] is not None and own[name] < 1:
@@ -95,31 +105,26 @@ def distances(found: "Loaded", arguments: argparse.Namespace, key: "Key") -> lis
       ValueError, OSError, ImportError: there is no such network, or it takes no images as the run's; the run's model
         draws no images.
     """
-    from gen_models.measures.distances import Distances
-    from gen_models.measures.figure import AVERAGED
-    from gen_models.run.directory import as_json, write_json
-    from gen_models.run.extractors import extractor_of
+    from gen_models.run import compared
+    from gen_models.run.extractors import OF_DATA, extractor_of
 
-    sampler = tool.sampler_of(found)
-    measure = Distances(
-        extractor_of(arguments.features),
+    tool.sampler_of(found)  # says where the run has no samples, before a classifier is trained
+    asked = compared.Asked(
+        extractor_of(arguments.features, found, arguments.keep),
         samples=arguments.samples or 10_000,
         training=arguments.training or 0,
-        levels=getattr(sampler, "levels", 2),
-        conditional=getattr(sampler, "conditional", False),
         unchanged=bool(arguments.unchanged),
         folder=arguments.keep,
     )
-    trained, split = found.job.trained(found.state), found.job.test(key)
-    figures = list(measure.figures(trained, split, key))
-    if trained.averaged:  # the other figures are not of the model
-        figures = [figure if "," in figure.name else with_note(figure, AVERAGED) for figure in figures]
-    name = measure.extractor.name
-    path = tool.output(None, found.run.folder / f"distances_{name}.json")
-    write_json(path, {"step": int(found.state.step), "figures": as_json(figures)})
-    picture = tool.output(None, found.run.samples / f"neighbours_{name}.png")
-    measure.draw(trained, split, key, picture.parent)
-    say("figures:", path)
+    if arguments.features == OF_DATA and found.job.data.how.startswith("binarised") and not arguments.unchanged:
+        endings.warn(
+            "the classifier is trained on grey images and will see binarised ones: --unchanged shows it grey ones"
+        )
+    measure = compared.measure_of(found, asked)
+    figures = compared.distances(found, measure, key)
+    picture = tool.output(None, found.run.samples / f"neighbours_{measure.extractor.name}.png")
+    measure.draw(found.job.trained(found.state), found.job.test(key), key, picture.parent)
+    say("figures:", tool.output(None, compared.path_of(found, measure)))
     if picture.exists():
         say("samples and their nearest training images:", picture)
     return figures
