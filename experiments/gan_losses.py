@@ -31,11 +31,11 @@ variants: Mapping[str, dcgan.Config] = {
         loss="wasserstein",
         clip=0.01,
         discriminator_updates=5,
-        batch_size=5 * 64,
+        batch_size=5 * 32,
         optimizer="rmsprop",
         learning_rate=5e-5,
     ),
-    "wgan_gp": replace(base, **dcgan.WGAN_GP),
+    "wgan_gp": replace(base, **dcgan.QUICK_WGAN_GP),
     "batch_norm": replace(base, network=dcgan.Dcgan(width=16)),
 }
 
