@@ -31,9 +31,10 @@ Each remedy by itself keeps the generator's gradient from vanishing, and no cure
 ways: the non-saturating loss leaves the discriminator as sure as it was and is accused of that, as "possible", in two
 runs; R1, WGAN-GP's penalty and spectral normalisation bound how fast logits change, so that the discriminator still
 tells nearly all (ROC) but by a small gap; equal rates keep it from getting so far. The area alone does not tell good
-from bad. With the low rate of the generator 600 steps leave the digits of the cured rows half-formed; those of
-`balanced`, which changes rates, updates and loss at once, can be read. A blur has a nearest digit too: classes tell
-little of `dominated`.
+from bad. On the way, three of the cured rows are warned of at step 100 or 200 as well: `non_saturating` stays so, while
+those of `smoothing` and `one_update` come out of it by themselves. With the low rate of the generator 600 steps leave
+the digits of the cured rows half-formed; those of `balanced`, which changes rates, updates and loss at once, can be
+read. A blur has a nearest digit too: classes tell little of `dominated`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -156,6 +156,9 @@ def test_overfitting_is_a_figure_that_worsens_while_the_loss_falls(better, sign)
     assert names(diagnose(over, facts)) == ["overfitting"]
     diverging = course(train__loss=lambda t: 2 + t, validation__score=figure)  # both worsen: no overfitting
     assert "overfitting" not in names(diagnose(diverging, facts))
+    noise = iter(np.random.default_rng(0).normal(size=ROWS))
+    level = course(train__loss=lambda t: 2 - t, validation__score=lambda t: sign * (1e-5**t + 0.02 * next(noise)))
+    assert names(diagnose(level, facts)) == []  # it has reached what it can, and differs by chance
     still = course(train__loss=lambda t: 2 - t, validation__score=lambda t: sign * (2 - t))
     assert names(diagnose(still, facts)) == []
 

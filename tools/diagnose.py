@@ -20,6 +20,7 @@ from gen_models.run import cli, tool
 from gen_models.run.config import InputError
 from gen_models.run.console import console, printable, say
 from gen_models.run.directory import write_json
+from gen_models.run.endings import warn
 
 if TYPE_CHECKING:
     from gen_models.diagnosis.checks import Diagnosis
@@ -70,14 +71,24 @@ def runs_below(places: Sequence[Path]) -> list[Path]:
 
 
 def diagnosed(folders: Sequence[Path], arguments: argparse.Namespace) -> "dict[Path, Diagnosis]":
-    """The diagnosis of each run."""
+    """The diagnosis of each run; of several, those that cannot be read are named and left out."""
     diagnose_run = importlib.import_module("gen_models.run.diagnosing").diagnose_run
     extractor = None
     if arguments.features:
         extractor = importlib.import_module("gen_models.run.extractors").extractor_of(arguments.features)
     place = {name: getattr(arguments, name) for name in ("data_dir", "dataset", "experiment")}
     place["best"] = True if arguments.best else None
-    return {folder: diagnose_run(folder, samples=arguments.samples, extractor=extractor, **place) for folder in folders}
+    found = {}
+    for folder in folders:
+        try:
+            found[folder] = diagnose_run(folder, samples=arguments.samples, extractor=extractor, **place)
+        except (ValueError, OSError, ImportError) as error:
+            if len(folders) == 1:
+                raise
+            warn(f"{folder} is left out: {error}")
+    if not found:
+        raise InputError(f"none of the {len(folders)} runs can be read")
+    return found
 
 
 def show(folder: Path, diagnosis: "Diagnosis") -> None:

@@ -118,7 +118,10 @@ def sees_evaluations(history: History, facts: Facts) -> bool:
 
 
 def overfitting(history: History, facts: Facts) -> Finding | None:
-    """Whether the figure on held-out data has lost a tenth of what it had gained, while the loss of training fell."""
+    """Whether the figure on held-out data has lost a tenth of what it had gained, while the loss of training fell.
+
+    It counts where it is more than evaluations differ among each other beside their course.
+    """
     assert facts.objective is not None
     name, better = facts.objective
     series, loss = history.series(name), history.series("train/loss")
@@ -126,9 +129,10 @@ def overfitting(history: History, facts: Facts) -> Finding | None:
     if not np.isfinite(values).all():
         return None
     best = int(values.argmin())
-    gained, lost = values[0] - values[best], values[best + 1 :].min(initial=np.inf) - values[best]
-    since = len(values) - 1 - best
-    if since < EVALUATIONS or not lost > 0 or not values[-1] - values[best] > LOST * gained or best == 0:
+    since, gained = len(values) - 1 - best, values[0] - values[best]
+    lost = float(np.median(values[-EVALUATIONS:])) - values[best]
+    noise = float(np.median(np.abs(np.diff(values, 2)))) / 2  # what is left of evaluations beside their course
+    if since < EVALUATIONS or best == 0 or not lost > max(LOST * gained, 3 * noise):
         return None
     then, now = _around(loss, int(series.steps[best])), float(np.median(loss.newest()))
     if not now < then:

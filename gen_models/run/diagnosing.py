@@ -24,6 +24,7 @@ from gen_models.run.job import keys
 from gen_models.run.restore import Loaded, load_run, saved_config
 
 COUNT = 1000  # samples, and examples beside them
+SHARE = 0.1  # of what a class would have if all were alike: fewer samples do not cover it
 
 _ALIKE = "samples that are alike"
 _MISSED = "missed classes or modes"
@@ -104,7 +105,10 @@ def _with_samples(
     if probabilities[0] is None or probabilities[1] is None:
         return diagnosis.without(_MISSED, "--features of a network that has classes, such as classifier:RUN")
     classes = probabilities[0].shape[1]
-    covered, reference = (class_coverage(each.argmax(1), classes).classes for each in probabilities if each is not None)
+    least = SHARE / classes  # a classifier errs, and one sample is no class
+    covered, reference = (
+        class_coverage(each.argmax(1), classes, least).classes for each in probabilities if each is not None
+    )
     finding = of_samples.classes_missed(covered, classes, reference, step, facts, f"{among}, and by its classes")
     return diagnosis.with_(_MISSED, finding)
 
