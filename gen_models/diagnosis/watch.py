@@ -25,6 +25,9 @@ def warned(finding: Finding) -> None:
 class Watch:
     """Tells of what goes wrong during a training, each failure once; costs no work on the device.
 
+    A row costs about 1 ms of processor time in the first hundred, and 0.1 ms as a mean over 10,000, with what a DCGAN
+    logs (one core of 2 of an AMD EPYC, shared).
+
     Args:
       tell: called with each `Finding`; None: `warnings.warn`, with `TrainingWarning`.
       facts: what is known of the training beside what it logs; its number of steps comes from `fit`.
