@@ -20,6 +20,11 @@ from .data.batching import in_memory as in_memory
 from .data.batching import streamed as streamed
 from .data.dataset import Dataset as Dataset
 from .data.few_labels import with_few_labels as with_few_labels
+from .data.near_duplicates import connected_groups as connected_groups
+from .data.near_duplicates import first_kept as first_kept
+from .data.near_duplicates import near_codes as near_codes
+from .data.near_duplicates import nearest_reference as nearest_reference
+from .data.near_duplicates import pack_bits as pack_bits
 from .data.shapes import draw_shapes as draw_shapes
 from .data.shapes import grid_factors as grid_factors
 from .data.shapes import grid_index as grid_index
