@@ -122,7 +122,7 @@ def test_the_nearest_reference_is_the_first_of_the_nearest(way, distance):
     differing = _differing(queries, references)
     near = differing.min(1) <= distance
     assert 0 < near.sum() < len(near)
-    np.testing.assert_array_equal(found.index, np.where(near, differing.argmin(1), -1))
+    np.testing.assert_array_equal(found.nearest, np.where(near, differing.argmin(1), -1))
     np.testing.assert_array_equal(found.distances, np.where(near, differing.min(1), 0))
 
 

@@ -64,7 +64,7 @@ class Kept(NamedTuple):
 class NearestReference(NamedTuple):
     """What `nearest_reference` gives."""
 
-    index: Int[np.ndarray, "n"]  # of each query the nearest reference, the first of several; -1 where none is near
+    nearest: Int[np.ndarray, "n"]  # of each query the nearest reference, the first of several; -1 where none is near
     distances: UInt8[np.ndarray, "n"]  # bits in which their codes differ; 0 where none is near
 
 
@@ -293,7 +293,7 @@ def _search(codes: np.ndarray, distance: int, block: int) -> Iterator[tuple[np.n
             low, high = np.minimum(low, high), np.maximum(low, high)
             new = np.ones(len(low), bool)
             for earlier in substrings[:number]:  # a pair is given by the first substring that finds it
-                new &= hamming(codes[low] & earlier.mask, codes[high] & earlier.mask) > earlier.radius
+                new = new & (hamming(codes[low] & earlier.mask, codes[high] & earlier.mask) > earlier.radius)
             low, high = low[new], high[new]
             yield low, high, hamming(codes[low], codes[high])
 
@@ -301,7 +301,7 @@ def _search(codes: np.ndarray, distance: int, block: int) -> Iterator[tuple[np.n
 def _differing(columns: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The number of bits in which codes differ, of words in columns [W, U]."""
     small = len(columns) * WORD < 256
-    total = np.zeros(len(left), np.uint8 if small else np.uint16)
+    total: np.ndarray = np.zeros(len(left), np.uint8 if small else np.uint16)
     for words in columns:
         total += np.bitwise_count(words[left] ^ words[right])
     return total
