@@ -103,6 +103,7 @@ def test_a_folder_becomes_one_of_links(tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow  # two trainings
 def test_a_code_depends_on_the_image_alone():
     crops = gm.Splits.of_arrays({"x": _smooth(150, 5)}).train
     encode = codes.trained(crops, steps=3, seed=1)

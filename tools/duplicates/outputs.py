@@ -78,7 +78,7 @@ def draw_groups(found: Found, crops: gm.Dataset, path: Path) -> Path | None:
         others.sort(key=lambda index: -int(found.kept.distances[index]))
         shown = others[: COLUMNS - 1]
         more = f", {len(others) - len(shown)} more" if len(others) > len(shown) else ""
-        titles = [f"kept: {first}{more}", *(f"{index}: {found.kept.distances[index]} bits" for index in shown)]
+        titles = [f"kept: {first}{more}", *(f"{index}: {_bits(found.kept.distances[index])}" for index in shown)]
         rows.append((images_at(crops, np.array([first, *shown])), titles))
     return _draw(rows, path)
 
@@ -92,9 +92,15 @@ def draw_leaks(part: str, near: NearestReference, crops: gm.Dataset, train: gm.D
     for start in range(0, len(pairs), COLUMNS // 2):
         own = pairs[start : start + COLUMNS // 2]
         images = [images_at(data, np.array([at])) for i in own for data, at in ((crops, i), (train, near.nearest[i]))]
-        titles = [text for i in own for text in (f"{part}: {i}", f"train: {near.nearest[i]}, {near.distances[i]} bits")]
+        titles = [
+            text for i in own for text in (f"{part}: {i}", f"train: {near.nearest[i]}, {_bits(near.distances[i])}")
+        ]
         rows.append((np.concatenate(images), titles))
     return _draw(rows, path)
+
+
+def _bits(number: int | np.integer) -> str:
+    return "1 bit" if number == 1 else f"{number} bits"
 
 
 def _evenly(total: int, most: int = ROWS) -> list[int]:
