@@ -47,6 +47,14 @@ compression and light. Garments in front of black differ in little else than the
 far, and 0 or 1 is better. The paper takes images of one code for duplicates, judges by eye that less than 1 in 100 are
 wrong, and removes about 275,000 of the three million bedrooms of LSUN, which we do not have; on CIFAR-10 no more than
 1 in 100 is wrong up to 6 bits. Not tried: other networks and larger codes, or comparing the pixels of what is found.
+
+What training on the cleaned set changes, for a classifier: nothing that these few seeds tell. Of the bundled part of
+Fashion-MNIST, 30 % of the examples for training were copied 5 times with changes (--spoil 0.3: 13,500 copies), and the
+spoiled set was cleaned with --distance 2: 6,891 of the 22,500 went, about half of the copies, as shifts and the
+strongest compression escape. Test accuracy in % after 2,000 steps, by seed, standard error over images 0.76, of
+`python -m experiments.classifier sweep --variants mlp --seeds 3 --steps 2000 --dataset npz:dedup/spoiled/spoiled.npz`
+and the like with the other data: as it was 86.45, 86.40, 87.15; spoiled 86.75, 87.15; cleaned 86.75, 87.10. Changed
+copies are augmentation, too; a longer training, a generative model or copies without changes may tell more.
 """
 
 import argparse
