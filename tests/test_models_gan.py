@@ -202,6 +202,48 @@ def test_the_class_stands_beside_the_noise_and_the_example():
     np.testing.assert_allclose(np.concatenate(told), alone.apply(params, stats, beside), rtol=1e-5)
 
 
+def _dense(params, h, names):
+    for name in names:
+        h = np.maximum(h @ params[name]["kernel"] + params[name]["bias"], 0)
+    return h
+
+
+def test_networks_of_relu_alone_are_numpys():
+    """VEEGAN's: no batch norm, no maxout; kernels start within the bound of Glorot & Bengio (2010)."""
+    sizes = {"latent": 3, "generator_hidden": (50, 40), "discriminator_hidden": (6, 7)}
+    relu = {"generator_norm": False, "discriminator_activation": jax.nn.relu, "weight_scale": None}
+    model = gan((2,), **sizes, **relu)
+    params, stats = model.init(KEY, {"x": BATCH["x"][:, 0]})
+    assert not jax.tree.leaves(stats)
+    kernel = np.asarray(params["generator"]["Dense_1"]["kernel"])
+    bound = np.sqrt(6 / (50 + 40))
+    assert 0.95 * bound < np.abs(kernel).max() <= bound
+    params = jax.tree.map(lambda x: np.asarray(RNG.normal(size=x.shape), np.float32), params)
+    own = jax.tree.map(np.float64, params)
+    z = RNG.normal(size=(10, 3)).astype(np.float32)
+    h = _dense(own["generator"], z, ("Dense_0", "Dense_1"))
+    x = h @ own["generator"]["Dense_2"]["kernel"] + own["generator"]["Dense_2"]["bias"]
+    np.testing.assert_allclose(model.decode(params, stats, z), x, rtol=1e-4, atol=1e-3)
+    h = _dense(own["discriminator"], BATCH["x"][:, 0], ("Dense_0", "Dense_1"))
+    logits = h @ own["discriminator"]["Dense_2"]["kernel"] + own["discriminator"]["Dense_2"]["bias"]
+    np.testing.assert_allclose(model.apply(params, stats, BATCH["x"][:, 0]), logits[:, 0], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("activation", [None, jax.nn.relu])
+def test_features_of_the_batch_stand_before_the_last_layer(activation):
+    """Examples that are all alike have the features of Salimans et al. and Karras et al. in closed form."""
+    options = {"generator_hidden": (4,), "discriminator_hidden": (5,), "discriminator_activation": activation}
+    model = gan((2,), **options, discrimination=(3, 2), deviation=True, weights="spectral")
+    params, stats = model.init(KEY, {"x": BATCH["x"][:, 0]})
+    own = params["discriminator"]
+    assert set(stats) == {"generator", "singular_vectors"}
+    assert own["MinibatchDiscrimination_0"]["tensor"]["kernel"].shape == (5 + 1, 3 * 2)
+    assert own["Dense_0" if activation is None else "Dense_1"]["kernel"].shape == (5 + 1 + 3, 1)
+    features = np.asarray(model.encode(params, stats, np.repeat(BATCH["x"][:1, 0], 4, 0)))
+    np.testing.assert_allclose(features[:, 5], 0, atol=1e-3)  # the deviation
+    np.testing.assert_allclose(features[:, 6:], 4, rtol=1e-5)  # each kernel sees four examples at no distance
+
+
 @pytest.mark.slow
 def test_the_default_is_pacgans_grid():
     """Counted from the layers of the authors' code; weights N(0, 0.02^2), biases 0."""
@@ -230,6 +272,9 @@ def test_the_default_is_pacgans_grid():
         ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
         ({"weight_scale": 0.0}, "weight_scale must be positive and finite, got 0.0"),
         ({"weight_scale": float("nan")}, "weight_scale must be positive and finite, got nan"),
+        ({"weights": "spectrl"}, "unknown normalisation of weights 'spectrl': did you mean 'spectral'"),
+        ({"discrimination": (0, 4)}, r"discrimination=\(0, 4\)"),
+        ({"deviation": True, "penalty": wasserstein_penalty()}, "the whole batch: deviation. Give deviation=False"),
         ({"condition": "projected"}, "unknown condition 'projected': did you mean 'projection'"),
     ],
 )

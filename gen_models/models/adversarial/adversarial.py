@@ -15,7 +15,7 @@ see one after the other.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from flax import linen as nn
@@ -160,3 +160,36 @@ def adversarial_model(
         decode=players.decode,
         batch_stats=players.batch_stats,
     )
+
+
+def check_own_logits(**mixing: Any) -> None:
+    """Refuse what makes a logit depend on other examples, together with a penalty on the gradient of each by its own.
+
+    Gulrajani et al., Improved Training of Wasserstein GANs (2017), section 4, leave batch norm out for this reason.
+
+    Args:
+      **mixing: `discriminator_norm`, `deviation` or `discrimination`, as a model was given it.
+
+    Raises:
+      ValueError: one of them is not off.
+    """
+    without = {"discriminator_norm": False, "deviation": False, "discrimination": None}
+    wrong = [name for name, value in mixing.items() if value not in (None, False)]
+    if wrong:
+        raise ValueError(
+            "a penalty is on the gradient of each logit by its own example, but these make logits depend on the whole "
+            f"batch: {', '.join(wrong)}. Give {', '.join(f'{name}={without[name]}' for name in wrong)}, or no penalty"
+        )
+
+
+def check_discrimination(discrimination: tuple[int, int] | None) -> None:
+    """Refuse what is no (kernels, size) of `nn.minibatch.MinibatchDiscrimination`; None stands for none.
+
+    Raises:
+      ValueError: it is no pair, or a number is not positive.
+    """
+    if discrimination is None:
+        return
+    check_each(discrimination=discrimination)
+    if len(discrimination) != 2:
+        raise ValueError(f"discrimination is (kernels, size), got {discrimination}")

@@ -28,7 +28,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gen_models.core import Model
-from gen_models.models.adversarial.adversarial import Game, adversarial_model
+from gen_models.models.adversarial.adversarial import Game, adversarial_model, check_discrimination, check_own_logits
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.nn.adversarial_losses import non_saturating
 from gen_models.nn.autoencoding import Activation, check_strides, maps_of, transposed_padding, with_label
@@ -120,12 +120,9 @@ def dcgan(
     check_strides(shape, features, name="features", least=1)
     check_weights(weights)
     check_condition(condition)
-    if discrimination is not None:
-        check_each(discrimination=discrimination)
-        if len(discrimination) != 2:
-            raise ValueError(f"discrimination is (kernels, size), got {discrimination}")
+    check_discrimination(discrimination)
     if game.get("penalty") is not None:
-        _check_own_logits(discriminator_norm=discriminator_norm, deviation=deviation, discrimination=discrimination)
+        check_own_logits(discriminator_norm=discriminator_norm, deviation=deviation, discrimination=discrimination)
     if window < 2 and not pooling:
         raise ValueError(f"a window of {window} leaves gaps between strides of 2: give 2 or more, or pooling=True")
     if not 0 <= momentum < 1:
@@ -164,20 +161,6 @@ def dcgan(
         code=pooled,
         **played,
     )
-
-
-def _check_own_logits(**mixing: Any) -> None:
-    """Refuse what makes a logit depend on other examples, together with a penalty on the gradient of each by its own.
-
-    Gulrajani et al., Improved Training of Wasserstein GANs (2017), section 4, leave batch norm out for this reason.
-    """
-    without = {"discriminator_norm": False, "deviation": False, "discrimination": None}
-    wrong = [name for name, value in mixing.items() if value not in (None, False)]
-    if wrong:
-        raise ValueError(
-            "a penalty is on the gradient of each logit by its own example, but these make logits depend on the whole "
-            f"batch: {', '.join(wrong)}. Give {', '.join(f'{name}={without[name]}' for name in wrong)}, or no penalty"
-        )
 
 
 def pooled(judgement: Judgement) -> Float[Array, "b f"]:

@@ -12,11 +12,15 @@ The authors' grid: batches of 100 packs (so 100 * packing examples, their member
 rate 1e-4 and beta1 0.8 for both players, samples drawn with the running averages. How we differ: they update both
 players at once from the same fakes, here the generator sees the discriminator updated, and fresh fakes; they run the
 generator once for each member of the packs, so that batch norm sees 100 examples at a time, here it sees all of them.
+
+Other networks of perceptrons are options: a function in place of maxout, a generator without batch norm, normalised
+weights, and features of the whole batch before the discriminator's last layer (`nn/minibatch.py`).
 """
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, Unpack
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -24,13 +28,14 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.errors import unknown
-from gen_models.models.adversarial.adversarial import adversarial_model
+from gen_models.models.adversarial.adversarial import Game, adversarial_model, check_discrimination, check_own_logits
 from gen_models.models.sizes import check_each, check_sizes
-from gen_models.nn.adversarial_losses import AdversarialLoss, minimax, non_saturating
-from gen_models.nn.autoencoding import with_label
-from gen_models.nn.gradient_penalties import GradientPenalty
+from gen_models.nn.adversarial_losses import minimax, non_saturating
+from gen_models.nn.autoencoding import Activation, with_label
 from gen_models.nn.judgements import Condition, check_condition, judged
 from gen_models.nn.maxout import Maxout
+from gen_models.nn.minibatch import MinibatchDiscrimination, minibatch_deviation
+from gen_models.nn.normalised_weights import Dense, Weights, check_weights
 
 OBJECTIVES = {"non_saturating": non_saturating, "minimax": minimax}
 
@@ -42,19 +47,19 @@ def gan(
     generator_hidden: Sequence[int] = (400, 400, 400, 400),
     discriminator_hidden: Sequence[int] = (200, 200, 200),
     pieces: int = 5,
-    packing: int = 1,
+    discriminator_activation: Activation | None = None,
+    generator_norm: bool = True,
+    weights: Weights = "plain",
+    discrimination: tuple[int, int] | None = None,
+    deviation: bool = False,
     objective: Literal["non_saturating", "minimax"] = "non_saturating",
-    loss: AdversarialLoss | None = None,
-    penalty: GradientPenalty | None = None,
-    noise: Literal["normal", "uniform"] = "normal",
     classes: int | None = None,
     condition: Condition = "concatenate",
-    unrolled: int = 0,
-    unrolled_rate: float = 1e-3,
-    weight_scale: float = 0.02,
+    weight_scale: float | None = 0.02,
     momentum: float = 0.95,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
+    **game: Unpack[Game],
 ) -> Model:
     """A GAN for real-valued arrays `batch["x"]` of any shape; its players are "discriminator", then "generator".
 
@@ -66,39 +71,47 @@ def gan(
       shape: of one example.
       latent: dimensions of the generator's noise z.
       generator_hidden: widths of the generator's ReLU layers.
-      discriminator_hidden: widths of the discriminator's maxout layers.
+      discriminator_hidden: widths of the discriminator's hidden layers.
       pieces: affine maps of one maxout unit.
-      packing: examples that the discriminator judges at once; it must divide the batch. 1 is the GAN of 2014.
+      discriminator_activation: after each of its hidden layers, which are then dense; None: they are maxout units.
+      generator_norm: whether the generator has batch norm; without it, all of its layers have biases.
+      weights: how the discriminator's are normalised: see `nn/normalised_weights.py`.
+      discrimination: (kernels, size) of minibatch discrimination before the last layer: see `nn/minibatch.py`.
+      deviation: the batch's standard deviation as one more feature of the last hidden layer.
       objective: the generator's, as `nn.adversarial_losses` has it by this name.
-      loss: of both players, in place of the one that `objective` names.
-      penalty: on the discriminator's gradient (`nn.gradient_penalties`), added to its loss.
-      noise: "normal": a standard Gaussian; "uniform": each number from -1 to 1.
       classes: of labels, which batches have as "y"; the generator is given the class beside z. None: none are read.
       condition: how the discriminator is told the class, or asked for it: see `nn/judgements.py`.
-      unrolled: steps by which the discriminator is unrolled in the generator's loss: see `adversarial_model`.
-      unrolled_rate: their learning rate.
-      weight_scale: standard deviation of the initial weights.
+      weight_scale: standard deviation of the initial weights; None: they are uniform, by Glorot & Bengio (2010).
       momentum: weight of the past in batch norm's running averages.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
+      **game: `loss` (of both players, in place of the one that `objective` names), `packing` (1: the GAN of 2014),
+        `noise` ("normal") and other options of `adversarial_model`.
 
     Raises:
-      ValueError: a size is not positive, the objective, noise or condition is unknown, a number is negative, labels
-        come together with packs, `weight_scale` is not positive or not finite, or `momentum` is outside [0, 1).
+      ValueError: a size is not positive, a name is unknown, a number is negative, labels come together with packs,
+        `weight_scale` is not positive or not finite, `momentum` is outside [0, 1), a penalty comes together with
+        features of the batch, or as `adversarial_model`.
     """
     check_each(shape=shape, generator_hidden=generator_hidden, discriminator_hidden=discriminator_hidden)
     check_sizes(pieces=pieces)
     check_condition(condition)
+    check_weights(weights)
+    check_discrimination(discrimination)
+    if game.get("penalty") is not None:
+        check_own_logits(deviation=deviation, discrimination=discrimination)
     if objective not in OBJECTIVES:
         raise unknown("objective", objective, OBJECTIVES)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
     if isinstance(weight_scale, int | float) and not 0 < weight_scale < math.inf:
         raise ValueError(f"weight_scale must be positive and finite, got {weight_scale}")
+    kernel_init = nn.initializers.glorot_uniform() if weight_scale is None else nn.initializers.normal(weight_scale)
     generator = _Generator(
         hidden=tuple(generator_hidden),
         shape=tuple(shape),
-        weight_scale=weight_scale,
+        norm=generator_norm,
+        kernel_init=kernel_init,
         momentum=momentum,
         axis_name=axis_name,
         dtype=dtype,
@@ -106,76 +119,80 @@ def gan(
     discriminator = _Discriminator(
         hidden=tuple(discriminator_hidden),
         pieces=pieces,
+        activation=discriminator_activation,
+        weights=weights,
+        discrimination=discrimination,
+        deviation=deviation,
         condition=condition,
         classes=classes,
-        weight_scale=weight_scale,
+        kernel_init=kernel_init,
         dtype=dtype,
     )
+    played: dict[str, Any] = {"loss": OBJECTIVES[objective](), **game}
     return adversarial_model(
         generator,
         discriminator,
         shape=shape,
         latent=latent,
-        loss=loss or OBJECTIVES[objective](),
-        penalty=penalty,
-        noise=noise,
-        packing=packing,
-        apart=False,
+        apart=discrimination is not None or deviation,
         classes=classes,
-        unrolled=unrolled,
-        unrolled_rate=unrolled_rate,
+        **played,
     )
 
 
 class _Generator(nn.Module, kw_only=True):
     hidden: tuple[int, ...]
     shape: tuple[int, ...]
-    weight_scale: float
+    norm: bool
+    kernel_init: Callable
     momentum: float
     axis_name: str | None
     dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, z, label=None, train=False):  # [B, latent] -> [B, *shape]
-        kernel_init = nn.initializers.normal(self.weight_scale)
+        dense = partial(nn.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         h = with_label(z, label)
         for width in self.hidden:
-            # Batch norm would remove a bias.
-            h = nn.Dense(width, use_bias=False, kernel_init=kernel_init, dtype=self.dtype)(h)
-            h = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.momentum,
-                epsilon=1e-4,
-                axis_name=self.axis_name,
-                dtype=self.dtype,
-            )(h)
+            h = dense(width, use_bias=not self.norm)(h)  # batch norm would remove a bias
+            if self.norm:
+                h = nn.BatchNorm(
+                    use_running_average=not train,
+                    momentum=self.momentum,
+                    epsilon=1e-4,
+                    axis_name=self.axis_name,
+                    dtype=self.dtype,
+                )(h)
             h = nn.relu(h)
-        x = nn.Dense(math.prod(self.shape), kernel_init=kernel_init, dtype=self.dtype)(h)
+        x = dense(math.prod(self.shape))(h)
         return x.astype(jnp.float32).reshape(-1, *self.shape)
 
 
 class _Discriminator(nn.Module, kw_only=True):
     hidden: tuple[int, ...]
     pieces: int
+    activation: Activation | None
+    weights: Weights
+    discrimination: tuple[int, int] | None
+    deviation: bool
     condition: Condition
     classes: int | None
-    weight_scale: float
+    kernel_init: Callable
     dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x, label=None, train=False):  # packs [P, packing, *shape] -> Judgement of each
-        kernel_init = nn.initializers.normal(self.weight_scale)
+        common: dict[str, Any] = {"weights": self.weights, "kernel_init": self.kernel_init, "dtype": self.dtype}
         h = x.reshape(x.shape[0], -1)  # the members of a pack side by side
         if self.condition == "concatenate":
             h = with_label(h, label)
         for width in self.hidden:
-            h = Maxout(width=width, pieces=self.pieces, kernel_init=kernel_init, dtype=self.dtype)(h)
-        return judged(
-            h,
-            label,
-            train,
-            condition=self.condition,
-            classes=self.classes,
-            kernel_init=kernel_init,
-            dtype=self.dtype,
-        )
+            if self.activation is None:
+                h = Maxout(width=width, pieces=self.pieces, **common)(h, train)
+            else:
+                h = self.activation(Dense(width, **common)(h, train))
+        if self.deviation:
+            h = minibatch_deviation(h)
+        if self.discrimination is not None:
+            h = MinibatchDiscrimination(*self.discrimination, **common)(h, train)
+        return judged(h, label, train, condition=self.condition, classes=self.classes, **common)
