@@ -47,6 +47,7 @@ from .data.transforms import quantise as quantise
 from .data.transforms import random_crop as random_crop
 from .data.transforms import random_flip as random_flip
 from .data.transforms import random_shift as random_shift
+from .data.transforms import stack_channels as stack_channels
 from .data.transforms import standardise as standardise
 from .data.transforms import to_symmetric as to_symmetric
 from .data.transforms import to_unit as to_unit

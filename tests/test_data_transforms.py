@@ -217,6 +217,24 @@ def test_what_is_no_image_is_refused_by_its_dtype_and_shape():
             t.random_flip({**BATCH, name: field}, KEY)
 
 
+def test_neighbours_are_stacked_as_channels():
+    """Every image once, with its own label and position; under `jit` the same."""
+    batch = BATCH | {"x": BATCH["x"][:6, :, :, :1], "y": BATCH["y"][:6], "index": BATCH["index"][:6], "levels": 256}
+    stacked = t.stack_channels(3)(batch, KEY)
+    expected = np.stack([PIXELS[3 * i : 3 * i + 3, :, :, 0].transpose(1, 2, 0) for i in range(2)])
+    np.testing.assert_array_equal(stacked["x"], expected)
+    np.testing.assert_array_equal(stacked["y"], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(stacked["index"], stacked["y"])
+    assert stacked["levels"] == 256
+    both = t.compose(t.to_unit, t.stack_channels(2))
+    np.testing.assert_array_equal(jax.jit(both)(batch, KEY)["x"], both(batch, KEY)["x"])
+    for wrong in (BATCH, batch | {"x": batch["x"][:4], "y": batch["y"][:4]}):
+        with pytest.raises(ValueError, match="needs a multiple of 3 images of one channel, got uint8"):
+            t.stack_channels(3)(wrong, KEY)
+    with pytest.raises(ValueError, match="a count of 1 or more, got 0"):
+        t.stack_channels(0)
+
+
 def test_on_another_field():
     pair = {**BATCH, "y": BATCH["x"][::-1]}
     out = t.on("y", t.to_unit)(pair, KEY)
