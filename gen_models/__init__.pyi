@@ -61,6 +61,7 @@ from .models.adversarial.adversarial import adversarial_model as adversarial_mod
 from .models.adversarial.dcgan import dcgan as dcgan
 from .models.adversarial.gan import gan as gan
 from .models.adversarial.resnet_gan import resnet_gan as resnet_gan
+from .models.adversarial.tiny_dcgan import tiny_dcgan as tiny_dcgan
 from .models.autoregressive.fvsbn import fvsbn as fvsbn
 from .models.autoregressive.gated_pixel_cnn import gated_pixel_cnn as gated_pixel_cnn
 from .models.autoregressive.image_gpt import image_gpt as image_gpt

@@ -44,6 +44,7 @@ DEEP = (
     "dcgan",
     "spectral_dcgan",
     "resnet_gan",
+    "tiny_dcgan",
     "fvsbn",
     "nade",
     "pixel_cnn",
@@ -167,7 +168,7 @@ def test_losses_and_their_gradients(name):
 
 
 # Compiled for long; those of the autoregressive ones fall in the tests of the models too.
-LONG = ("pixel_cnn_pp", "image_gpt", "pixel_snail", "resnet_gan", "spectral_dcgan", "m1_m2")
+LONG = ("pixel_cnn_pp", "image_gpt", "pixel_snail", "resnet_gan", "spectral_dcgan", "tiny_dcgan", "m1_m2")
 
 
 @pytest.mark.parametrize("name", _slow_for(LONG))
@@ -237,7 +238,7 @@ ROUNDED_ELSEWHERE = (
     *("pixel_cnn_pp", "image_gpt", "pixel_snail", "residual_cnn", "pixel_vae"),
     *("hierarchical_vae", "ladder_vae", "importance_vae", "m1_m2"),
     *("denoising_autoencoder", "contractive_autoencoder", "stacked_denoising_autoencoder"),
-    *("spectral_dcgan", "resnet_gan"),
+    *("spectral_dcgan", "resnet_gan", "tiny_dcgan"),
 )
 
 

@@ -11,6 +11,7 @@ from gen_models.core import Model
 from gen_models.models.adversarial.dcgan import dcgan
 from gen_models.models.adversarial.gan import gan
 from gen_models.models.adversarial.resnet_gan import resnet_gan
+from gen_models.models.adversarial.tiny_dcgan import tiny_dcgan
 from gen_models.models.autoregressive.fvsbn import fvsbn
 from gen_models.models.autoregressive.gated_pixel_cnn import gated_pixel_cnn
 from gen_models.models.autoregressive.image_gpt import image_gpt
@@ -281,6 +282,13 @@ ZOO: dict[str, Callable[..., Entry]] = {
         ),
         bright,
         {"discriminator": SLOW, "generator": SLOW},
+    ),
+    "tiny_dcgan": lambda axis_name=None, dtype=None: Entry(
+        tiny_dcgan(
+            SHAPE, latent=3, generator_features=(2, 3), discriminator_features=(2,), axis_name=axis_name, dtype=dtype
+        ),
+        bright_alone,
+        {"discriminator": SGD, "generator": SGD},
     ),
     "fvsbn": lambda dtype=None: Entry(fvsbn((4, 4, 1), dtype=dtype), small, SLOW, deterministic=True),
     "nade": lambda dtype=None: Entry(nade((4, 4, 1), hidden=6, dtype=dtype), small, SLOW, deterministic=True),
