@@ -16,6 +16,7 @@ from gen_models.models.latent.vae import vae
 from gen_models.nn.conv import Conv
 from gen_models.nn.devices import contexts
 from gen_models.optimizers import adam
+from gen_models.run.experiments import find
 from tools import benchmark
 from tools.benchmarks import (
     CASES,
@@ -27,6 +28,7 @@ from tools.benchmarks import (
     latent,
     layers,
     profile,
+    seeds,
     steps,
 )
 from tools.benchmarks.measure import WARM_UP, measure, rows
@@ -53,6 +55,16 @@ class Clock:
             return 0.5
 
         return Contender(run, 0, number)
+
+
+@pytest.mark.slow  # it compiles three programs
+def test_seeds_are_trained_alike_however_they_are_run():
+    """Three ways, as many steps, the same losses up to the rounding of stacked products."""
+    sizes = {"batch_size": 4, "points": 400, "samples": 40, "generator_hidden": (8,), "discriminator_hidden": (8,)}
+    made = seeds.contenders_of(find("gan_grid"), 3, 5, **sizes)
+    losses = [made[name].run() for name in ("ours", "vmap", "one_by_one")]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-4)
+    assert made["ours"].parameters == made["one_by_one"].parameters > 0
 
 
 def test_ratios_do_not_depend_on_the_machines_speed():

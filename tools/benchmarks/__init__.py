@@ -65,6 +65,16 @@ CASES: dict[str, Case] = {
     "saving": Case(
         "steps", "fit with a checkpoint every 100 steps against fit without: MLP VAE, 600 steps a turn", 8, 0.0, False
     ),
+    "grid_seeds": Case(
+        "seeds", "ten seeds of gan_grid, stacked and one after another: a step is one of all ten", 8, 0.0, False
+    ),
+    "grid_launches": Case(
+        "seeds",
+        "ten seeds of gan_grid, 300 steps each, as a sweep and as ten commands; a step is all of it",
+        1,
+        0.0,
+        False,
+    ),
     "conv_stack": Case("layers", "five 3x3 convolutions of 64 channels, 32 images 28x28x1, Adam", 15),
     "dcgan": Case(
         "layers", "4x4 convolutions of stride 2 to 64 and 128 channels and back, batch norm, 64 images 28x28x1, Adam"
