@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 
 from gen_models.data.splits import Splits
 from gen_models.measures import LinearProbe, NearestNeighbours, ReconstructionError, Split, UnitPictures
-from gen_models.measures.probes import classes_of_neighbours
+from gen_models.measures.probes import SupportVectorMachine, classes_of_neighbours
 from tests.measured import KEY, caught, figures_of, streamed, trained_of
 
 K = 3
@@ -56,10 +56,14 @@ def test_the_linear_probe_is_scikit_learns_of_standardised_codes(trained):
 
 def test_the_linear_machine_is_scikit_learns_of_standardised_codes():
     scaler = StandardScaler().fit(codes_of(TRAIN))
-    theirs = LinearSVC(C=1 / MAP.shape[1], random_state=0).fit(scaler.transform(codes_of(TRAIN)), TRAIN["y"])
+    theirs = LinearSVC(C=1 / MAP.shape[1], tol=1e-9, max_iter=100_000, random_state=0)
+    theirs.fit(scaler.transform(codes_of(TRAIN)), TRAIN["y"])
     expected = theirs.score(scaler.transform(codes_of(TEST)), TEST["y"])
     figure = figures_of(LinearProbe(machine=True), LINEAR, SPLIT)["linear machine accuracy"]
     assert figure.value == pytest.approx(expected) and 0.5 < expected < 1
+    own = SupportVectorMachine(1 / MAP.shape[1]).fit(scaler.transform(codes_of(TRAIN)), TRAIN["y"])
+    np.testing.assert_allclose(own.weights[:-1], theirs.coef_.T, atol=1e-4)
+    np.testing.assert_allclose(own.weights[-1], theirs.intercept_, atol=1e-4)
 
 
 @pytest.mark.parametrize("count", [1, 5])
