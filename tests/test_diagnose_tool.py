@@ -180,12 +180,20 @@ def test_a_classifier_that_learns_noise_overfits(tmp_path, capsys):
             f"npz:{tmp_path / name}.npz",
             "--steps",
             "1500",
-            "--batch-size",
-            "64",
             "--log-every",
             "50",
+            "--schedule",
+            "constant",
         ]
-        words += ["--evaluate-every", "100", "--run-dir", str(tmp_path / name)]
+        words += [
+            "--network.dropout",
+            "0",
+            "--evaluate-every",
+            "100",
+            "--run-dir",
+            str(tmp_path / name),
+            "--augmentation",
+        ]
         assert cli.main(classifier, ["mlp", *words]) == config.FINISHED
         assert ("overfitting" in capsys.readouterr().err) == accused
 
