@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gen_models.data.synthetic import grid_centres
-from gen_models.evaluation.modes import mode_statistics
+from gen_models.evaluation.modes import coverage_of, mode_statistics
 
 CENTRES = grid_centres()
 
@@ -101,3 +101,19 @@ def test_bad_input():
         mode_statistics(jnp.zeros((5, 3)), CENTRES)
     with pytest.raises(ValueError, match="side and spacing must be positive"):
         grid_centres(0)
+
+
+def test_coverage_of_known_shares():
+    """One mode: log(modes); two halves of four: log 2; each once: nothing."""
+    assert coverage_of(np.full(7, 3), 1000) == (1, pytest.approx(math.log(1000)))
+    assert coverage_of(np.array([0, 2, 2, 0]), 4) == (2, pytest.approx(math.log(2)))
+    assert coverage_of(np.arange(1000), 1000) == (1000, pytest.approx(0, abs=1e-12))
+    drawn = coverage_of(np.random.default_rng(0).integers(1000, size=25_600), 1000)
+    assert drawn.modes == 1000  # 1000 exp(-25.6) are missed
+    assert drawn.divergence == pytest.approx(999 / (2 * 25_600), rel=0.2)
+
+
+@pytest.mark.parametrize("found", [[], [-1], [4]])
+def test_samples_of_no_mode_are_refused(found):
+    with pytest.raises(ValueError, match="modes of one sample or more must be 0 to 3"):
+        coverage_of(np.array(found, int), 4)

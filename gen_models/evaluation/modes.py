@@ -1,4 +1,4 @@
-"""Mode coverage of samples from a mixture of Gaussians on a grid.
+"""Mode coverage of samples: from a mixture of Gaussians on a grid, and of samples whose modes a classifier tells.
 
 Srivastava et al., VEEGAN (2017), section 4.1, introduced the counts; Lin et al., PacGAN (2018), section 4.1, are
 followed here. A sample is of high quality when it is less than three standard deviations from the nearest mode; a mode
@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Int
 
 
 class ModeStatistics(NamedTuple):
@@ -55,3 +56,30 @@ def mode_statistics(
         high_quality=good.mean(),
         reverse_kl=jnp.log(centres.shape[0]) + (share * log_share).sum(),
     )
+
+
+class Coverage(NamedTuple):
+    """What `coverage_of` gives."""
+
+    modes: int  # that one sample or more is of
+    divergence: float  # KL(shares of the modes || uniform), nats; 0 at best, log(modes) with one mode only
+
+
+def coverage_of(found: Int[np.ndarray, "n"], modes: int) -> Coverage:
+    """How many of the modes 0 to `modes - 1` samples are of, and how unevenly: Metz et al. (2017), stacked MNIST.
+
+    Every sample counts, whether it looks like data or not. Of n samples of the uniform distribution, about modes
+    exp(-n / modes) modes are missed, and the divergence is about (modes - 1) / 2n.
+
+    Args:
+      found: the mode of each sample, [n].
+      modes: how many there are.
+
+    Raises:
+      ValueError: there are no samples, or one is of no mode.
+    """
+    if not len(found) or found.min() < 0 or found.max() >= modes:
+        raise ValueError(f"modes of one sample or more must be 0 to {modes - 1}, got {found}")
+    counts = np.bincount(found, minlength=modes)
+    share = counts[counts > 0] / len(found)
+    return Coverage(int((counts > 0).sum()), float(np.log(modes) + (share * np.log(share)).sum()))

@@ -42,3 +42,4 @@ from .restoration import total_variation as total_variation
 from .samples import Completions as Completions
 from .samples import Samples as Samples
 from .spectrum import Checkerboard as Checkerboard
+from .stacked_modes import StackedModes as StackedModes
