@@ -11,7 +11,7 @@ the loss with its penalty, and `balanced` several.
 
 Measured by the first and third command with --evaluate-every 0: means over three seeds with 95 % bootstrap intervals,
 of 150 samples each, after 600 steps. 24 minutes for the 27 runs, one after another at about a tenth of a core of 2 of
-an AMD EPYC that other programs shared. Spread: of two samples, over that of two digits; ROC: the area under the curve
+an Intel Xeon that other programs shared. Spread: of two samples, over that of two digits; ROC: the area under the curve
 of the discriminator's logits, 0.5 where it knows nothing; gradient: the norm of the generator's; accused: of vanishing
 gradients / of a dominating discriminator, of 3 runs by tools.diagnose from their logs alone (a Wasserstein critic is
 meant to dominate: neither is looked for).

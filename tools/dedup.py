@@ -23,7 +23,7 @@ In --out DIR there are afterwards:
 
 What which distance finds depends on the data; --plant N measures it by changed copies, one of each of N examples, among
 all others: "right" is the share of copies' originals in all that copies are found near, a lower bound, as others may be
-duplicates, too. Measured once each, seed 0, on 2 vCPUs of an AMD EPYC that other programs kept busy.
+duplicates, too. Measured once each, seed 0, on 2 vCPUs of an Intel Xeon that other programs kept busy.
 
 CIFAR-10 from JPEGs of quality 75, 45,000 examples; in %, but for the bits, by
 `python -m tools.dedup npz:cifar10_jpegq75.npz --plant 500`, 5 minutes of the clock:

@@ -15,7 +15,7 @@ What is held beside the codes and the pairs that are found are some arrays [N] f
 pairs.
 
 A million codes of 128 bits with each other, `near_codes` alone: seconds of a core's time and the process's peak memory,
-of which 173 MB are Python, its modules and the codes. Once each, on 2 vCPUs of an AMD EPYC that other programs kept
+of which 173 MB are Python, its modules and the codes. Once each, on 2 vCPUs of an Intel Xeon that other programs kept
 busy, where a second of the core took 6 to 14 of the clock, by `python -m tools.dedup --search 1000000 --distance 8`:
   random     4 bits 2.3 s, 290 MB; 8 bits 5.8 s, 297 MB; 12 bits 13.5 s, 327 MB; no pair
   clustered  8 bits 10.3 s, 475 MB: 4,499,982 pairs, of tens of codes that are 4 flips from their centres

@@ -26,7 +26,7 @@ class Watch:
     """Tells of what goes wrong during a training, each failure once; costs no work on the device.
 
     A row costs about 1 ms of processor time in the first hundred, and 0.1 ms as a mean over 10,000, with what a DCGAN
-    logs (one core of 2 of an AMD EPYC, shared).
+    logs (one core of 2 of an Intel Xeon, shared).
 
     Args:
       tell: called with each `Finding`; None: `warnings.warn`, with `TrainingWarning`.
