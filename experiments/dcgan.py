@@ -1,6 +1,17 @@
 """What do deep convolutional GANs make of small images, and what has their discriminator learnt on the way?
 
-python -m experiments.dcgan                                 # a DCGAN on the bundled part of Fashion-MNIST
+    python -m experiments.dcgan                                 # a DCGAN on the bundled part of Fashion-MNIST
+    python -m experiments.dcgan wgan_gp                         # or conditional, projection, auxiliary, residual
+    python -m experiments.dcgan full_dcgan --data-dir DIR       # all of Fashion-MNIST; also full_wgan_gp, full_conditional
+    python -m tools.compare RUN RUN --features classifier       # how far the samples of such runs are from data
+
+Networks: Radford et al., DCGAN (2016), with half of its channels (WGAN-GP: a quarter), by its rule for images of 28
+pixels. `wgan_gp` has Gulrajani et al.'s loss and penalty, with five times their learning rate: with theirs samples were
+shapeless after 2,000 steps, with this one clothes. Full variants are measured with averaged parameters (decay 0.999).
+The paper's own sizes are in `experiments/recipes/published_gan.py`; other losses in `experiments/gan_losses.py`; the
+guidelines one by one in `experiments/ablations/dcgan.py`.
+
+FIGURES
 """
 
 import functools
