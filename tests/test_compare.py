@@ -3,13 +3,12 @@
 import fcntl
 import json
 import sys
-import threading
-import time
 
 import numpy as np
 import pytest
 from saved import saved_run
 
+from gen_models.measures.figure import Figure
 from gen_models.run import cli, config, own_classifier
 from gen_models.run.directory import Run
 from gen_models.run.extractors import extractor_of
@@ -56,6 +55,7 @@ def kept(runs):
     return runs / "kept"
 
 
+@pytest.mark.slow
 def test_a_classifier_of_the_data_is_trained_once_on_training_images_alone(runs, kept, monkeypatch):
     (folder,) = kept.iterdir()
     asked = request_of(load_run(runs / "vae"), kept)
@@ -73,6 +73,7 @@ def test_a_classifier_of_the_data_is_trained_once_on_training_images_alone(runs,
     np.testing.assert_allclose(extractor(batch["x"]).probabilities, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_data_another_size_or_another_version_have_a_classifier_of_their_own(runs, monkeypatch, tmp_path):
     found = load_run(runs / "vae")
     names = {request_of(found, tmp_path).folder.name}
@@ -87,7 +88,8 @@ def test_other_data_another_size_or_another_version_have_a_classifier_of_their_o
     assert len(names) == 4
 
 
-def test_a_classifier_that_was_killed_goes_on_and_a_second_process_waits(runs, kept, tmp_path, capsys):
+@pytest.mark.slow
+def test_a_classifier_that_was_killed_goes_on_and_a_second_process_waits(runs, kept, tmp_path, monkeypatch, capsys):
     """The folder is held as by another process; once it is let go, training goes on from the checkpoint."""
     found = load_run(runs / "vae")
     asked = request_of(found, tmp_path)
@@ -98,18 +100,42 @@ def test_a_classifier_that_was_killed_goes_on_and_a_second_process_waits(runs, k
     assert Run(asked.folder).result() is None and Run(asked.folder).steps_done() == 2
     with (asked.folder / ".lock").open("a+") as held:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-        def let_go():
-            time.sleep(0.5)
-            fcntl.flock(held, fcntl.LOCK_UN)
-
-        thread = threading.Thread(target=let_go)
-        thread.start()
+        # It is let go when the second process begins to wait, however long that takes on a busy machine.
+        monkeypatch.setattr(own_classifier.time, "sleep", lambda _: fcntl.flock(held, fcntl.LOCK_UN))
         extractor = classifier_of_data(found, tmp_path)
-        thread.join()
     said = capsys.readouterr().out
     assert "waiting for the classifier that another process trains" in said and "resuming at step 2" in said
     assert extractor.weights == trained.weights and done.name == asked.folder.name  # the same bits
+
+
+def test_a_table_is_markdown_with_units_and_without_the_networks_name():
+    def row(value):
+        cells = (
+            ("FD net", value, "", 0.25),
+            ("classes by net", 9.0, "of 10", None),
+            ("precision by net", 0.5, "fraction", None),
+        )
+        return {name: Figure(name, number, unit, "test", spread) for name, number, unit, spread in cells}
+
+    rows = {"A|B": row(12.0), "noise": {"FD net": Figure("FD net", 99.0, "", "test")}}
+    lines = compare.markdown(compare.Compared(rows, {"A|B": "runs/a, step 3"}, "test", "net of DIR")).splitlines()
+    assert lines[0] == "|  | FD | classes (of 10) | precision |" and lines[1] == "| --- | ---: | ---: | ---: |"
+    assert lines[2].startswith("| A\\|B | 12.00 +- 0.25 | 9 | 0.5") and lines[3] == "| noise | 99 |  |  |"
+    assert lines[-1] == "Measured on test; net of DIR. A|B: `runs/a, step 3`."
+
+
+@pytest.mark.parametrize(
+    "words, wrong",
+    [
+        (("a", "a"), "more than one row 'a'"),
+        (("noise=a", "b"), "more than one row 'noise'"),
+        (("a", "--samples", "0"), "--samples must be 1 or more, got 0"),
+        (("a", "--training", "-1"), "--training must be 0 or more, got -1"),
+    ],
+)
+def test_options_that_say_nothing_are_refused_before_a_run_is_read(words, wrong):
+    with pytest.raises(ValueError, match=wrong):
+        compare.check_options(compare.parser().parse_args([*words, "--features", "classifier"]))
 
 
 def test_data_without_labels_have_no_classifier(tmp_path, monkeypatch, capsys):
@@ -123,6 +149,7 @@ def test_data_without_labels_have_no_classifier(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.slow
 def test_runs_stand_in_one_table(runs, kept, monkeypatch, capsys, tmp_path):
     words = [f"VAE={runs / 'vae'}", str(runs / "grey"), f"levels={runs / 'levels'}", "--features", "classifier"]
     words += [*WORDS, "--keep", kept, "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
@@ -153,6 +180,7 @@ def test_runs_stand_in_one_table(runs, kept, monkeypatch, capsys, tmp_path):
     assert json.loads((tmp_path / "again.json").read_text()) == table
 
 
+@pytest.mark.slow
 def test_runs_of_other_images_are_not_compared(runs, kept, monkeypatch, capsys, tmp_path):
     other = saved_run("vae", "base", tmp_path / "other", train_split="train+validation")
     words = ("--features", "classifier", "--keep", kept, *WORDS)
@@ -166,6 +194,7 @@ def test_runs_of_other_images_are_not_compared(runs, kept, monkeypatch, capsys, 
     assert "more than one row" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_levels_and_draws_means_is_compared_as_images_are(runs, kept, monkeypatch, capsys):
     words = ("--distances", "--features", "classifier", "--keep", kept, *WORDS)
     assert _tool(monkeypatch, evaluate, runs / "levels", *words) == config.BAD_INPUT
