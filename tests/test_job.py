@@ -297,6 +297,8 @@ def test_players_are_repeated_as_the_experiment_says():
     np.testing.assert_allclose(after.params["maker"], -0.5 * 1)
     for repeats, config, message in (
         ({"critics": 2}, Config(), "critics"),
+        ({"critic": 0}, Config(), "repeats must be 1 or more, got critic: 0"),
+        ({"critic": 2}, Config(accumulate=0), "accumulate must be 1 or more, got 0"),
         ({"critic": 3}, Config(), "--batch-size 4 makes batches of 4 examples, which cannot be cut into 3 parts"),
         ({"critic": 2}, Config(accumulate=4), "cannot be cut into 8 parts"),
     ):

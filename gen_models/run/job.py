@@ -276,6 +276,7 @@ def make_job(experiment: Experiment, config: Any) -> Job:
     """
     data = experiment.data(config)
     job = _job_of(experiment, config, data)
+    job._step_of(config, job.model)  # says where optimizers or repeats do not fit the model's players
     examples = data.batches(config.batch_size, seed=config.seed).batch_size  # says where the data are too few
     parts = max(_repeats_of(experiment, config).values(), default=1) * config.accumulate
     if examples % parts:
@@ -288,7 +289,6 @@ def make_job(experiment: Experiment, config: Any) -> Job:
             "--early-stopping and --keep-best need a figure of a validation split to go by, and there is none: train "
             "on a split that leaves one (--train-split train), or set early_stopping=0 and keep_best=False"
         )
-    job._step_of(config, job.model)  # says where optimizers or repeats do not fit the model's players
     return job
 
 
