@@ -25,7 +25,7 @@ class Collapse:
     Samples and examples are compared as they are, pixel by pixel. Where the data have classes, a sample has that of the
     training example that is nearest to it: of digits and clothes a fair classifier, of photographs none. Collapsed are
     samples with less than half of the data's spread, or of which fewer than 30 are different, or that cover at most
-    half of the classes that examples cover.
+    half of the classes that as many examples cover by the same rule.
 
     Raises:
       ValueError: a number is not positive, or there are fewer than 2 samples.
@@ -51,11 +51,13 @@ class Collapse:
         yield Figure("spread of samples", found.spread, "of data's", where, note=beside, better="maximize")
         note = f"as near as half of an example's distance to the nearest other; data: {found.data_support:,.0f}"
         yield Figure("different samples", found.support, "at least", where, note=note, better="maximize")
-        covered = None if self.conditional or not trained.num_classes else self._classes(trained, split, samples)
-        if covered is not None:
+        missed = False
+        if trained.num_classes and not self.conditional:
+            covered, of_data = self._classes(trained, split, samples, examples)
+            missed = 2 * covered <= of_data
             unit, note = f"of {trained.num_classes}", f"by the nearest of {self.known:,} training examples"
+            note += f"; as many examples: {of_data}"
             yield Figure("classes covered", float(covered), unit, where, note=note, better="maximize")
-        missed = covered is not None and 2 * covered <= (trained.num_classes or 0)
         note = f"1: spread below 0.5, below {LEAST_SUPPORT:g} different samples, or half of the classes at most"
         yield Figure("collapsed", float(found.collapsed or missed), "of runs", where, note=note, better="minimize")
 
@@ -65,11 +67,11 @@ class Collapse:
         samples = np.asarray(drawn(trained, jax.random.fold_in(key, 1), n, **condition), np.float32)
         return samples.reshape(n, -1) / (self.levels - 1)
 
-    def _classes(self, trained: Trained, split: Split, samples: np.ndarray) -> int:
-        """How many classes the nearest training examples have."""
+    def _classes(self, trained: Trained, split: Split, *sets: np.ndarray) -> list[int]:
+        """How many classes the training examples have that are nearest to those of each set."""
         training, labels = _flat(spread_over(split.train(), self.known), self.levels)
-        nearest = nearest_neighbours(samples, training).indices[:, 0]
-        return class_coverage(labels[nearest], trained.num_classes or 1).classes
+        nearest = [nearest_neighbours(each, training).indices[:, 0] for each in sets]
+        return [class_coverage(labels[each], trained.num_classes or 1).classes for each in nearest]
 
 
 def _flat(split: Split, levels: int) -> tuple[np.ndarray, np.ndarray]:

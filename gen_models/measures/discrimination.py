@@ -44,6 +44,11 @@ class Discrimination:
             raise ValueError("Discrimination is of a model whose players are discriminator and generator: leave it out")
         batch = split.some(self.count)
         real = batch["x"][: len(batch["x"]) // self.packing * self.packing]
+        if not len(real):
+            raise ValueError(
+                f"packing={self.packing} examples are judged at once, but {len(batch['x'])} are looked at: give a "
+                "count of as many or more, and data that have as many"
+            )
         fake = drawn(trained, key, len(real))
         apply = _applied(trained.model)
         logits = [np.asarray(apply(trained.params, trained.stats, jnp.asarray(x))) for x in (real, fake)]

@@ -82,7 +82,7 @@ class NoiseArithmetic:
     person chose.)
 
     Raises:
-      ValueError: a number is not positive, or scikit-learn is not installed.
+      ValueError: a number is not positive, a class negative, or scikit-learn is not installed.
     """
 
     terms: tuple[int, int, int]  # the classes a, b and c
@@ -95,6 +95,8 @@ class NoiseArithmetic:
 
     def __post_init__(self) -> None:
         check_sizes(latent=self.latent, averaged=self.averaged, drawn=self.drawn, examples=self.examples)
+        if min(self.terms) < 0:
+            raise ValueError(f"terms are classes, from 0 on, got {self.terms}")
         check_scikit_learn("arithmetic with classes")
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
@@ -105,7 +107,7 @@ class NoiseArithmetic:
         classes, there is no picture.
         """
         classes = trained.num_classes or 0
-        if max(self.terms) >= classes or min(self.terms) < 0:
+        if max(self.terms) >= classes:
             return
         noise_key, around_key = jax.random.split(key)
         z = drawn_noise(noise_key, self.drawn, self.latent, self.noise)
