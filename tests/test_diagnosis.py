@@ -11,7 +11,10 @@ import pytest
 import gen_models as gm
 from gen_models.diagnosis import CHECKS, Check, Facts, Finding, History, Remedy, TrainingWarning, Watch, diagnose
 from gen_models.diagnosis import samples as of_samples
+from gen_models.diagnosis.adversarial import collapse_advice
 from gen_models.evaluation.collapse import likeness
+from gen_models.run.experiments import find
+from gen_models.run.facts import facts_of
 
 ROWS = 20
 GAN = "train/{}/{}"
@@ -204,6 +207,34 @@ def test_remedies_name_options_that_the_experiment_has_first():
     assert Facts().advice(r1, Remedy("x", "lower", "")) == "a penalty"
 
 
+@pytest.mark.parametrize(
+    "remedy, value, said",
+    [
+        (Remedy("updates", "lower", "fewer"), 5, "--updates below 5"),
+        (Remedy("updates", "lower", "fewer"), 1, ""),  # there is nothing below one update
+        (Remedy("weight", "lower", "less"), 0.0, ""),
+        (Remedy("rate", "lower", "slower"), None, "slower"),
+        (Remedy("packing", "2", "packing"), 1, "--packing 2"),
+        (Remedy("packing", "2", "packing"), 4, ""),
+        (Remedy("clip_norm", "1", "clipped"), 0.0, "--clip-norm 1"),
+        (Remedy("clip_norm", "1", "clipped"), 1.0, ""),
+        (Remedy("clip_norm", "1", "clipped"), 0.5, ""),
+        (Remedy("penalty", "r1", "a penalty"), "r1", ""),
+    ],
+)
+def test_what_is_done_already_or_cannot_be_done_is_no_remedy(remedy, value, said):
+    assert Facts(options={remedy.option: value}).advice(remedy) == said
+
+
+def test_options_of_the_network_are_remedies_and_a_penalty_comes_without_batch_norm():
+    facts = facts_of(find("experiments.dcgan").variants["dcgan"])
+    advice = collapse_advice(facts)
+    assert "--penalty r1 --network.no-discriminator-norm" in advice
+    assert "--network.weights spectral" in advice and "--network.discrimination 16" in advice
+    facts = facts_of(find("experiments.gan_losses").variants["hinge"])
+    assert "--penalty r1;" in collapse_advice(facts) and "discriminator-norm" not in collapse_advice(facts)
+
+
 def test_a_watch_says_each_failure_once_and_nothing_that_rows_of_before_show():
     rows = [{"step": i, "train/loss": 1.0 if i < 20 else math.inf, "train/grad_norm": 1.0} for i in range(40)]
     said = []
@@ -275,6 +306,9 @@ def test_samples_are_found_alike_where_a_generator_repeats_images():
     accused = of_samples.alike(found, 7, facts, "points")
     assert accused.name == "mode collapse" and accused.remedy.startswith("--packing 2")
     assert of_samples.alike(likeness(other, data), 7, facts, "points") is None
+    young = of_samples.alike(constant, 7, Facts(steps=100, options={"steps": 100}, adversarial=False), "points")
+    assert young.certainty == "possible" and young.remedy == "--steps above 100; a lower learning rate"
+    assert of_samples.alike(constant, 7, Facts(steps=8), "points").certainty == "certain"
 
 
 def test_a_loss_of_modes_is_no_matter_of_scale_for_the_support():

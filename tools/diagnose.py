@@ -1,8 +1,8 @@
 """Say what goes wrong in runs, by what they logged and by their samples, and what helps.
 
 python -m tools.diagnose RUN
-python -m tools.diagnose RUN --features classifier:runs/classifier/cnn/0   # classes that samples cover, by a classifier
-python -m tools.diagnose runs/gan_grid/sweep --samples 0                   # every run below a folder, by its log alone
+python -m tools.diagnose RUN --features classifier         # classes that samples cover, by a classifier of the data
+python -m tools.diagnose runs/gan_grid/sweep --samples 0   # every run below a folder, by its log alone
 
 Each finding has its evidence, how sure it is, and a remedy, by an option of the run's experiment where it has one.
 Where nothing is found, what was looked for is said, and what could not be. The exit status is 0 in either case.
@@ -75,7 +75,10 @@ def diagnosed(folders: Sequence[Path], arguments: argparse.Namespace) -> "dict[P
     diagnose_run = importlib.import_module("gen_models.run.diagnosing").diagnose_run
     extractor = None
     if arguments.features:
-        extractor = importlib.import_module("gen_models.run.extractors").extractor_of(arguments.features)
+        extractors = importlib.import_module("gen_models.run.extractors")
+        # A classifier of a run's own data is another for each run.
+        of_data = arguments.features == extractors.OF_DATA
+        extractor = arguments.features if of_data else extractors.extractor_of(arguments.features)
     place = {name: getattr(arguments, name) for name in ("data_dir", "dataset", "experiment")}
     place["best"] = True if arguments.best else None
     found = {}

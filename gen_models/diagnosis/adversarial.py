@@ -22,12 +22,7 @@ SMALL = 0.02  # a loss, or a factor of a gradient, that is as good as 0
 FALL = 0.01  # share of its largest value to which a gradient has fallen
 ALIKE = 0.5  # spread of samples, or share of modes of before, below which samples are alike
 
-_WEAKER = (
-    Remedy("discriminator_learning_rate|discriminator_rate", "lower", "a lower learning rate for the discriminator"),
-    Remedy("discriminator_updates|critic_updates", "lower", "fewer updates of it for one of the generator"),
-    Remedy("penalty", "r1", "a gradient penalty (gm.nn.gradient_penalties: R1, WGAN-GP)"),
-    Remedy("weights", "spectral", "spectral normalisation of the discriminator"),
-)
+_PENALTY = Remedy("penalty", "r1", "a gradient penalty (gm.nn.gradient_penalties: R1, WGAN-GP)")
 _OTHER_LOSS = Remedy("objective|loss", "non_saturating", "")
 
 
@@ -62,7 +57,7 @@ def discriminator_dominance(history: History, facts: Facts) -> Finding | None:
         history.last_step,
         text,
         "likely" if sure else "possible",
-        facts.advice(_OTHER_LOSS if _saturates(history) else "", *_WEAKER, smoothing),
+        facts.advice(_OTHER_LOSS if _saturates(history) else "", *_weaker(facts), smoothing),
     )
 
 
@@ -82,13 +77,13 @@ def vanishing_gradient(history: History, facts: Facts) -> Finding | None:
             text += f"; the generator's gradient norm is {gradient.newest().mean():.2g}, {fall:.2g} of its largest"
             certainty: Certainty = "certain" if fall <= 10 * FALL else "likely"
             loss = _OTHER_LOSS._replace(otherwise="the non-saturating loss")
-            advice = facts.advice(loss, *_WEAKER)
+            advice = facts.advice(loss, *_weaker(facts))
             return Finding("vanishing generator gradient", history.last_step, text, certainty, advice)
     if len(gradient) < ROWS or history.count(WASSERSTEIN) or fall > FALL or not _is_small(history):
         return None
     text = f"the generator's gradient norm fell to {gradient.newest().mean():.2g}, {fall:.2g} of its largest, and the "
     text += f"discriminator's loss to {_own_loss(history).mean():.2g}"
-    return Finding("vanishing generator gradient", history.last_step, text, "likely", facts.advice(*_WEAKER))
+    return Finding("vanishing generator gradient", history.last_step, text, "likely", facts.advice(*_weaker(facts)))
 
 
 def sees_alike(history: History, facts: Facts) -> bool:
@@ -117,16 +112,38 @@ def samples_alike(history: History, facts: Facts) -> Finding | None:
 
 
 def collapse_advice(facts: Facts) -> str:
-    """What helps against mode collapse."""
+    """What helps against mode collapse; of a model without a discriminator, against samples that are alike."""
+    if not facts.adversarial:
+        steps, beta = Remedy("steps", "raise", "more steps"), Remedy("beta", "lower", "")
+        return facts.advice(steps, beta, Remedy("learning_rate", "lower", "a lower learning rate"))
     return facts.advice(
         Remedy("packing", "2", "packing (packing=2)"),
         Remedy("unrolled", "5", "an unrolled discriminator (unrolled=5)"),
-        Remedy("penalty", "r1", "a gradient penalty (gm.nn.gradient_penalties)"),
+        _penalised(facts),
         Remedy("weights", "spectral", ""),
-        Remedy("discrimination", "16 8", "minibatch discrimination"),
+        Remedy("discrimination|kernels", "16", "minibatch discrimination"),
         "the Wasserstein loss with WGAN-GP's penalty",
-        "a lower learning rate",
+        Remedy("learning_rate", "lower", "a lower learning rate"),
     )
+
+
+def _weaker(facts: Facts) -> tuple[Remedy | str, ...]:
+    """What makes the discriminator weaker."""
+    return (
+        Remedy("discriminator_learning_rate|discriminator_rate", "lower", "a lower learning rate for it"),
+        Remedy("discriminator_updates|critic_updates", "lower", "fewer updates of it for one of the generator"),
+        _penalised(facts),
+        Remedy("weights", "spectral", "spectral normalisation of the discriminator"),
+    )
+
+
+def _penalised(facts: Facts) -> str:
+    """A penalty, which batch norm in the discriminator forbids."""
+    words, norm = _PENALTY.said(facts), facts.option("discriminator_norm")
+    if not words.startswith("--") or norm is None or not facts.options[norm]:
+        return words
+    head, dot, name = norm.rpartition(".")
+    return f"{words} --{head}{dot}no-{name.replace('_', '-')}"
 
 
 def _saturates(history: History) -> bool:

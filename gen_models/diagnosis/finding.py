@@ -41,10 +41,16 @@ class Facts:
     ended: str = ""  # "finished", "diverged", "dropped"; "" where training goes on, or was interrupted
     ended_at: int = 0  # the step of then
     message: str = ""  # that was left when it ended otherwise
+    adversarial: bool = True  # whether its samples are those of a generator that plays against a discriminator
 
     def half_done(self, step: int) -> bool:
         """Whether half of the steps are done, where their number is known, or training is over."""
         return bool(self.ended) or (self.steps > 0 and 2 * step >= self.steps)
+
+    def option(self, name: str) -> str | None:
+        """The dotted name of the config's field of this name, or else of its network's; None where there is none."""
+        inner = (dotted for dotted in self.options if dotted.rpartition(".")[2] == name)
+        return name if name in self.options else next(inner, None)
 
     def advice(self, *remedies: "Remedy | str") -> str:
         """The remedies as a sentence: those with an option of this run's experiment by that option, and first."""
@@ -61,17 +67,29 @@ class Remedy(NamedTuple):
     otherwise: str  # what to do where the experiment has no such option; "" for nothing
 
     def said(self, facts: Facts) -> str:
-        """The option with the change; or what to do otherwise."""
-        for name in self.option.split("|"):
-            if name not in facts.options:
-                continue
+        """The option with the change; what to do otherwise; or nothing, where that is done already."""
+        for name in filter(None, map(facts.option, self.option.split("|"))):
             value, words = facts.options[name], facts.choices.get(name, ())
             flag = f"--{name.replace('_', '-')}"
             if self.change in ("lower", "raise"):
-                return f"{flag} {'below' if self.change == 'lower' else 'above'} {value:g}"
-            if str(value) != self.change and (not words or self.change in words):
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    continue
+                if self.change == "raise":
+                    return f"{flag} above {value:g}"
+                least = 1 if isinstance(value, int) else 0  # of a count, and of a rate or weight
+                return f"{flag} below {value:g}" if value > least else ""
+            if _is_set(value, self.change):
+                return ""
+            if not words or self.change in words:
                 return f"{flag} {self.change}"
         return self.otherwise
+
+
+def _is_set(value: Any, change: str) -> bool:
+    """Whether an option has this value, or as a number any but 0 and 1, which switch such options off."""
+    if isinstance(value, int | float):
+        return value not in (0, 1) or str(value) in (change, f"{change}.0")
+    return str(value) == change
 
 
 Look = Callable[[History, Facts], Finding | None]

@@ -1,7 +1,7 @@
 """What samples of a trained model accuse it of: they are alike, or miss classes or modes that data have."""
 
 from gen_models.diagnosis.adversarial import collapse_advice
-from gen_models.diagnosis.finding import Facts, Finding
+from gen_models.diagnosis.finding import Certainty, Facts, Finding
 from gen_models.evaluation.collapse import Likeness
 
 MISSED = 0.5  # share of classes or modes of which no more may be covered
@@ -16,7 +16,7 @@ def alike(found: Likeness, step: int, facts: Facts, among: str) -> Finding | Non
         return None
     text = f"two samples are {found.spread:.2f} times as far apart as two examples, and speak for {found.support:,.0f} "
     text += f"different ones where the data speak for {found.data_support:,.0f} ({among})"
-    return Finding(_NAME, step, text, "certain" if found.spread < 0.1 else "likely", collapse_advice(facts))
+    return _collapse(text, "certain" if found.spread < 0.1 else "likely", step, facts)
 
 
 def classes_missed(covered: int, classes: int, reference: int, step: int, facts: Facts, among: str) -> Finding | None:
@@ -33,7 +33,7 @@ def classes_missed(covered: int, classes: int, reference: int, step: int, facts:
     if covered > MISSED * reference:
         return None
     text = f"{covered} of {classes} classes are covered, {reference} by as many examples ({among})"
-    return Finding(_NAME, step, text, "certain", collapse_advice(facts))
+    return _collapse(text, "certain", step, facts)
 
 
 def modes_missed(modes: int, of: int, high_quality: float, step: int, facts: Facts) -> Finding | None:
@@ -49,4 +49,14 @@ def modes_missed(modes: int, of: int, high_quality: float, step: int, facts: Fac
     if modes > MISSED * of or high_quality < GOOD:
         return None
     text = f"{modes} of {of} modes are covered, by samples of which {high_quality:.0f} % lie near one"
-    return Finding(_NAME, step, text, "certain", collapse_advice(facts))
+    return _collapse(text, "certain", step, facts)
+
+
+def _collapse(text: str, certainty: Certainty, step: int, facts: Facts) -> Finding:
+    """The finding; before half of the steps, where their number is known, it is possible at most.
+
+    Samples of a fresh model are alike too.
+    """
+    if facts.steps > 0 and not facts.half_done(step):
+        certainty, text = "possible", f"{text}, as those of a young model may"
+    return Finding(_NAME, step, text, certainty, collapse_advice(facts))

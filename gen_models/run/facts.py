@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from typing import Any, Literal
 
 from gen_models.diagnosis.finding import Facts
@@ -39,10 +39,14 @@ def _with_ending(facts: Facts, run: Run) -> Facts:
 
 
 def _choices(config: Any) -> Mapping[str, tuple[Any, ...]]:
-    """Field -> the words that it may hold, of fields that are one of several words."""
+    """Field -> the words that it may hold, of fields that are one of several words, by dotted names."""
     found: dict[str, tuple[Any, ...]] = {}
     kind: Any = type(config)
     for name, annotation in annotations(kind).items():
+        nested = getattr(config, name)
+        if is_dataclass(nested):
+            found |= {f"{name}.{inner}": words for inner, words in _choices(nested).items()}
+            continue
         kinds = [annotation, *typing.get_args(annotation)]
         words = [word for kind in kinds if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
         if words:
