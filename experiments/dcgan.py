@@ -173,6 +173,15 @@ def data(config: Config) -> "gm.Splits":
     if config.classes != "ignored" and "arithmetic" in config.measure:
         raise ValueError(f"arithmetic is for a GAN that is told no classes, got --classes {config.classes}")
     splits = gm.unit_images(config)
+    # Data with fewer classes than Fashion-MNIST have no picture; classes that were asked for have to be there.
+    if (
+        "arithmetic" in config.measure
+        and config.terms != Config.terms
+        and max(config.terms) >= (splits.num_classes or 0)
+    ):
+        raise ValueError(
+            f"--terms are classes of the data, which have {splits.num_classes or 'none'}, got {config.terms}"
+        )
     return splits if config.classes == "ignored" else splits.with_labels("a conditional GAN")
 
 

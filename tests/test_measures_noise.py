@@ -1,5 +1,7 @@
 """Pictures of a GAN's noise: the lines that walks follow, and arithmetic that a toy's pixels can check."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from gen_models.data.splits import Splits
 from gen_models.measures.base import Split, Trained
 from gen_models.measures.noise import NoiseArithmetic, NoiseWalk, arc, drawn_noise, straight
 from gen_models.plots import image_grid
+from gen_models.run.experiments import find
 
 SHARE = np.linspace(0, 1, 7)
 
@@ -103,3 +106,12 @@ def cells(picture, columns):
     side = 6  # 2 * 2 for an image, and the gap
     tops, lefts = range(2, picture.shape[0] - 2, side), range(2, 2 + columns * side, side)
     return np.array([[picture[top : top + 4 : 2, left : left + 4 : 2].reshape(-1) for left in lefts] for top in tops])
+
+
+def test_classes_of_the_arithmetic_are_classes():
+    with pytest.raises(ValueError, match="terms are classes, from 0 on"):
+        NoiseArithmetic((-1, 0, 3), latent=4)
+    dcgan = find("experiments.dcgan")
+    config = replace(dcgan.variants["dcgan"], dataset="digits", terms=(2, 0, 12))
+    with pytest.raises(ValueError, match="--terms are classes of the data, which have 10, got"):
+        dcgan.data(config)
