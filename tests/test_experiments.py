@@ -33,7 +33,7 @@ OWN = [name for name, experiment in EXPERIMENTS.items() if experiment.model.__mo
 # These run the models of others of OWN, by the same mechanisms: whole runs of theirs are for the slow suite.
 LIKE_OTHERS = (
     *("ablations.attention", "autoencoder_uses", "posterior_collapse", "semi_supervised", "vae_beta", "vae_decoders"),
-    *("vq_vae", "gan_imbalance"),
+    *("vq_vae", "gan_imbalance", "gan_mode_collapse", "stacked_mnist"),
 )
 VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
 RUNGS = ("vae",)  # of the ladder: a bound, where the first variant has an exact likelihood
@@ -59,7 +59,9 @@ def test_an_ablation_without_a_variant_is_its_whole_table(monkeypatch):
     seen = []
     monkeypatch.setattr("gen_models.sweep.command.sweep", lambda experiment, words: seen.append(words) or 0)
     tables = {name for name, experiment in EXPERIMENTS.items() if experiment.table}
-    assert tables == {name for name in EXPERIMENTS if name.startswith("ablations.")} | {"gan_grid", "gan_losses"}
+    assert tables == {name for name in EXPERIMENTS if name.startswith("ablations.")} | {
+        *("gan_grid", "gan_losses", "gan_mode_collapse", "stacked_mnist")
+    }
     for name in tables:
         assert cli.main(EXPERIMENTS[name], ["--steps", "5", "--seeds", "2"]) == 0
     assert seen == [["--steps", "5", "--seeds", "2"]] * len(tables)

@@ -94,8 +94,8 @@ def _classes(classifier: Extractor, images: np.ndarray) -> np.ndarray:
 def trained_classifier(data: Splits, steps: int) -> Extractor:
     """A small CNN that is trained on single images of the data, the same for every run; kept for this process.
 
-    Measured with MNIST's 50,000 images for training, on one core of an Intel Xeon that other programs shared: 1,500 steps
-    took 127 s of its time, and 99.1 % of the 10,000 test images were then named rightly.
+    Measured with MNIST's 50,000 images for training, on one core of an Intel Xeon that other programs shared: 1,500
+    steps took 127 s of its time, and 99.1 % of the 10,000 test images were then named rightly.
 
     Raises:
       ValueError: the data have no classes, or the training diverged.
