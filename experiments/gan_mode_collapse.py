@@ -27,11 +27,11 @@ other programs shared (27 minutes by the clock):
   even spread    20.8           1.8 %           0.32
 
 The last row is no model: 2,500 points drawn evenly from the square of 10 by 10, whose figures say how to read the
-others. What spreads over the square covers most modes by chance, and no cure but WGAN-GP's puts more samples on them
-than that. In the pictures two of three plain GANs are one blob that wanders, as R1's are; minimax and unrolling make
-rings; packs of two and the minibatch's deviation spread evenly; WGAN-GP finds the edges of the grid first. The mean of
-a wandering generator's parameters stands still at the centre, on one mode, with 96 % of high quality in one run: a
-share of good samples alone says nothing, and a number of modes alone neither.
+others. What spreads over the square covers most modes by chance, and WGAN-GP's cure alone puts more samples on
+them than that in every run. In the pictures of seed 1 the plain GAN is one blob, as R1's is; minimax and unrolling make
+rings; packs of two and the minibatch's deviation spread evenly; WGAN-GP finds the edges of the grid first. The average
+of the plain GAN's parameters makes one small blob at the centre in two of three runs, on one mode, with 96 % of high
+quality in one of them: a share of good samples alone says nothing, and a number of modes alone neither.
 
 WGAN-GP trained for longer, with a rate that falls (seed 0): 23 modes, 23.4 % and 0.49 nats after 20,000 steps, 24
 modes, 56.3 % and 0.24 nats after 50,000, which took 2.6 minutes of the core; VEEGAN's own figures are 24.6 and 40 %. So
