@@ -2,7 +2,7 @@
 
     python -m experiments.dcgan                                 # a DCGAN on the bundled part of Fashion-MNIST
     python -m experiments.dcgan wgan_gp                         # or conditional, projection, auxiliary, residual
-    python -m experiments.dcgan full_dcgan --data-dir DIR       # all of Fashion-MNIST; also full_wgan_gp, full_conditional
+    python -m experiments.dcgan full_dcgan --data-dir DIR       # all of it; also full_wgan_gp, full_conditional
     python -m tools.compare RUN RUN --features classifier       # how far the samples of such runs are from data
 
 Networks: Radford et al., DCGAN (2016), with half of its channels (WGAN-GP: a quarter), by its rule for images of 28

@@ -111,11 +111,11 @@ class LinearProbe:
     """Accuracy of a linear classifier of codes, each number standardised by its training mean and deviation.
 
     It is scikit-learn's logistic regression with the penalty |w|^2 / 2C and C = 1, by L-BFGS to convergence; or with
-    `machine` a `SupportVectorMachine` with C = 1 over the number of features, by which Radford et al. (DCGAN, 2016, section 5.1) and many
-    others judge features.
+    `machine` a `SupportVectorMachine` with C = 1 over the number of features, by which Radford et al. (DCGAN, 2016,
+    section 5.1) and many others judge features.
 
     Raises:
-      ValueError: scikit-learn is not installed.
+      ValueError: scikit-learn is not installed, which a logistic regression needs.
     """
 
     examples: int = 10_000  # first training examples that it is fitted to; 0: all
