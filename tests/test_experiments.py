@@ -203,7 +203,9 @@ def test_published_sizes_take_two_steps(variant, tmp_path):
 
 
 @pytest.mark.slow  # 4 minutes beside a training
-@pytest.mark.parametrize("variant", EXPERIMENTS["recipes.published_gan"].variants)
+@pytest.mark.parametrize(
+    "variant", [name for name in EXPERIMENTS["recipes.published_gan"].variants if name != "features"]
+)
 def test_published_gans_take_two_steps(variant, tmp_path):
     """On noise of the data's shape, two images for each update of the discriminator."""
     experiment = EXPERIMENTS["recipes.published_gan"]

@@ -2,7 +2,10 @@
 
     python -m experiments.recipes.published_gan lsun_dcgan --data-dir DIR --precision bfloat16
     python -m tools.evaluate RUN --distances --features inception:FILE --samples 50000
-    python -m tools.evaluate RUN --dataset cifar10 --data-dir DIR      # of imagenet_dcgan: features on other images
+    python -m experiments.recipes.published_gan features --data-dir DIR --init-from RUN
+
+The last command is for a run of imagenet_dcgan: what its features tell of other images, which have other classes. The
+step that it takes has a rate of 0 and leaves the weights as they are; without --init-from they are random ones.
 
 Models and options are those of `experiments.dcgan`. DCGANs have the paper's networks, batches and Adam; LSUN, CelebA
 and ImageNet at 64 pixels (the paper's ImageNet has 32, as imagenet_dcgan). The number of steps is ours: 5 passes over
@@ -14,8 +17,8 @@ pytorch-gan-collections): DCGAN 6.01, 42.72; WGAN-GP of convolutions 7.66, 19.83
 17.81, of residual blocks 8.31, 14.32. Their convolutional networks are those of Miyato et al. (2018), table 3, ours are
 DCGAN's; so the figures of residual blocks are those that compare.
 
-None has been run at full length: there was no accelerator. Each was built, and took two steps with its published sizes
-and a few images on a CPU (`pytest -m slow -k published_gans`).
+None has been run at full length: there was no accelerator. Each was built, and all but `features` took two steps with
+their published sizes and a few images on a CPU (`pytest -m slow -k published_gans`).
 """
 
 from collections.abc import Mapping
@@ -41,9 +44,8 @@ variants: Mapping[str, dcgan.Config] = {
     "lsun_dcgan": replace(_published, dataset="lsun", size=64, steps=120_000),
     "celeb_a_dcgan": replace(_published, dataset="celeb_a", size=64, steps=32_000),
     "imagenet64_dcgan": replace(_published, dataset="imagenet_resized", steps=250_000),
-    "imagenet_dcgan": replace(
-        _published, dataset="imagenet_resized", size=32, steps=250_000, measure=("probe", "walk"), probed=0
-    ),
+    "imagenet_dcgan": replace(_published, dataset="imagenet_resized", size=32, steps=250_000),
+    "features": replace(_cifar10, steps=1, learning_rate=0.0, ema_decay=0.0, measure=("probe",), probed=0),
     "cifar10_dcgan": _cifar10,
     "cifar10_wgan_gp": replace(
         _residual, network=dcgan.ResidualGan(generator_features=128, discriminator_features=128)
