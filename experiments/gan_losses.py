@@ -25,7 +25,7 @@ variants: Mapping[str, dcgan.Config] = {
     "matching": replace(base, matching=True),
     "r1": replace(base, penalty="r1"),
     "dragan": replace(base, penalty="dragan"),
-    # Arjovsky et al. (2017), algorithm 1.
+    # Arjovsky et al. (2017), algorithm 1, with half of its 64 examples in an update, as wgan_gp has here.
     "wgan_clip": replace(
         base,
         loss="wasserstein",
