@@ -164,14 +164,20 @@ variants: Mapping[str, Config] = {
 
 
 def data(config: Config) -> "gm.Splits":
-    """Images in [0, 1], with labels where the model is told classes. Samples are measured, and none is held out."""
+    """Images in [0, 1], with labels where the model is told classes."""
     for name in ("penalty_weight", "clip"):
         if getattr(config, name) < 0:
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or more, got {getattr(config, name)}")
     if config.smoothing and config.loss not in SMOOTHED:
-        raise ValueError(f"--smoothing is of the losses {' and '.join(SMOOTHED)}: {config.loss} has none")
+        raise ValueError(
+            f"--smoothing is of the losses {' and '.join(SMOOTHED)}, and {config.loss} has none: leave it at 0, got "
+            f"{config.smoothing}"
+        )
     if config.classes != "ignored" and "arithmetic" in config.measure:
-        raise ValueError(f"arithmetic is for a GAN that is told no classes, got --classes {config.classes}")
+        raise ValueError(
+            f"arithmetic is for a GAN that is told no classes, got --classes {config.classes}: leave it out of "
+            "--measure, or give --classes ignored"
+        )
     splits = gm.unit_images(config)
     # Data with fewer classes than Fashion-MNIST have no picture; classes that were asked for have to be there.
     if (
