@@ -11,7 +11,12 @@ shapeless after 2,000 steps, with this one clothes. Full variants are measured w
 The paper's own sizes are in `experiments/recipes/published_gan.py`; other losses in `experiments/gan_losses.py`; the
 guidelines one by one in `experiments/ablations/dcgan.py`.
 
-FIGURES
+Measured on one core of an Intel Xeon that other programs shared, seed 0, all of Fashion-MNIST: full_dcgan trains for 31
+minutes of that core, full_wgan_gp for 20. Samples were looked at: clothes of all kinds, of DCGAN smoother, of WGAN-GP
+with more of the rare kinds and more holes. The walks and the arithmetic (pullover - T-shirt + dress: a narrow garment
+with long sleeves) are in docs/families/adversarial.md. A linear support vector machine on the discriminator's features
+is right in 87.66 +- 0.33 % of the test images (10,000 training images; standard error over images), on those of the
+same network after one step of training in 86.68 +- 0.34 %: most of it is the form of the network.
 """
 
 import functools
