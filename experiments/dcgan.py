@@ -14,11 +14,13 @@ guidelines one by one in `experiments/ablations/dcgan.py`.
 Measured on one core of an Intel Xeon that other programs shared, seed 0, all of Fashion-MNIST: full_dcgan trains for 31
 minutes of that core, full_wgan_gp for 20. By tools.compare, 10,000 samples in 64 features of a classifier: Frechet
 distances 3.31 and 3.22 (held-out images 0.013, a VAE 6.91, noise 37.7), recall 0.77 and 0.74, all ten classes covered,
-authentic 0.79 and 0.79 (held-out images 0.62, a memoriser 0). Samples were looked at: clothes of all kinds, of DCGAN smoother, of WGAN-GP
-with more of the rare kinds and more holes. The walks and the arithmetic (pullover - T-shirt + dress: a narrow garment
-with long sleeves) are in docs/families/adversarial.md. A linear support vector machine on the discriminator's features
-is right in 87.66 +- 0.33 % of the test images (10,000 training images; standard error over images), on those of the
-same network after one step of training in 86.68 +- 0.34 %: most of it is the form of the network.
+authentic 0.79 and 0.79 (held-out images 0.62, a memoriser 0). Samples were looked at: clothes of all kinds, of DCGAN
+smoother, of WGAN-GP with more of the rare kinds and more holes. The walks and the arithmetic (pullover - T-shirt +
+dress: a narrow garment with long sleeves) are in docs/families/adversarial.md.
+
+A linear support vector machine on the discriminator's features is right in 87.66 +- 0.33 % of the test images (10,000
+training images; standard error over images), on those of the same network after one step of training in 86.68 +- 0.34
+%: most of it is the form of the network.
 """
 
 import functools
