@@ -35,10 +35,10 @@ quality in one of them: a share of good samples alone says nothing, and a number
 
 WGAN-GP trained for longer with a falling rate (the second command): after 20,000 steps, a minute of the core, 23.3 +-
 0.3 modes, 21.8 +- 2.9 % and 0.55 +- 0.05 nats over three seeds; after 50,000, 2.6 minutes, 24 modes, 56.3 % and 0.24
-nats with seed 0; after 100,000, as many as published (6.5 to 10 minutes by the clock), all 25 modes with each of seeds
-0, 1 and 2, 76.4, 87.3 and 92.2 %, and 0.042, 0.006 and 0.005 nats. VEEGAN's own figures are 24.6 and 40 %. Tried
-without gain, in one run each of 4,000 to 8,000 steps: weights of 0.1 and 10 for its penalty, a second layer in the
-discriminator, unrolling by five steps with a rate of 0.3 and by ten with 0.5.
+nats with seed 0; after 100,000, as many as published but of a fifth of the points (6.5 to 10 minutes by the clock), all
+25 modes with each of seeds 0, 1 and 2, 76.4, 87.3 and 92.2 %, and 0.042, 0.006 and 0.005 nats. VEEGAN's own figures are
+24.6 and 40 %. Tried without gain, in one run each of 4,000 to 8,000 steps: weights of 0.1 and 10 for its penalty, a
+second layer in the discriminator, unrolling by five steps with a rate of 0.3 and by ten with 0.5.
 """
 
 from collections.abc import Mapping
