@@ -2,6 +2,9 @@
 
 python -m experiments.gan_losses --seeds 3                  # every variant, three seeds each: a table
 python -m experiments.gan_losses wgan_gp                    # one run
+
+Not trained yet at these sizes: no figure stands here. `collapsed` of the table is the share of a variant's runs whose
+samples are too much alike (`gm.measures.Collapse`); --features classifier:RUN adds distances.
 """
 
 from collections.abc import Mapping

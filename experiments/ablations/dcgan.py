@@ -1,6 +1,11 @@
 """Which of DCGAN's guidelines matter on small images?
 
 python -m experiments.ablations.dcgan sweep --seeds 3    # every variant, three seeds each: a table
+
+Radford et al., DCGAN (2016), section 3: batch norm in both players, strides in place of pooling, LeakyReLU in the
+discriminator; section 4: weights N(0, 0.02), and a beta1 of 0.5 in place of 0.9.
+
+Not trained yet at these sizes: no figure and no finding stands here.
 """
 
 from collections.abc import Mapping
