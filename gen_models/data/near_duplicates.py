@@ -14,12 +14,12 @@ example stands for each code.
 What is held beside the codes and the pairs that are found are some arrays [N] for a substring and some of `block`
 pairs.
 
-A million codes of 128 bits with each other, `near_codes` alone: seconds of a core's time and the process's peak memory,
-of which 173 MB are Python, its modules and the codes. Once each, on 2 vCPUs of an Intel Xeon that other programs kept
-busy, where a second of the core took 6 to 14 of the clock, by `python -m tools.dedup --search 1000000 --distance 8`:
-  random     4 bits 2.3 s, 290 MB; 8 bits 5.8 s, 297 MB; 12 bits 13.5 s, 327 MB; no pair
-  clustered  8 bits 10.3 s, 475 MB: 4,499,982 pairs, of tens of codes that are 4 flips from their centres
-  equal      8 bits 0.1 s, 205 MB; no pair, as they are one code
+A million codes of 128 bits with each other, differing in up to 8: seconds of a core's time and the process's peak
+memory. Once each, on 2 vCPUs of an Intel Xeon beside one other program, by
+`python -m tools.dedup --search 1000000 --distance 8`:
+  random     5.0 s, 304 MiB; no pair
+  clustered  8.8 s, 471 MiB: 4,499,982 pairs, of tens of codes that are 4 flips from their centres
+  equal      0.1 s, 209 MiB; no pair, as they are one code
 """
 
 import math
