@@ -202,7 +202,7 @@ def test_published_sizes_take_two_steps(variant, tmp_path):
     two_steps(EXPERIMENTS["recipes.published_likelihood"], variant, shape, tmp_path, images=2)
 
 
-@pytest.mark.slow  # 4 minutes beside a training
+@pytest.mark.slow  # 2 minutes on two idle cores
 @pytest.mark.parametrize(
     "variant", [name for name in EXPERIMENTS["recipes.published_gan"].variants if name != "features"]
 )
