@@ -159,4 +159,11 @@ def test_a_million_codes(distance):
         for a in range(10)
         for b in range(a)
     )
-    assert within - 100 <= len(near.pairs) <= within and within > 100_000  # equal codes are one code of several pairs
+    # Two codes of a cluster differ by eight flips, of which two of one bit cancel: a chain of how many bits differ.
+    chance = np.eye(1, 10)[0]
+    for _ in range(8):
+        down, up = chance * np.arange(10) / 128, chance * (1 - np.arange(10) / 128)
+        chance = np.append(down[1:], 0) + np.append(0, up[:-1])
+    expected = 4_500_000 * chance[1 : distance + 1].sum()
+    assert within == pytest.approx(expected, rel=0.02)
+    assert within - 100 <= len(near.pairs) <= within  # equal codes are one code of several pairs
