@@ -188,7 +188,22 @@ def test_another_number_of_devices(tmp_path):
     _assert_same(halves, state)
 
 
-def test_checksums_see_every_bit_wherever_a_leaf_lies():
+def test_checksums_are_the_same_on_the_host_and_in_a_program():
+    """Of every kind of leaf: one that lies in memory in another order, without axes, of 8 bytes, of half a byte."""
+    rng = np.random.default_rng(0)
+    kinds = ("float32", "bfloat16", "float16", "float8_e4m3fn", "int4", "int8", "uint8", "uint16", "int32", "complex64")
+    with jax.enable_x64(True):
+        leaves = [jnp.asarray(rng.normal(size=(7, 3)) * 9, kind) for kind in (*kinds, "bool", "float64", "int64")]
+        leaves += [np.arange(6, dtype=np.float32).reshape(2, 3).T, np.zeros((0, 3)), np.float32(3.5)]
+        leaves += [jax.random.split(jax.random.key(3), (2, 3)), jax.random.key(4), np.zeros(0)]
+        host, program = checksums._sums_on_host(leaves), np.asarray(checksums._sums(leaves))
+    np.testing.assert_array_equal(host, program)
+    assert len(set(map(tuple, host))) == len(leaves) - 1  # the two empty ones alone are alike
+
+
+@pytest.mark.parametrize("on_host", [0, checksums.ON_HOST])
+def test_checksums_see_every_bit_wherever_a_leaf_lies(on_host, monkeypatch):
+    monkeypatch.setattr(checksums, "ON_HOST", on_host)
     rng = np.random.default_rng(0)
     leaves = {
         "float32": rng.normal(size=(16, 8)).astype(np.float32),
