@@ -233,6 +233,7 @@ def test_a_job_estimates_statistics_once_compiled_and_the_same_for_the_same_stat
     assert raw.stats is state.stats and not raw.averaged
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_statistics_for_those_who_have_no_data(tmp_path, monkeypatch):
     """A GAN with batch norm: figures say what they are of, and samples are drawn in the same bits without data."""
     experiment, folder = find("gan_grid"), tmp_path / "run"

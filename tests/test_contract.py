@@ -84,16 +84,15 @@ def _players(model):
 
 @functools.cache
 def _init(name):
-    """Two seeds' states, stacked; the optimizers are the zoo's."""
+    """Two seeds' states, by one program; the optimizers are the zoo's."""
     entry = _entry(name)
     batch = entry.batch(0, SIZE)
-    return jax.jit(jax.vmap(lambda key: init_state(entry.model, entry.tx, key, batch, ema=True)))(
-        jax.random.split(jax.random.key(7), 2)
-    )
+    init = jax.jit(lambda key: init_state(entry.model, entry.tx, key, batch, ema=True))
+    return [init(key) for key in jax.random.split(jax.random.key(7), 2)]
 
 
 def _state(name, seed=0):
-    return jax.tree.map(lambda x: jnp.copy(x[seed]), _init(name))
+    return jax.tree.map(jnp.copy, _init(name)[seed])
 
 
 def _raw_step(entry, **options):
@@ -195,7 +194,8 @@ def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
     batches = [entry.batch(i, SIZE) for i in range(3)]
     step = _raw_step(entry)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    together, _ = jax.jit(jax.vmap(lambda state: jax.lax.scan(step, state, stacked)))(_init(name))
+    seeds = jax.tree.map(lambda *x: jnp.stack(x), *_init(name))
+    together, _ = jax.jit(jax.vmap(lambda state: jax.lax.scan(step, state, stacked)))(seeds)
     for seed in range(2):
         state = _state(name, seed)
         for batch in batches:

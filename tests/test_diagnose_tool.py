@@ -135,6 +135,7 @@ def with_sampler(found, sample):
 @pytest.mark.parametrize(
     ("name", "variant"), [("vae", "base"), pytest.param("gan_grid", "gan", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_samples_of_a_run_are_looked_at(name, variant, tmp_path, monkeypatch):
     """One example again and again is mode collapse; draws of the data are accused of nothing."""
     found = gm.load_run(saved_run(name, variant, tmp_path / "run"))

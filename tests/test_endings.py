@@ -299,6 +299,7 @@ def _steps_of(folder):
     return sorted(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
 
 
+@pytest.mark.slow
 def test_data_that_fail_in_training_and_an_evaluation_that_fails_leave_a_saved_state(tmp_path, monkeypatch, capsys):
     """One line for the data; a traceback, with a line on the state, for code. All that was owed is done in the end."""
     words = [*SMALL, "--steps", "6", "--evaluate-every", "3", "--log-every", "1", "--run-dir", str(tmp_path / "r")]

@@ -15,6 +15,7 @@ from gen_models.run.restore import load_run
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_trains_outside_of_the_checkout(example, tmp_path):
     """Beside a folder that is called as ours, by the command that its docstring has."""

@@ -35,8 +35,9 @@ LIKE_OTHERS = (
     *("ablations.attention", "autoencoder_uses", "posterior_collapse", "semi_supervised", "vae_beta", "vae_decoders"),
     *("vq_vae", "gan_imbalance", "gan_mode_collapse", "stacked_mnist"),
 )
+WHOLE = ("classifier", "dcgan")  # whole runs of the default suite: one loss; players, several updates, and samples
+LONG = ("semi_supervised", "stacked_mnist", "vae_decoders", "vq_vae")  # compiled for long
 VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for variant in experiment.variants]
-RUNGS = ("vae",)  # of the ladder: a bound, where the first variant has an exact likelihood
 
 
 def _main(name, variant, *words):
@@ -67,7 +68,7 @@ def test_an_ablation_without_a_variant_is_its_whole_table(monkeypatch):
     assert seen == [["--steps", "5", "--seeds", "2"]] * len(tables)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LIKE_OTHERS else ()) for n in OWN])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in WHOLE else pytest.mark.slow) for n in OWN])
 def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys, monkeypatch):
     often = {"--steps": 6, "--checkpoint-every": 2, "--log-every": 2, "--evaluate-every": 2, "--draw-every": 4}
     words = [*tiny_words(EXPERIMENTS[name], FIRST[name]), *(str(word) for pair in often.items() for word in pair)]
@@ -130,7 +131,7 @@ def test_every_variant_is_a_job(name, variant):
 
 # One that asks a question of the classifier; the slow suite has the others.
 _ASKED = [name for name in EXPERIMENTS if name not in OWN or name in LIKE_OTHERS]
-_QUICK = ("ablations.activation", *(name for name in LIKE_OTHERS if name != "gan_imbalance"))
+_QUICK = ("ablations.activation", *(name for name in LIKE_OTHERS if name not in LONG))
 
 
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in _ASKED])
@@ -145,9 +146,8 @@ def test_a_question_asked_of_anothers_model_takes_two_steps(name):
 
 
 def _marked(name, variant):
-    """In the default suite are those that have no data here, and some rungs; resuming trains first variants."""
-    quick = _is_elsewhere(name, variant) or (name == "likelihood_ladder" and variant in RUNGS)
-    return pytest.param(name, variant, marks=() if quick else pytest.mark.slow)
+    """In the default suite are those that have no data here."""
+    return pytest.param(name, variant, marks=() if _is_elsewhere(name, variant) else pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("name", "variant"), [_marked(*pair) for pair in VARIANTS])

@@ -216,6 +216,7 @@ def _tool(monkeypatch, *words):
     return stopped.value.code
 
 
+@pytest.mark.slow
 def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeypatch, capsys):
     folder = saved_run("vae", "base", tmp_path / "run", steps=4, learning_rate=0.1, ema_decay=0.9)
     assert _tool(monkeypatch, folder) == 0

@@ -36,6 +36,9 @@ LIKE_OTHERS = (
     "gan_imbalance",
     "vae_beta",
     "vae_decoders",
+    "posterior_collapse",
+    "stacked_mnist",
+    "vq_vae",
 )  # with the same kinds of parts as experiments beside them
 EACH = [pytest.param(n, marks=pytest.mark.slow if _is_repeat(n) or n in LIKE_OTHERS else ()) for n in names()]
 

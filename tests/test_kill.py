@@ -12,20 +12,20 @@ from gen_models.measures.figure import Figure
 from gen_models.run.directory import Run
 from tools import kill_check as tool
 
-TINY = "--dataset digits --batch-size 16 --network.channels 4 --network.strides 2 --ema-decay 0.9"
+TINY = "--dataset digits --batch-size 16 --network.hidden 8 --network.norm batch --ema-decay 0.9"
 INTERVALS = "--checkpoint-every 10 --log-every 5 --evaluate-every 30"
 FIGURE = Figure("accuracy", 0.5, "fraction", "digits, test")
 
 
-def test_three_kills_of_a_classifier_with_batch_norm_change_no_bit(tmp_path, monkeypatch):
+def test_a_kill_of_a_classifier_with_batch_norm_changes_no_bit(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # most of the time is compilation
     words = [*TINY.split(), *INTERVALS.split()]
-    report = tool.kill_check("classifier", "cnn", words, tmp_path, steps=120, kills=3)
+    report = tool.kill_check("classifier", "mlp", words, tmp_path, steps=60, kills=1)
     assert report.difference is None, report
-    assert report.landed.total() == 3 and report.lives >= 4
+    assert report.landed.total() == 1 and report.lives >= 2
     steps = {row["step"] for row in Run(tmp_path / "killed_1").history()}
-    assert steps == set(range(5, 121, 5))
-    assert (tmp_path / "killed_1" / "checkpoints" / "120").is_dir()
+    assert steps == set(range(5, 61, 5))
+    assert (tmp_path / "killed_1" / "checkpoints" / "60").is_dir()
 
 
 @pytest.mark.slow

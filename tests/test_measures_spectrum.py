@@ -80,6 +80,7 @@ def test_blur_lowers_the_power_and_makes_no_checkerboard():
     assert found["checkerboard at period 2"].value == pytest.approx(0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_untrained_transposed_convolutions_make_checkerboards_and_resized_ones_do_not():
     """Odena et al. (2016): before a network has learnt anything, its layers show; a mean over starts, in decibels."""
     z = jax.random.normal(KEY, (32, 4))

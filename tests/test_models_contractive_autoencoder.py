@@ -29,6 +29,7 @@ def _contraction(model, params, stats, key=KEY, x=X):
     return model.loss(params, stats, {"x": x}, key, step=0)[1][1]["contraction"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [(), (2,)])
 def test_the_penalty_is_the_squared_norm_of_a_deep_encoders_jacobian(channels):
     """And so is its gradient, to each parameter, whose convolutions are differentiated twice."""

@@ -79,6 +79,7 @@ def test_weights_start_as_published():
             np.testing.assert_allclose((leaf.mean(), leaf.std()), (0, 0.02), atol=0.002)
 
 
+@pytest.mark.slow
 def test_the_discriminator_is_that_of_xlas_convolutions():
     model = dcgan(**SMALL)
     params, stats = _init(model)
@@ -152,6 +153,7 @@ SWITCHES = {
 QUICK = ("minibatch features", "critic")  # what the zoo's models have not, either
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SWITCHES])
 def test_every_switch_trains_all_parameters_and_moves_what_it_should(name):
     options, collections = SWITCHES[name]
@@ -193,6 +195,7 @@ def test_packs_are_images_with_their_channels_side_by_side():
     np.testing.assert_allclose(model.apply(params, stats, BATCH["x"]), alone.apply(params, stats, both), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_classes_change_what_is_made_and_how_it_is_judged():
     for condition in ("concatenate", "projection"):
         model = dcgan(**SMALL, classes=3, condition=condition)

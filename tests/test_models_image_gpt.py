@@ -294,6 +294,7 @@ def test_labels_change_every_position():
     assert (outputs(np.array([0])) != outputs(np.array([1]))).any(-1).all()
 
 
+@pytest.mark.slow
 def test_the_loss_falls_from_that_of_uniform_pixels():
     arguments = TINY | dict(shape=(4, 4, 1), levels=3)
     loss = check_learning(image_gpt(**arguments), arguments)

@@ -76,6 +76,7 @@ def test_completions_are_of_the_mixture_given_what_is_there(method):
             assert np.abs(by_lot - want).max() > 0.3  # members that are not weighed would have been found out
 
 
+@pytest.mark.slow
 def test_pixels_that_come_first_in_no_order_cannot_be_completed_by_several_members():
     mixed, raster = (made(BINARY, hidden=(4,), masks=2, natural_order=natural) for natural in (False, True))
     params, x = varied(raster, BINARY), np.zeros((2, *BINARY), np.float32)

@@ -38,6 +38,7 @@ def _params():
     return jax.jit(_parts()[2].init)(jax.random.key(0), _batch())
 
 
+@pytest.mark.slow
 def test_the_losses_are_those_of_the_parts_with_draws_for_features():
     below, above, both = _parts()
     params, stats = _params()
@@ -60,6 +61,7 @@ def test_the_losses_are_those_of_the_parts_with_draws_for_features():
     np.testing.assert_allclose(*values(params), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_lower_model_trains_as_it_does_alone():
     """With the noise of its place among the players; no step of the upper one reaches it."""
     below, _, both = _parts()

@@ -80,6 +80,7 @@ def built(case):
     return Built(**CASES[case])
 
 
+@pytest.mark.slow
 @each_case
 def test_outputs_depend_on_all_strictly_earlier_pixels_and_on_no_other(case):
     the = built(case)
@@ -114,6 +115,7 @@ def test_probabilities_of_all_images_sum_to_one(options):
     np.testing.assert_allclose(total(params), 0, atol=1e-4)
 
 
+@pytest.mark.slow
 @each_case
 def test_samplers_draw_the_same_pixels_and_keep_those_given(case):
     the = built(case)

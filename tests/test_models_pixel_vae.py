@@ -103,6 +103,7 @@ def _exact(model, params, images):
     return np.log((weights[:, None] / weights.sum() * np.exp(chosen)).sum(0))
 
 
+@pytest.mark.slow
 def test_bounds_lie_below_the_likelihood_by_quadrature():
     model, params, _ = _model((2, 2, 1), latent=1)
     images = np.array(list(itertools.product((0, 1), repeat=4)), np.float32).reshape(16, 2, 2, 1)

@@ -62,6 +62,7 @@ def _moved(params):
     return jax.tree.map(lambda p: p + 0.1 * jnp.asarray(RNG.normal(size=p.shape), jnp.float32), params)
 
 
+@pytest.mark.slow
 def test_the_critic_is_that_of_xlas_convolutions():
     """Gulrajani et al. (2017): the first block begins with a convolution, two halve, one more, ReLU, means, linear."""
     model = resnet_gan(**SMALL, sums=False, weights="plain", loss=wasserstein(), penalty=wasserstein_penalty())
@@ -83,6 +84,7 @@ def test_the_critic_is_that_of_xlas_convolutions():
     np.testing.assert_allclose(summed, 4 * logits, rtol=1e-4, atol=1e-5)  # over a map of 2x2
 
 
+@pytest.mark.slow
 def test_the_generator_is_that_of_xlas_convolutions():
     model = resnet_gan(**SMALL)
     params, stats = jax.jit(model.init)(KEY, BATCH)
@@ -120,6 +122,7 @@ def test_conditional_batch_norm_has_a_scale_and_a_bias_for_each_class():
         np.testing.assert_allclose(y[i], normalised[i] * scale + bias, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_classes_reach_both_networks():
     model = resnet_gan(**SMALL, classes=3)
     params, stats = jax.jit(model.init)(KEY, BATCH)

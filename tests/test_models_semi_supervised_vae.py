@@ -179,6 +179,7 @@ def _softmax(logits):
     return np.asarray(jax.nn.softmax(logits))
 
 
+@pytest.mark.slow
 def test_the_objective_weighs_its_terms_and_the_gradient_of_alpha_is_that_of_the_cross_entropy():
     """Weights are traced, as a run's are."""
     params, batch = _fitted()
@@ -243,6 +244,7 @@ def test_samples_are_of_the_class_that_is_asked_for_and_of_all_of_them_else():
     assert (abs(x.mean(0) - 1 / 3) < 4 * np.sqrt(2 / 9 / 3000)).all()
 
 
+@pytest.mark.slow
 def test_convolutions_and_levels():
     """The bound of each class is that of a batch with this label, however many classes are taken at once."""
     model = semi_supervised_vae((5, 4, 2), 3, latent=2, hidden=(6, 5), channels=(3,), likelihood=categorical(4))

@@ -18,6 +18,7 @@ BATCH = {"x": TOKENS, "y": np.array([0, 1, 2, 0], np.int32)}
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 def test_attention_alone_by_hand():
     model = sequence_classifier(**SIZES, mixer="none", heads=2)
     params, stats = model.init(KEY, BATCH)
@@ -57,6 +58,7 @@ def test_what_the_answer_depends_on(arguments, seen):
     assert moved.tolist() == [i >= 7 - seen for i in range(7)]
 
 
+@pytest.mark.slow
 def test_convolutions_and_attention_learn_to_recall():
     sizes = dict(pairs=3, keys=4, values=3)
     data = associative_recall(2000, **sizes)

@@ -70,6 +70,7 @@ def test_the_sum_of_sizes_is_penalised():
     np.testing.assert_allclose(loss - metrics["reconstruction"], 0.3 * code.sum(1).mean(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_exactly_the_k_largest_units_are_kept_and_have_a_gradient():
     model, params, stats = _made(k_sparse(2, encoded=3))
     flat = np.asarray(X).reshape(7, -1)

@@ -34,6 +34,7 @@ def _exact(model, params, x):
     return jax.nn.logsumexp(log_joint, axis=1) + 2 * np.log(line[1] - line[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [(), pytest.param((3, 4), marks=pytest.mark.slow)])
 def test_bounds_rise_with_particles_to_the_exact_log_likelihood(channels):
     model, params, stats, x = _fitted(channels=channels)
@@ -93,6 +94,7 @@ def test_iwae_objective_is_the_negative_importance_weighted_bound():
     assert abs(np.mean(losses) + np.mean(bounds)) < 4 * spread
 
 
+@pytest.mark.slow
 def test_gradient_of_the_reparameterised_bound_matches_finite_differences():
     model, params, stats, x = _fitted(activation=jnp.tanh)
 
@@ -178,6 +180,7 @@ class _LinenDecoder(nn.Module):
         ((7, 5, 3), (4, 3, 5), ((1, 1, 5), (2, 2, 3), (4, 3, 4))),
     ],
 )
+@pytest.mark.slow
 def test_convolutions_are_those_of_flax_for_even_and_odd_sides_and_colours(shape, channels, maps):
     model, params, stats, x = _fitted(shape=shape, channels=channels, activation=jnp.tanh)
     params = jax.tree.map(lambda p: p + 0.1 * jax.random.normal(jax.random.key(p.size), p.shape), params)  # biases too
@@ -220,6 +223,7 @@ def test_a_shift_of_the_image_by_all_strides_shifts_the_smallest_map_by_one(axis
     assert abs(encode(np.roll(x, 2, axis)) - jnp.roll(encode(x), 1, axis)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_each_feature_makes_the_pixels_that_it_saw_and_no_others():
     """After two strides, feature j of a line sees pixels 4 j - 3 to 4 j + 6, where those exist; odd and even lines."""
     shape = (27, 26, 1)  # 14 x 13, 7 x 7

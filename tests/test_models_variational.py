@@ -155,6 +155,7 @@ def test_other_priors_bound_the_likelihood_that_draws_from_them_have(prior):
     assert (-terms < log_p + 4 * error).all()
 
 
+@pytest.mark.slow
 def test_a_label_reaches_encoder_and_decoder_and_each_class_is_a_model_of_its_own():
     """The weights of the class's input are moved to the biases: the same numbers as a model without labels."""
     model, params, stats = linear(classes=3)
@@ -210,6 +211,7 @@ def test_bad_values_are_named(options, message):
         linear(**options)
 
 
+@pytest.mark.slow
 def test_the_doubly_reparameterised_gradient_of_a_prior_that_the_posterior_asks_is_iwaes():
     """A ladder: what its log q takes of the prior is constant, and what its draws take is a draw's way."""
     chain = hierarchical_vae((2, 2, 1), latents=(2, 1), hidden=((), ()), ladder=True)

@@ -70,6 +70,7 @@ def _found():
     return jax.tree.map(np.asarray, everything(params, stats, IMAGES, GRIDS))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_that_of_equation_3_term_by_term():
     """Decoder: -log p at z_q. Encoder: the same gradient at z_q, and beta |z - e|^2. Codebook: |z - e|^2."""
     model, params, _ = _model(decay=None, commitment=0.7)
@@ -104,6 +105,7 @@ def test_the_gradient_is_that_of_equation_3_term_by_term():
     assert len(np.unique(codes)) == 3
 
 
+@pytest.mark.slow
 def test_the_step_moves_a_codebook_of_running_means():
     (_, params, stats), found = _model(decay=0.6), _found()
     z = _outputs_of(params, IMAGES)

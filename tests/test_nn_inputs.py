@@ -150,6 +150,7 @@ def test_dropout_is_a_probability_below_one(build, rate):
         build(dropout=rate)
 
 
+@pytest.mark.slow
 def test_half_precision_does_not_round_a_mixtures_outputs():
     """Near 255, bfloat16 cannot tell levels apart: the last layer's products are float32."""
     for build in (pixel_cnn_pp, pixel_snail):

@@ -71,6 +71,7 @@ def _python(folder, *words):
     return subprocess.run([sys.executable, *map(str, words)], cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_experiment_of_ones_own_is_loaded_from_anywhere(project, tmp_path, monkeypatch, capsys):
     done = _python(project, "my_vae.py")
     assert done.returncode == config.FINISHED, done.stderr

@@ -1,6 +1,7 @@
 """Judging images: plans that say nothing, answers that outlive kills, a server for its page alone, and a report."""
 
 import functools
+import http.client
 import importlib.util
 import io
 import itertools
@@ -528,7 +529,7 @@ def post_all(server, questions, rater, acknowledged, errors):
         while time.monotonic() < end:
             try:
                 status, content, _ = send(server(), "/answers", given(question, rater, ("fake", "real")[question.real]))
-            except OSError:  # it is killed, or not there yet
+            except (OSError, http.client.HTTPException):  # it is killed, amid an answer perhaps, or not there yet
                 time.sleep(0.02)
                 continue
             if status != 200 or not json.loads(content)["kept"]:

@@ -67,8 +67,8 @@ CASES = [
     ("ImageGPT", *GREY, {}),
     ("ImageGPT", (4, 5, 3), [(3, 2), (2, 4)], {}),
     ("PixelSNAIL", *GREY, {}),
-    ("PixelSNAIL", (4, 5, 3), [(3, 2), (2, 4)], {}),
-    ("PixelSNAIL, mixtures", (4, 5, 3), [(3, 2), (2, 4)], {}),
+    pytest.param("PixelSNAIL", (4, 5, 3), [(3, 2), (2, 4)], {}, marks=pytest.mark.slow),
+    pytest.param("PixelSNAIL, mixtures", (4, 5, 3), [(3, 2), (2, 4)], {}, marks=pytest.mark.slow),
 ]
 
 
@@ -224,6 +224,7 @@ def test_bad_arguments_are_named():
         pixel_rnn_field((3, 3, 1), (2, 1), 1, "rows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("PixelCNN,", "Diagonal"), pytest.param(None, marks=pytest.mark.slow)])
 def test_tool_draws_what_it_measured(names, tmp_path, monkeypatch, capsys):
     """Two of its families; in the slow test, all."""

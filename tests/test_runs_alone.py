@@ -67,6 +67,7 @@ def trained(tmp_path_factory):
     return run, root / "home" / "set.npz", expected
 
 
+@pytest.mark.slow
 def test_a_run_is_sampled_and_exported_without_its_data(trained, monkeypatch, tmp_path):
     run, _, expected = trained
     found = load_run(run)
@@ -83,6 +84,7 @@ def test_a_run_is_sampled_and_exported_without_its_data(trained, monkeypatch, tm
         found.job.figures(found.state, jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_where_the_data_are_wanted_their_new_place_can_be_given(trained, monkeypatch, capsys):
     run, now, _ = trained
     assert _tool(evaluate, monkeypatch, run) == BAD_INPUT
@@ -154,6 +156,7 @@ def test_data_that_moved_are_the_same_runs_and_others_are_not(tmp_path):
         begun.open(first)
 
 
+@pytest.mark.slow
 def test_a_finished_run_whose_data_moved_is_shown(tmp_path, monkeypatch, capsys):
     words = ["--steps", "1", "--batch-size", "8", "--hidden", "4", "--latent", "2", "--importance-samples", "2"]
     words += ["--evaluate-every", "0", "--run-dir", str(tmp_path / "run"), "--dataset"]

@@ -60,6 +60,7 @@ def _leaves(folder):
     return [np.asarray(x) for x in jax.tree.leaves((state.params, state.ema, state.opt_state))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [[], pytest.param(["--shard-parameters"], marks=pytest.mark.slow)])
 def test_two_processes_train_save_and_resume_as_one(how, tmp_path):
     words = ["--steps", "6", "--checkpoint-every", "2", "--log-every", "2", "--evaluate-every", "2"]
@@ -162,6 +163,7 @@ def test_a_signal_to_one_of_two_processes_saves_and_ends_both(tmp_path):
     assert [path for path in (tmp_path / "r" / "checkpoints").iterdir() if path.name.isdigit()]
 
 
+@pytest.mark.slow
 def test_programs_are_kept_for_the_next_process_and_users_choices_stay(tmp_path):
     """By default in the user's cache directory, where a second process finds all that it needs."""
     code = (

@@ -48,6 +48,7 @@ def _one_line_of_error(error):
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_its_own_status_and_the_run_goes_on_once_there_is_room(tmp_path):
     """The disk fills up while the run trains; freed, the same command ends in the bits of a run that nothing befell."""
     words = [*TINY, "--steps", "1500", "--checkpoint-every", "50", "--evaluate-every", "0"]
@@ -167,6 +168,7 @@ def test_a_checkpoint_with_a_flipped_bit_is_said_and_the_one_before_is_used(tmp_
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_another_models_checkpoint_and_a_wrong_dtype_are_said_in_one_line(tmp_path, capsys):
     words = [*TINY, "--steps", "2", "--run-dir"]
     for name, other in (("r", []), ("wide", ["--hidden", "32"]), ("sgd", ["--optimizer", "sgd"])):
