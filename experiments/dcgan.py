@@ -252,21 +252,21 @@ def repeats(config: Config) -> Mapping[str, int]:
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Size and samples, and what the config asks for."""
+    """What the config asks for, which a table judges by first; then size and samples."""
     told = config.classes != "ignored"
     more: list[gm.Measure] = []
-    if config.alike:
-        more.append(gm.measures.Collapse(conditional=told))
     if config.features is not None:
         extractor = gm.extractor_of(config.features)
         more.append(gm.measures.Distances(extractor, config.samples, conditional=told, beside=False))
+    if config.alike:
+        more.append(gm.measures.Collapse(conditional=told))
     if "probe" in config.measure:
         more.append(gm.measures.LinearProbe(config.probed, machine=True))
     if "walk" in config.measure:
         more.append(gm.measures.NoiseWalk(config.latent, config.noise, conditional=told))
     if "arithmetic" in config.measure:
         more.append(gm.measures.NoiseArithmetic(config.terms, config.latent, config.noise))
-    return (gm.measures.Parameters(), *more, gm.measures.Samples(conditional=told))
+    return (*more, gm.measures.Parameters(), gm.measures.Samples(conditional=told))
 
 
 EXPERIMENT = gm.Experiment(
