@@ -27,8 +27,9 @@ bootstrap interval, of 2,000 samples in 64 features of the classifier (accuracy 
 
 Only of wgan_gp and batch_norm are samples clothes that a person names; of all others they are blotches of the size of
 clothes: the table tells which loss learns fast, not where each would end. The two Wasserstein losses have five updates
-of the discriminator, and wgan_gp has a learning rate of 5e-4 where most have 2e-4: no comparison of the losses alone. After Holm's correction for eleven rows, three seeds show of recall that r1, batch_norm and wgan_gp are
-better than non_saturating (p 0.014 to 0.015), and of the distance nothing.
+of the discriminator, and wgan_gp has a learning rate of 5e-4 where most have 2e-4: no comparison of the losses alone.
+After Holm's correction for eleven rows, three seeds show of recall that r1, batch_norm and wgan_gp are better than
+non_saturating (p 0.014 to 0.015), and of the distance nothing.
 """
 
 from collections.abc import Mapping
