@@ -94,7 +94,10 @@ from .models.latent.variational import variational_model as variational_model
 from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
+from .models.sequences.recurrent_language_model import recurrent_language_model as recurrent_language_model
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
+from .models.sequences.token_model import token_model as token_model
+from .models.sequences.transformer import transformer as transformer
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
 from .models.supervised.logistic import logistic_regression as logistic_regression
@@ -117,6 +120,7 @@ from .run.choices import binary_images as binary_images
 from .run.choices import class_weights as class_weights
 from .run.choices import images_for as images_for
 from .run.choices import level_images as level_images
+from .run.choices import token_windows as token_windows
 from .run.choices import unit_images as unit_images
 from .run.cli import launch as launch
 from .run.config import INCIDENTAL as INCIDENTAL
@@ -127,6 +131,7 @@ from .run.config import Images as Images
 from .run.config import Optimisation as Optimisation
 from .run.config import Range as Range
 from .run.config import RunConfig as RunConfig
+from .run.config import Tokens as Tokens
 from .run.diagnosing import diagnose_run as diagnose_run
 from .run.extractors import extractor_of as extractor_of
 from .run.loggers import Logger as Logger

@@ -1,5 +1,6 @@
 """Grids of images, curves and scatter plots, written to PNG files without a display."""
 
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -296,6 +297,30 @@ def matrix(counts: Float[np.ndarray, "k k"], path: str | Path, names: Sequence[s
         if names:
             axis.set_xticks(ticks, [literal(name) for name in names], rotation=45, ha="right", rotation_mode="anchor")
             axis.set_yticks(ticks, [literal(name) for name in names])
+    return Path(path)
+
+
+def texts(of: Sequence[str], path: str | Path, *, width: int = 72, lines: int = 24) -> Path:
+    """Draw texts side by side, in a font of one width.
+
+    Args:
+      of: the texts; their own line breaks are kept.
+      path: the PNG file.
+      width: characters after which a line is broken.
+      lines: of each text, at most.
+    """
+    wrapped = [[part for line in text.split("\n") for part in textwrap.wrap(line, width) or [""]] for text in of]
+    columns = min(2, len(of))
+    rows = -(-len(of) // columns)
+    tall = max(min(len(text), lines) for text in wrapped)
+    size = (columns * width * 0.075, max(1.0, rows * (tall + 1) * 0.16))
+    with drawing(path, figsize=size, layout="constrained") as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes:
+            axis.axis("off")
+        for axis, text in zip(axes, wrapped, strict=False):
+            shown = literal("\n".join(text[:lines]))
+            axis.text(0, 1, shown, family="monospace", fontsize=8, va="top", transform=axis.transAxes)
     return Path(path)
 
 

@@ -255,7 +255,7 @@ def test_bfloat16_computations_keep_float32_parameters_losses_and_gradients(name
             return jax.value_and_grad(call, has_aux=True)(params, stats, batch, jax.random.key(0))
 
         value, grads, _ = _gradients(name)[0][player]
-        (rounded, (stats, metrics)), its = gradient(params, state.stats)
+        (rounded, (stats, metrics, *_)), its = gradient(params, state.stats)
         dtypes = {x.dtype for x in jax.tree.leaves((rounded, stats, metrics, its))}
         assert jnp.dtype(jnp.bfloat16) not in dtypes, player
         flat, its_flat = (jnp.concatenate([g.ravel() for g in jax.tree.leaves(g)]) for g in (grads, its))

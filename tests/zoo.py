@@ -34,7 +34,9 @@ from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
 from gen_models.models.latent.vq_vae import vq_vae
+from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
+from gen_models.models.sequences.transformer import transformer
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
@@ -107,6 +109,15 @@ def sequences(seed, size):
     return {"x": tokens, "y": tokens[:, -1]}
 
 
+def cycles(seed, size):
+    """Windows of texts in which 1 follows 0, 2 follows 1 and 0 follows 2, mostly; some of their ends are padding."""
+    rng = np.random.default_rng(seed)
+    moves = rng.choice([1, 2], size=(size, 6), p=[0.9, 0.1])
+    tokens = (rng.integers(3, size=(size, 1)) + np.cumsum(moves, 1)) % 3
+    tokens = tokens.astype(np.int32)
+    return {"x": tokens[:, :-1], "y": tokens[:, 1:], "length": rng.integers(3, 6, size=size, dtype=np.int32)}
+
+
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SMALL_GAN: dict[str, Any] = {"shape": SHAPE, "latent": 3, "features": (3, 4), "window": 3, "weight_scale": 0.3}
@@ -149,6 +160,18 @@ ZOO: dict[str, Callable[..., Entry]] = {
     "sequence_classifier": lambda dtype=None: Entry(
         sequence_classifier(length=4, vocabulary=3, num_classes=3, features=4, dtype=dtype),
         sequences,
+        SGD,
+        deterministic=True,
+    ),
+    "transformer": lambda dtype=None: Entry(
+        transformer(3, context=5, features=8, layers=1, heads=2, positions="rotary", dtype=dtype),
+        cycles,
+        optax.sgd(0.5, momentum=0.9),
+        deterministic=True,
+    ),
+    "recurrent_language_model": lambda dtype=None: Entry(
+        recurrent_language_model(3, features=6, dtype=dtype),
+        cycles,
         SGD,
         deterministic=True,
     ),

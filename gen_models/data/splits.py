@@ -20,6 +20,7 @@ from gen_models.data.batching import Batch, Batches, Placed, batches_of, place
 from gen_models.data.dataset import Dataset, check_kind, of_arrays, take_split
 from gen_models.data.sources import origin_of
 from gen_models.data.tables import scale_of
+from gen_models.data.tokens import Vocabulary
 from gen_models.data.transforms import Transform, standardise
 
 Arrays = Mapping[str, Any]
@@ -107,6 +108,11 @@ class Splits:
     def shape(self) -> tuple[int, ...]:
         """The shape of one example's x."""
         return self.train.shape
+
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The text of each token, where the data are tokens that have one."""
+        return self.train.meaning if isinstance(self.train.meaning, Vocabulary) else None
 
     @property
     def num_classes(self) -> int | None:

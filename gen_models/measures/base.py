@@ -45,6 +45,7 @@ class Trained(NamedTuple):
     stats: Stats
     num_classes: int | None = None  # classes of the data that it was trained on; None: no classes
     averaged: bool = False  # whether the parameters are a mean over the steps of training
+    vocabulary: Any = None  # the text of each token of the data that it was trained on; None: they have none
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
 
 from . import adversarial_losses as adversarial_losses
+from . import attention as attention
 from . import autoencoding as autoencoding
 from . import batch_norm as batch_norm
 from . import causal as causal
@@ -25,3 +26,4 @@ from . import priors as priors
 from . import reconstructions as reconstructions
 from . import recurrent as recurrent
 from . import row_lstm as row_lstm
+from . import token_draws as token_draws

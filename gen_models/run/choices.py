@@ -24,7 +24,7 @@ from gen_models.data.transforms import (
 )
 from gen_models.models.supervised.classification import balanced_weights
 from gen_models.nn import autoencoding, likelihoods, priors
-from gen_models.run.config import BinaryImages, Images
+from gen_models.run.config import BinaryImages, Images, Tokens
 
 ACTIVATIONS: Mapping[str, Callable[..., Any]] = {
     "relu": nn.relu,
@@ -92,6 +92,20 @@ def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
         evaluation=to_unit,
         examples="images",
         kinds=("images",),
+    )
+
+
+def token_windows(config: Tokens, *, contiguous: bool = False) -> Splits:
+    """Windows of a text; with `contiguous`, each goes on where the one before in its place of the batch ended.
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_splits`.
+    """
+    name = config.dataset
+    if config.length is not None:
+        name += f"{'&' if '?' in name else '?'}length={config.length}"
+    return load_splits(
+        name, config.train_split, config.data_dir, examples="windows", contiguous=contiguous, kinds=("tokens",)
     )
 
 

@@ -118,6 +118,20 @@ class BinaryImages(Images):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tokens(RunConfig):
+    """Training on a text, in windows of tokens."""
+
+    dataset: str = "tiny_shakespeare"
+    """Text that comes with the package, tiny_shakespeare or names, or tokens:PATH with options."""
+    data_dir: Annotated[str | None, INCIDENTAL] = None
+    """Folder of prepared or original data sets; a text needs none."""
+    length: int | None = None
+    """Tokens of a window; none: 128 of a file, and the longest document's of lines."""
+    train_split: str = "train"
+    """Split that is trained on, never test; train+validation for figures to compare with published ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Optimisation(RunConfig):
     """One optimizer with a schedule."""
 

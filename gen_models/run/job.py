@@ -7,7 +7,7 @@ values as an argument, and which examples a step sees is a function of the seed.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -189,15 +189,15 @@ class Job:
         Raises:
           DataAbsent: they are not kept for this state, and the data are not there to estimate them from.
         """
-        classes = self.data.num_classes
+        made = partial(Trained, num_classes=self.data.num_classes, vocabulary=self.data.vocabulary)
         if state.ema is None:
-            return Trained(self.model, state.params, state.stats, classes)
+            return made(self.model, state.params, state.stats)
         if not self.estimates_stats(state):
-            return Trained(self.model, state.ema, state.stats, classes, averaged=True)
+            return made(self.model, state.ema, state.stats, averaged=True)
         if self.kept is not None and self.kept.step == int(state.step):
-            return Trained(self.model, state.ema, self.kept.stats, classes, averaged=True)
+            return made(self.model, state.ema, self.kept.stats, averaged=True)
         stats = batch_norm.estimated(self.model, state.ema, state.stats, self.batches(0))
-        return Trained(self.model, state.ema, stats, classes, averaged=True)
+        return made(self.model, state.ema, stats, averaged=True)
 
     def with_stats(self, kept: KeptStats) -> "Job":
         """The same job, which takes these statistics for the state that they fit."""

@@ -1,0 +1,276 @@
+"""Autoregressive models of tokens: exact likelihoods, and sampling that reads each token once.
+
+    log p(x) = sum over t of log p(x_t | x_<t)
+
+A network that reads tokens makes a `Model`. It is a Linen module with three methods:
+
+- `network(tokens [B, T], cache, lengths, train)` -> (logits [B, T, V], cache): position t's logits are of the token
+  that follows t, given the tokens up to t and what `cache` keeps of those before the window. `cache` is None at a
+  sequence's beginning; a network that sees its window alone (a transformer) is never given one here, and gives None.
+- `network.step(token [B], cache, t)` -> (logits [B, V], cache): one token, the t-th of its sequence, t from 0.
+- `network.empty(batch, length)` -> cache: what is kept of no token, with room for `length`; B leads every leaf.
+
+The sampler is one compiled scan over tokens; a naive one, which runs the whole network for every token, stands beside
+it and draws the same tokens for the same key. In half precision a few may differ, where two are nearly as probable.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from gen_models.core import Key, Model
+from gen_models.errors import unknown
+from gen_models.models.inputs import check_count, check_temperature, field
+from gen_models.models.sizes import check_sizes
+from gen_models.nn.token_draws import kept_logits
+
+SAMPLERS = ("cached", "naive")
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]  # (token [n], cache, t) -> (logits [n, V], cache)
+
+
+def token_model(
+    network: Any, vocabulary: int, *, context: int | None = None, start: int = 0, truncated: bool = False
+) -> Model:
+    """A model of sequences of integers 0 to vocabulary - 1.
+
+    Its functions:
+      loss: minus the sum of log p(y_t | x_1 ... x_t) over a batch's tokens, divided by its B T positions: nats a token
+        where windows are full, and else a mean that does not depend on how a batch is cut into parts. Metrics
+        "bits_per_position". Reads `batch["x"]` and `batch["y"]`, [B, T] integers, y_t the token that follows x_t, and
+        `batch["length"]`, [B], where only so many tokens of each window count.
+      apply(params, stats, x, lengths=None): logits [B, T, V].
+      log_prob(params, stats, x, key=None, inputs=None, lengths=None): exact, [B] nats: of x [B, T], where each token
+        follows that of `inputs`, [B, T]; by default they are the token `start` and all of x but its last, so that this
+        is log p(x). Of the first `lengths` [B] tokens alone, where given.
+      sample(params, stats, key, n, length=None, prompt=None, prompt_lengths=None, temperature=1.0, top_k=None,
+        top_p=None, stop=None, method="cached"): int32 [n, length], by default `context` tokens. The token `start` is
+        read first, and is not among them. `prompt`, [P] or [n, P], are the tokens that come first, or `prompt_lengths`
+        [n] of them. For `temperature`, `top_k` and `top_p` see `gen_models.nn.token_draws`. After a `stop` that was
+        drawn, all tokens are `stop`. Tokens beyond `context` are drawn given the last `context` ones alone, by the
+        whole network for each, as every position moves with every token.
+      init_carry: with `truncated`, what the network keeps of a batch's sequences from one window to the next.
+
+    Tokens outside of the vocabulary have no probability: NaN inside of `jit`, an error outside.
+
+    Args:
+      network: see above.
+      vocabulary: V.
+      context: tokens that the network can read at once; None: any number.
+      start: the token that a sequence begins after: of lines, their newline.
+      truncated: whether a window goes on from the one before (truncated backpropagation through time: Williams & Peng,
+        1990), in place of beginning from nothing.
+
+    Raises:
+      ValueError: a size is not positive, or `start` is no token; windows longer than `context`, or arguments of other
+        shapes than these.
+    """
+    check_sizes(vocabulary=vocabulary, context=context)
+    if not 0 <= start < vocabulary:
+        raise ValueError(f"start must be a token from 0 to {vocabulary - 1}, got {start}")
+
+    def init(key, batch):
+        tokens, _, _ = _windows(batch, context)
+        return network.init(key, jnp.zeros((1, tokens.shape[1]), jnp.int32), None, None, False)["params"], {}
+
+    def outputs(params, x, cache=None, lengths=None, train=False, key=None):
+        rngs = None if key is None else {"dropout": key}
+        return network.apply({"params": params}, x, cache, lengths, train, rngs=rngs)
+
+    def apply(params, stats, x: Int[Array, "b t"], lengths: Int[Array, " b"] | None = None) -> Float[Array, "b t v"]:
+        """The logits of the token that follows each, [B, T, V]."""
+        return outputs(params, _checked(x, "x", context), None, lengths)[0]
+
+    def of_tokens(logits, y, lengths) -> Float[Array, "b t"]:
+        """log p of each token of y, 0 behind a sequence's length."""
+        fits = _within(y, vocabulary)
+        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.clip(y, 0, vocabulary - 1)[..., None], -1)[..., 0]
+        log_p = jnp.where(fits, log_p, jnp.nan)
+        return log_p if lengths is None else jnp.where(_counts(y, lengths), log_p, 0)
+
+    def loss(params, stats, batch, key, *, step, train=True, carry=None):
+        """Nats a position; dropout where `train`."""
+        x, y, lengths = _windows(batch, context)
+        logits, cache = outputs(params, x, carry, lengths, train, key)
+        value = -of_tokens(logits, y, lengths).sum() / x.size
+        metrics = {"bits_per_position": value / jnp.log(2.0)}
+        return value, (stats, metrics, cache) if truncated else (stats, metrics)
+
+    def log_prob(
+        params,
+        stats,
+        x: Int[Array, "b t"],
+        key: Key | None = None,
+        *,
+        inputs: Int[Array, "b t"] | None = None,
+        lengths: Int[Array, " b"] | None = None,
+    ) -> Float[Array, " b"]:
+        """Exact log p(x), [B] nats, or of x given `inputs`."""
+        x = _checked(x, "x", context)
+        if inputs is None:
+            inputs = jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+        elif jnp.shape(inputs) != x.shape:
+            raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
+        return of_tokens(outputs(params, inputs, None, lengths)[0], x, lengths).sum(1)
+
+    def sample(
+        params,
+        stats,
+        key: Key,
+        n: int,
+        *,
+        length: int | None = None,
+        prompt: Array | None = None,
+        prompt_lengths: Int[Array, " n"] | None = None,
+        temperature: float | Array = 1.0,
+        top_k: int | None = None,
+        top_p: float | Array | None = None,
+        stop: int | None = None,
+        method: Literal["cached", "naive"] = "cached",
+    ) -> Int[Array, "n length"]:
+        """Tokens drawn from the model, behind a prompt or behind `start`."""
+        check_count(n)
+        fits = check_temperature(temperature)
+        length = _length(length, context)
+        prompt, given = _prompt(prompt, prompt_lengths, n, length, vocabulary)
+        if method not in SAMPLERS:
+            raise unknown("method of sampling", method, SAMPLERS)
+        window = length if context is None else min(length, context)
+        whole = method == "naive" or window < length
+        step, cache = last_tokens(params, n, window) if whole else cached(params, n, length)
+        tokens = drawn_tokens(
+            step, cache, key, prompt, given, start, lambda x: kept_logits(x, temperature, top_k, top_p), stop
+        )
+        return jnp.where(fits, tokens, -1)
+
+    def cached(params, n, length) -> tuple[Step, Any]:
+        """One step of the network at a time."""
+        step = lambda token, cache, t: network.apply({"params": params}, token, cache, t, method="step")  # noqa: E731
+        return step, network.empty(n, length)
+
+    def last_tokens(params, n, window) -> tuple[Step, Any]:
+        """The whole network for every token, on as many of the last ones as the window holds, which are the cache."""
+
+        def step(token, tokens, t):
+            tokens = jnp.where(t < window, tokens, jnp.roll(tokens, -1, 1))
+            place = jnp.minimum(t, window - 1)
+            tokens = tokens.at[:, place].set(token)
+            return outputs(params, tokens)[0][:, place], tokens
+
+        return step, jnp.zeros((n, window), jnp.int32)
+
+    def init_carry(params, batch):
+        tokens, _, _ = _windows(batch, context)
+        return network.empty(*tokens.shape)
+
+    more: Mapping[str, Any] = {"init_carry": init_carry} if truncated else {}
+    return Model(init=init, loss=loss, apply=apply, sample=sample, log_prob=log_prob, **more)
+
+
+def drawn_tokens(
+    step: Step,
+    cache: Any,
+    key: Key,
+    prompt: Int[Array, "n length"],
+    given: Bool[Array, "n length"],
+    start: int,
+    choose: Callable[[Float[Array, "n v"]], Float[Array, "n v"]],
+    stop: int | None = None,
+) -> Int[Array, "n length"]:
+    """Tokens drawn one after another in one scan; the t-th of all sequences with `fold_in(key, t)`.
+
+    Args:
+      step: (token [n], cache, t) -> (logits [n, V], cache).
+      cache: what is kept of no token.
+      key: a typed key.
+      prompt: tokens, of which those count that are given.
+      given: whether a token is the prompt's; the others are drawn.
+      start: the token that is read first.
+      choose: logits -> logits, minus infinity for what is not to be drawn.
+      stop: the token behind which all are this one, once it was drawn; None: there is none.
+    """
+
+    def one(carry, t):
+        token, ended, cache = carry
+        logits, cache = step(token, cache, t)
+        drawn = jax.random.categorical(jax.random.fold_in(key, t), choose(logits)).astype(jnp.int32)
+        if stop is not None:
+            drawn = jnp.where(ended, stop, drawn)
+        token = jnp.where(given[:, t], prompt[:, t], drawn)
+        ended = ended if stop is None else ended | (~given[:, t] & (token == stop))
+        return (token, ended, cache), token
+
+    n, length = prompt.shape
+    first = jnp.full(n, start, jnp.int32), jnp.zeros(n, bool), cache
+    return lax.scan(one, first, jnp.arange(length))[1].T
+
+
+def _windows(batch: Mapping[str, Array], context: int | None) -> tuple[Array, Array, Array | None]:
+    """Tokens, those that follow them, and how many count, or None for all."""
+    x = _checked(field(batch, "x", "name the tokens 'x'"), "the batch's 'x'", context)
+    y = _checked(field(batch, "y", "the tokens that follow those of 'x', as 'y'"), "the batch's 'y'", context)
+    if x.shape != y.shape:
+        raise ValueError(f"each token of 'x' is followed by one of 'y', got {list(x.shape)} and {list(y.shape)}")
+    return x, y, jnp.asarray(batch["length"]) if "length" in batch else None
+
+
+def _checked(tokens: Any, what: str, context: int | None) -> Array:
+    shape = jnp.shape(tokens)
+    if len(shape) != 2 or 0 in shape or not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
+        raise ValueError(f"{what} must be tokens, integers [B, T], got {jnp.result_type(tokens)} {list(shape)}")
+    if context is not None and shape[1] > context:
+        raise ValueError(f"the model reads {context} tokens at once, got {shape[1]}: cut them, or give it more context")
+    return jnp.asarray(tokens, jnp.int32)
+
+
+def _within(tokens: Array, vocabulary: int) -> Array:
+    """Whether each token is in the vocabulary.
+
+    Raises:
+      ValueError: one is not, where the values are known, which is outside of `jit`.
+    """
+    fits = (tokens >= 0) & (tokens < vocabulary)
+    if not isinstance(fits, jax.core.Tracer) and not fits.all():
+        wrong = np.asarray(tokens)[~np.asarray(fits)][0]
+        raise ValueError(f"tokens are 0 to {vocabulary - 1}, got {wrong}")
+    return fits
+
+
+def _counts(tokens: Array, lengths: Array) -> Array:
+    return jnp.arange(tokens.shape[1]) < lengths[:, None]
+
+
+def _length(length: int | None, context: int | None) -> int:
+    if length is None and context is None:
+        raise ValueError("this model draws sequences of any length: say which by length=")
+    check_sizes(length=length)
+    asked = context if length is None else length
+    assert asked is not None
+    return asked
+
+
+def _prompt(prompt: Any, lengths: Any, n: int, length: int, vocabulary: int) -> tuple[Array, Array]:
+    """The prompt's tokens and which they are, [n, length] each."""
+    if prompt is None:
+        if lengths is not None:
+            raise ValueError("prompt_lengths says how much of a prompt counts, and there is no prompt")
+        return jnp.zeros((n, length), jnp.int32), jnp.zeros((n, length), bool)
+    prompt = jnp.asarray(prompt)
+    if (
+        prompt.ndim not in (1, 2)
+        or prompt.shape[:-1] not in ((), (n,))
+        or not jnp.issubdtype(prompt.dtype, jnp.integer)
+    ):
+        raise ValueError(f"prompt must be tokens, integers [P] or [{n}, P], got {prompt.dtype} {list(prompt.shape)}")
+    if prompt.shape[-1] > length:
+        raise ValueError(f"the prompt has {prompt.shape[-1]} tokens, and length={length} is less: ask for more")
+    _within(prompt, vocabulary)
+    lengths = jnp.full(n, prompt.shape[-1]) if lengths is None else jnp.asarray(lengths)
+    if lengths.shape != (n,):
+        raise ValueError(f"prompt_lengths must be [{n}] integers, got {list(lengths.shape)}")
+    padded = jnp.zeros((n, length), jnp.int32).at[:, : prompt.shape[-1]].set(prompt)
+    return padded, _counts(padded, jnp.minimum(lengths, prompt.shape[-1]))
