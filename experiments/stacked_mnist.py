@@ -16,9 +16,9 @@ A published step takes 80 ms of one core of an Intel Xeon without packing, so th
 hours, and as many times more as a discriminator is packed: it was not run. The small variants are of images of 14
 pixels, in batches of 32 packs and with five times the rates: 11 ms a step without packing, 16 with packs of two.
 
-Measured by the second and third command, seed 0, and with --steps 30000, which took 3.6 and 6 CPU minutes of a core that
-other programs shared; the classifier, 1,200 steps of `experiments.classifier`, named 97.5 % of the test images rightly,
-and found 1,000 modes with 0.03 nats in as many real images:
+Measured by the second and third command, seed 0, and with --steps 30000, which took 3.6 and 6 minutes of a core of an
+Intel Xeon that other programs shared; the classifier, 1,200 steps of `experiments.classifier`, named 97.5 % of the test
+images rightly, and found 1,000 modes with 0.03 nats in as many real images:
 
                    8,000 steps            30,000 steps
                    modes    KL, nats      modes    KL, nats
