@@ -137,9 +137,11 @@ def test_padding_changes_nothing(name):
         loss = lambda params: model.loss(params, {}, batch, key, step=0, **carry)[0]  # noqa: E731
         return jax.value_and_grad(loss)(params), model.log_prob(params, {}, y, inputs=x, lengths=lengths)
 
-    plain, padded = both(params, x, y), both(params, jnp.where(behind, 2 - x, x), jnp.where(behind, 2 - y, y))
-    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(padded), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    plain = both(params, x, y)
+    for spoiled in (lambda tokens: 2 - tokens, lambda tokens: 0 * tokens - 1):
+        padded = both(params, *(jnp.where(behind, spoiled(tokens), tokens) for tokens in (x, y)))
+        for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(padded), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(plain[0][0], -plain[1].sum() / x.size, rtol=1e-5)
     alone = [
         model.log_prob(params, {}, y[i : i + 1, :n], inputs=x[i : i + 1, :n])[0] for i, n in enumerate([5, 3, 1, 4])
@@ -195,4 +197,9 @@ def test_wrong_arguments_are_said_before_anything_is_computed():
     ):
         with pytest.raises(ValueError, match=said):
             call()
-    assert np.isnan(jax.jit(partial(model.log_prob, params, {}))(x.at[0, 2].set(9)))[0]
+    for wrong in (9, -1):
+        inside = jax.jit(partial(model.log_prob, params, {}))
+        assert np.isnan(inside(x.at[0, 2].set(wrong)))[0] and not np.isnan(inside(x)).any()
+        assert np.isnan(inside(x, inputs=x.at[0, 2].set(wrong)))[0]
+        with pytest.raises(ValueError, match=f"tokens are 0 to 2, got {wrong}"):
+            model.apply(params, {}, x.at[0, 2].set(wrong))

@@ -79,6 +79,8 @@ def token_model(
 
     def outputs(params, x, cache=None, lengths=None, train=False, key=None):
         rngs = None if key is None else {"dropout": key}
+        x = _without_padding(x, lengths)
+        x = jnp.where(_within(x, vocabulary), x, vocabulary)  # whose embedding is NaN; that of -1 would be the last's
         return network.apply({"params": params}, x, cache, lengths, train, rngs=rngs)
 
     def apply(params, stats, x: Int[Array, "b t"], lengths: Int[Array, " b"] | None = None) -> Float[Array, "b t v"]:
@@ -87,6 +89,7 @@ def token_model(
 
     def of_tokens(logits, y, lengths) -> Float[Array, "b t"]:
         """log p of each token of y, 0 behind a sequence's length."""
+        y = _without_padding(y, lengths)
         fits = _within(y, vocabulary)
         log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.clip(y, 0, vocabulary - 1)[..., None], -1)[..., 0]
         log_p = jnp.where(fits, log_p, jnp.nan)
@@ -238,6 +241,11 @@ def _within(tokens: Array, vocabulary: int) -> Array:
         wrong = np.asarray(tokens)[~np.asarray(fits)][0]
         raise ValueError(f"tokens are 0 to {vocabulary - 1}, got {wrong}")
     return fits
+
+
+def _without_padding(tokens: Array, lengths: Array | None) -> Array:
+    """The tokens, with zeros for what stands behind a sequence's length, whatever it was."""
+    return tokens if lengths is None else jnp.where(_counts(tokens, lengths), tokens, 0)
 
 
 def _counts(tokens: Array, lengths: Array) -> Array:
