@@ -214,7 +214,7 @@ def drawn_tokens(
 
 def _windows(batch: Mapping[str, Array], context: int | None) -> tuple[Array, Array, Array | None]:
     """Tokens, those that follow them, and how many count, or None for all."""
-    x = _checked(field(batch, "x", "name the tokens 'x'"), "the batch's 'x'", context)
+    x = _checked(field(batch, "x", "name the model's input 'x'"), "the batch's 'x'", context)
     y = _checked(field(batch, "y", "the tokens that follow those of 'x', as 'y'"), "the batch's 'y'", context)
     if x.shape != y.shape:
         raise ValueError(f"each token of 'x' is followed by one of 'y', got {list(x.shape)} and {list(y.shape)}")
