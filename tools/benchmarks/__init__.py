@@ -92,6 +92,9 @@ CASES: dict[str, Case] = {
         10,
     ),
     "lstm": Case("layers", "LSTM, 256 inputs and features, 128 steps, batch 32, Adam"),
+    "step_transformer": Case(
+        "tokens", "nanoGPT's sizes for a CPU: 4 layers, 128 wide, 12 windows of 64 tokens, Adam", 30
+    ),
 }
 
 _CONVOLUTIONS = ("pixel_cnn", "gated_pixel_cnn", "pixel_cnn_pp", "pixel_snail")
@@ -115,6 +118,20 @@ CASES |= _causal(
     3,
     settle=False,
 )
+CASES |= {
+    f"sampling_{name}": Case(
+        "tokens",
+        f"{about}, against one scan of whole networks",
+        3,
+        settle=False,
+        function="sampling",
+        arguments=(name,),
+    )
+    for name, about in {
+        "transformer": "16 texts of 256 tokens drawn with keys and values kept, 4 layers, 128 wide",
+        "lstm_text": "16 texts of 256 tokens drawn with states kept, an LSTM of 256 features",
+    }.items()
+}
 CASES |= _causal(
     "area", "a pixel of 16 images drawn with caches, in images of 16, 32 and 64 pixels a side", _PIXEL_MODELS, 5
 )
@@ -122,7 +139,7 @@ CASES |= _causal(
     "unmasked", "a training step, batch 32, against plain convolutions with the same windows", _CONVOLUTIONS, 15
 )
 CASES |= {
-    f"whole_{name}": Case("adversarial", f"a step of both players: {about}", 15, function="whole", arguments=(name,))
+    f"whole_{name}": Case("adversarial", f"a step of both players: {about}", 7, function="whole", arguments=(name,))
     for name, about in {
         "dcgan28": "DCGAN 28x28x1 of 128 and 256 channels, batch 32, Adam",
         "dcgan64": "DCGAN 64x64x3 as published (1,024 channels), batch 16, Adam",

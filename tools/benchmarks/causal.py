@@ -90,9 +90,17 @@ def initial_params(built: Model, shape) -> Any:
     return jax.jit(built.init)(jax.random.key(0), {"x": jnp.zeros((1, *shape))})[0]
 
 
-def sampler(built: Model, params: Any, method: str, pixels: int = 1) -> Contender:
-    """A call draws `DRAWN` images, compiled when the contender is made, anew whatever was kept of earlier processes."""
-    program = jax.jit(lambda params, key: built.sample(params, {}, key, DRAWN, method=method))
+def sampler(built: Model, params: Any, method: str, pixels: int = 1, **options: Any) -> Contender:
+    """A call draws `DRAWN` samples, compiled when the contender is made, anew whatever was kept of earlier processes.
+
+    Args:
+      built: the model.
+      params: its parameters.
+      method: of sampling.
+      pixels: as how many steps a call counts.
+      **options: of the model's `sample`, such as `length`.
+    """
+    program = jax.jit(lambda params, key: built.sample(params, {}, key, DRAWN, method=method, **options))
     key, calls = jax.random.key(0), 0
     lowered = program.lower(params, key)
     with _without_cache():
