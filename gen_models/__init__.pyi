@@ -18,13 +18,18 @@ from .data.batching import batches as batches
 from .data.batching import evaluation_batches as evaluation_batches
 from .data.batching import in_memory as in_memory
 from .data.batching import streamed as streamed
+from .data.chords import chord_entropy as chord_entropy
+from .data.chords import chord_progressions as chord_progressions
 from .data.dataset import Dataset as Dataset
 from .data.few_labels import with_few_labels as with_few_labels
+from .data.midi import read_midi as read_midi
+from .data.midi import write_midi as write_midi
 from .data.near_duplicates import connected_groups as connected_groups
 from .data.near_duplicates import first_kept as first_kept
 from .data.near_duplicates import near_codes as near_codes
 from .data.near_duplicates import nearest_reference as nearest_reference
 from .data.near_duplicates import pack_bits as pack_bits
+from .data.rolls import roll_windows as roll_windows
 from .data.shapes import draw_shapes as draw_shapes
 from .data.shapes import grid_factors as grid_factors
 from .data.shapes import grid_index as grid_index
@@ -94,6 +99,7 @@ from .models.latent.variational import variational_model as variational_model
 from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
+from .models.sequences.polyphonic import polyphonic as polyphonic
 from .models.sequences.recurrent_language_model import recurrent_language_model as recurrent_language_model
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
 from .models.sequences.token_model import token_model as token_model

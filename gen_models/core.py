@@ -272,7 +272,7 @@ def _objective(
         if init_carry is None:
             value, (stats, out) = loss(whole, stats, batch, key, step=step)
         else:
-            carry = _restarted(carry, init_carry, whole, batch)
+            carry = carry_for(carry, init_carry, whole, batch)
             value, (stats, out, carry) = loss(whole, stats, batch, key, step=step, carry=carry)
         return value, (stats, carry, out | {"loss": value})
 
@@ -348,7 +348,7 @@ def _gradient(
     return jax.tree.map(lambda g: g / accumulate, total), stats, carry, jax.tree.map(lambda m: m.mean(0), out)
 
 
-def _restarted(carry: Any, init_carry: Callable[[Params, Batch], Any], params: Params, batch: Batch) -> Any:
+def carry_for(carry: Any, init_carry: Callable[[Params, Batch], Any], params: Params, batch: Batch) -> Any:
     """The carry that the loss gets: the initial one where a sequence starts, else the old one without its gradient."""
     carry = jax.lax.stop_gradient(carry)
     if not isinstance(batch, Mapping) or "start" not in batch:

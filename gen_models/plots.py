@@ -9,7 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -321,6 +321,31 @@ def texts(of: Sequence[str], path: str | Path, *, width: int = 72, lines: int = 
         for axis, text in zip(axes, wrapped, strict=False):
             shown = literal("\n".join(text[:lines]))
             axis.text(0, 1, shown, family="monospace", fontsize=8, va="top", transform=axis.transAxes)
+    return Path(path)
+
+
+def rolls(pieces: Integer[np.ndarray, "n t k"], path: str | Path, *, columns: int = 2) -> Path:
+    """Draw piano rolls, time from left to right and keys from low to high; a line lies under each C of a whole piano.
+
+    Args:
+      pieces: whether each key sounds in each row.
+      path: the PNG file.
+      columns: pieces in a row of the picture.
+    """
+    pieces = np.asarray(pieces)
+    rows = -(-len(pieces) // columns)
+    with drawing(path, figsize=(5.5 * columns, 2.4 * rows), layout="constrained") as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for axis in axes[len(pieces) :]:
+            axis.axis("off")
+        for axis, piece in zip(axes, pieces, strict=False):
+            axis.imshow(piece.T, cmap="Greys", origin="lower", aspect="auto", interpolation="nearest", vmin=0, vmax=1)
+            for key in (
+                range(3, piece.shape[1], 12) if piece.shape[1] == 88 else ()
+            ):  # the lowest C is a piano's fourth key
+                axis.axhline(key - 0.5, color="tab:blue", linewidth=0.3)
+            axis.set(xlabel="row", ylabel="key")
+            axis.label_outer()
     return Path(path)
 
 

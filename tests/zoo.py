@@ -34,6 +34,7 @@ from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
 from gen_models.models.latent.vq_vae import vq_vae
+from gen_models.models.sequences.polyphonic import polyphonic
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.sequences.transformer import transformer
@@ -118,6 +119,15 @@ def cycles(seed, size):
     return {"x": tokens[:, :-1], "y": tokens[:, 1:], "length": rng.integers(3, 6, size=size, dtype=np.int32)}
 
 
+def chords(seed, size):
+    """Windows of rows in which three keys sound together or not at all, mostly in turn; some ends are padding."""
+    rng = np.random.default_rng(seed)
+    turns = rng.choice([0, 1], size=(size, 6), p=[0.1, 0.9])
+    sounds = (rng.integers(2, size=(size, 1)) + np.cumsum(turns, 1)) % 2
+    rows = np.repeat(sounds[..., None], 3, 2).astype(np.uint8)
+    return {"x": rows[:, :-1], "y": rows[:, 1:], "length": rng.integers(3, 6, size=size, dtype=np.int32)}
+
+
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SMALL_GAN: dict[str, Any] = {"shape": SHAPE, "latent": 3, "features": (3, 4), "window": 3, "weight_scale": 0.3}
@@ -173,6 +183,12 @@ ZOO: dict[str, Callable[..., Entry]] = {
         recurrent_language_model(3, features=6, dtype=dtype),
         cycles,
         SGD,
+        deterministic=True,
+    ),
+    "polyphonic": lambda dtype=None: Entry(
+        polyphonic(3, features=5, output="nade", nade_features=4, dtype=dtype),
+        chords,
+        optax.sgd(0.2, momentum=0.9),
         deterministic=True,
     ),
     "vae": lambda dtype=None: Entry(

@@ -26,6 +26,7 @@ from gen_models.data.order import Order, Reader, Tracks, read_examples
 from gen_models.data.transforms import Transform, compose, on, to_unit, to_waveform
 
 Batch = dict[str, jax.Array]
+IN_TURN = ("tokens", "rolls")  # kinds of data whose examples are windows, one of which may go on where another ended
 
 
 class Batches(NamedTuple):
@@ -138,12 +139,12 @@ def place(
             _make_of_examples(transform, dataset.levels, dataset.kind),
             len(dataset),
             _source(dataset),
-            dataset.kind == "tokens",
+            dataset.kind in IN_TURN,
         )
     arrays, levels, kind = _arrays(dataset)
     data = {key: _placed_array(key, value) for key, value in arrays.items()}
     return Placed(
-        data, _make_of_index(transform, levels, kind), len(next(iter(arrays.values()))), None, kind == "tokens"
+        data, _make_of_index(transform, levels, kind), len(next(iter(arrays.values()))), None, kind in IN_TURN
     )
 
 
@@ -277,7 +278,7 @@ def evaluation_batches(
             weight = (index < total).astype(np.float32)
             index = np.minimum(index, total - 1)
             found = read(index)
-            if kind == "tokens":
+            if kind in IN_TURN:
                 del found["start"]  # these batches do not go on where the ones before ended
             batch = finish(found | {"index": index}, root)
             yield batch | {"weight": jnp.asarray(weight)}

@@ -13,6 +13,7 @@
 | `npz:PATH` | one archive of arrays: `npz.py` | |
 | `tokens:PATH` | text as sequences of characters or bytes: `tokens.py` | |
 | `audio:PATH` | sounds, `.wav` files or an archive: `audio.py` | |
+| `rolls:PATH` | music as piano rolls, MIDI files or an archive: `rolls.py` | mido for MIDI files |
 | `table:PATH` | numbers and words of a CSV file, as in `table:PATH?target=COLUMN`: `tables.py` | |
 | `points:PATH` | points of a space: `points.py` | |
 | `pairs:PATH` | pairs of images: `pairs.py` | |
@@ -49,12 +50,14 @@ PATHS: Mapping[str, Sequence[str]] = {
     "npz": (),
     "tokens": ("length", "unit", "documents"),
     "audio": ("length", "label"),
+    "rolls": ("length", "per_beat"),
     "table": ("target", "categorical", "drop", "test"),
     "points": (),
     "pairs": ("x", "y"),
     "boxes": ("masks",),
 }
-FILES = ("folder", "audio", "pairs", "boxes")  # kinds of paths whose examples are files, some of which may be damaged
+# Kinds of paths whose examples are files, some of which may be damaged.
+FILES = ("folder", "audio", "rolls", "pairs", "boxes")
 IMAGES = ("folder", "idx", "npz", "pairs", "boxes")  # kinds of paths whose images may be given another size
 MOST = 2**14  # the largest height or width that images are resized to
 DAMAGED = ("stop", "skip")
@@ -90,8 +93,8 @@ def load(
       size: height and width to which images and pairs are cropped at the centre and resized, and images with boxes
         stretched.
       damaged: at a file that cannot be read, "stop" raises `access.DamagedExample`, which names it; "skip" reads all
-        files of a folder, of pairs, boxes or sounds first, and leaves out those that are damaged, as if they were not
-        there.
+        files of a folder, of pairs, boxes, sounds or MIDI first, and leaves out those that are damaged, as if they were
+        not there.
 
     Raises:
       ValueError: an unknown name or split (with the nearest known one), a data set that is not there (with the command
@@ -237,6 +240,12 @@ def _audio(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     return audio_origin(path, options, IN_MEMORY_BYTES, wanted.damaged)
 
 
+def _rolls(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
+    from gen_models.data.rolls import rolls_origin
+
+    return rolls_origin(path, options, IN_MEMORY_BYTES, wanted.damaged)
+
+
 def _table(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.tables import table_origin
 
@@ -267,6 +276,7 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "npz": _npz,
     "tokens": _tokens,
     "audio": _audio,
+    "rolls": _rolls,
     "table": _table,
     "points": _points,
     "pairs": _pairs,

@@ -26,6 +26,8 @@ from .likelihood import LogLikelihood as LogLikelihood
 from .likelihood import NegativeLogLikelihood as NegativeLogLikelihood
 from .maps import PrincipalMap as PrincipalMap
 from .modes import GridCoverage as GridCoverage
+from .music import Rolls as Rolls
+from .music import StepLikelihood as StepLikelihood
 from .noise import NoiseArithmetic as NoiseArithmetic
 from .noise import NoiseWalk as NoiseWalk
 from .probes import LinearProbe as LinearProbe

@@ -88,16 +88,23 @@ def _output(a, v, activation, dtype):
     return (h.astype(dtype or h.dtype) * v.astype(dtype or v.dtype)).sum(-1, dtype=a.dtype)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def nade_products(
     x: Float[Array, "b d"],
     w: Float[Array, "d h"],
     v: Float[Array, "d h"],
-    c: Float[Array, "h"],
+    c: Float[Array, "h"] | Float[Array, "b h"],
     activation: Activation = jax.nn.sigmoid,
     dtype: DTypeLike | None = None,
 ) -> Float[Array, "b d"]:
-    """h_d . V_d for every variable d; it has no forward mode, as its gradient is written out."""
+    """h_d . V_d for every variable d; it has no forward mode, as its gradient is written out.
+
+    `c` may be each example's own.
+    """
+    return _products(x, w, v, jnp.broadcast_to(c, (x.shape[0], c.shape[-1])), activation, dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _products(x, w, v, c, activation, dtype):
     return _forward(x, w, v, c, activation, dtype)[0]
 
 
@@ -106,7 +113,7 @@ def _forward(x, w, v, c, activation, dtype):
         x, w, v = variable
         return a + x[:, None] * w, _output(a, v, activation, dtype)
 
-    a, y = lax.scan(one, jnp.broadcast_to(c, (x.shape[0], *c.shape)), (x.T, w, v))
+    a, y = lax.scan(one, c, (x.T, w, v))
     return y.T, (x, w, v, a)
 
 
@@ -125,7 +132,7 @@ def _backward(activation, dtype, kept, dy):
         return (a, da + dy[:, None] * v * slope), (dx, dw, dv)
 
     (_, da), (dx, dw, dv) = lax.scan(one, (a, jnp.zeros_like(a)), (x.T, w, v, dy.T), reverse=True)
-    return dx.T, dw, dv, da.sum(0)
+    return dx.T, dw, dv, da
 
 
-nade_products.defvjp(_forward, _backward)
+_products.defvjp(_forward, _backward)

@@ -1,0 +1,125 @@
+"""How well do recurrent networks predict polyphonic music, and does it help to judge a chord as a whole?
+
+    python -m experiments.music                                    # a GRU on generated chords, whose entropy is known
+    python -m experiments.music sweep --seeds 3                    # a table of all
+    python -m experiments.music gru --dataset rolls:MuseData.mat   # the rolls of Boulanger-Lewandowski et al. (2012)
+    python -m experiments.music gru_nade --dataset rolls:FOLDER    # your own MIDI files
+
+Chung et al., Empirical Evaluation of Gated Recurrent Neural Networks on Sequence Modeling (2014), table 2: networks of
+about 20,000 parameters whose keys are independent given the past, trained by RMSProp with noise on the weights;
+Boulanger-Lewandowski et al. (2012) put a NADE above the network, so that a chord is judged as a whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import gen_models as gm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Optimisation):
+    """A recurrent network of piano rolls and its training."""
+
+    steps: int = 2000
+    batch_size: int = 16
+    dataset: str = "chords"
+    """Generated chords, or rolls:PATH of a .mat file or a folder of MIDI files, without options."""
+    length: int = 64
+    """Rows of a window."""
+    train_split: str = "train"
+    """Split that is trained on, never test."""
+    cell: Literal["gru", "lstm", "elman"] = "gru"
+    """Kind of the layers."""
+    features: int = 46
+    """Width of each layer."""
+    layers: int = 1
+    """Number of layers."""
+    output: Literal["independent", "nade"] = "independent"
+    """Distribution of a row's keys given the past."""
+    nade_features: int = 64
+    """Hidden units of the NADE, where there is one."""
+    dropout: Annotated[float, gm.TRACED, gm.Range(0.0, 0.6)] = 0.0
+    """Probability with which a unit is dropped in training."""
+    weight_noise: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.0
+    """Standard deviation of the noise on the weights in training."""
+    written: int = 128
+    """Rows of each piece that the model writes."""
+
+
+CHORDS = 16  # of a generated piece
+PIECES = {"train": (4000, 0), "validation": (500, 1), "test": (500, 2)}  # number of generated pieces, and their seed
+# Chung et al.'s rule is RMSProp, and gradients are scaled to a norm of 1.
+base = Config(optimizer="rmsprop", learning_rate=2e-3, clip_norm=1.0)
+variants: Mapping[str, Config] = {
+    "gru": base,
+    "lstm": replace(base, cell="lstm", features=36),
+    "elman": replace(base, cell="elman", features=100, learning_rate=1e-3),
+    "gru_nade": replace(base, output="nade"),
+}
+
+
+def data(config: Config) -> "gm.Splits":
+    """Windows of pieces, which go on from batch to batch."""
+    if config.dataset != "chords":
+        name = f"{config.dataset}{'&' if '?' in config.dataset else '?'}length={config.length}"
+        return gm.load_splits(name, config.train_split, examples="windows", contiguous=True, kinds=("rolls",))
+    windows = {
+        split: gm.roll_windows(gm.chord_progressions(count, seed, chords=CHORDS), config.length)
+        for split, (count, seed) in PIECES.items()
+    }
+    splits = gm.Splits.of_arrays(
+        windows["train"], windows["test"], windows["validation"], name="chords", examples="windows"
+    )
+    return replace(splits, contiguous=True)
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The network that the config names, for the data's keys."""
+    return gm.polyphonic(
+        data.shape[1],
+        cell=config.cell,
+        features=config.features,
+        layers=config.layers,
+        output=config.output,
+        nade_features=config.nade_features,
+        dropout=config.dropout,
+        weight_noise=config.weight_noise,
+        dtype=config.precision,
+    )
+
+
+@dataclass(frozen=True)
+class ChordEntropy:
+    """The entropy of the generated chords, which no model's figure can be below but by chance."""
+
+    reads_parameters: ClassVar[bool] = False
+
+    def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "list[gm.Figure]":
+        """Nats a row."""
+        return [gm.Figure("entropy", gm.chord_entropy(CHORDS), "nats", "the generated chords", None, "a row; exact")]
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Likelihood of a row, the best possible one where it is known, size, and what the model writes."""
+    known = (ChordEntropy(),) if config.dataset == "chords" else ()
+    return (
+        gm.measures.StepLikelihood(),
+        *known,
+        gm.measures.Parameters(),
+        gm.measures.Rolls(length=config.written),
+    )
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    tiny={"length": 8, "batch_size": 4, "features": 4, "nade_features": 3, "written": 8},
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
