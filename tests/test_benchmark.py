@@ -97,6 +97,9 @@ def test_a_turn_is_as_long_as_asked_and_begins_with_a_call_that_is_not_timed():
     clock = Clock(ours=(0.125, 1), other=(2.0, 1))
     measure(clock.contenders, 4, seconds=0.0, settle=False, clock=clock)
     assert clock.calls.count("ours") == clock.calls.count("other") == 1 + 4
+    clock = Clock(ours=(0.125, 1), other=(2.0, 1))
+    measure(clock.contenders, 4, settle=False, warm_up=False, clock=clock)
+    assert clock.calls.count("ours") == clock.calls.count("other") == 4
 
 
 def test_the_order_within_rounds_is_random_and_repeatable():

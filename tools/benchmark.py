@@ -93,7 +93,15 @@ def run_case(name: str, rounds: int | None = None, seed: int = 0) -> list[dict[s
             done += 1
             status.update(f"{name}: round {done} of {rounds}")
 
-        times = measure(contenders, rounds, seconds=case.seconds, settle=case.settle, seed=seed, after_round=count)
+        times = measure(
+            contenders,
+            rounds,
+            seconds=case.seconds,
+            settle=case.settle,
+            warm_up=case.warm_up,
+            seed=seed,
+            after_round=count,
+        )
     found = rows(name, times, machine, case.rows_of(times))
     took = next(iter(contenders.values())).compile_seconds
     return [row | {"compile_s": took} for row in found] if took is not None else found

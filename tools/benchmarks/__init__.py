@@ -26,6 +26,7 @@ class Case(NamedTuple):
     rounds: int = 30
     seconds: float = 0.3  # that a contender's turn lasts in a round, at least one call
     settle: bool = True  # a turn begins with a call that is not timed
+    warm_up: bool = True  # calls go before the first round; not where each call starts processes of its own
     function: str | None = None  # of the module, (ExitStack, *arguments) -> contenders; None: that of the case's name
     arguments: tuple[str, ...] = ()
     derived: str | None = None  # a function of the module: times -> name -> (ratio, seconds of the other), each round
@@ -73,6 +74,7 @@ CASES: dict[str, Case] = {
         "ten seeds of gan_grid, 300 steps each, as a sweep and as ten commands; a step is all of it",
         1,
         0.0,
+        False,
         False,
     ),
     "conv_stack": Case("layers", "five 3x3 convolutions of 64 channels, 32 images 28x28x1, Adam", 15),

@@ -23,6 +23,7 @@ def measure(
     *,
     seconds: float = 0.3,
     settle: bool = True,
+    warm_up: bool = True,
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
     after_round: Callable[[], None] = lambda: None,
@@ -34,6 +35,7 @@ def measure(
       rounds: in each, every contender has one turn, in random order.
       seconds: how long a turn lasts, by what the contender's last call of the warm-up took; at least one call.
       settle: a turn begins with a call that is not timed, as caches and waking threads are left from the one before.
+      warm_up: calls go before the first round; without them a turn is one call.
       seed: of the order.
       clock: in seconds.
       after_round: called after each round.
@@ -44,7 +46,7 @@ def measure(
     draw, calls = random.Random(seed), {}
     for name, contender in contenders.items():
         took = 0.0
-        for _ in range(WARM_UP if settle else 1):
+        for _ in range(0 if not warm_up else WARM_UP if settle else 1):
             start = clock()
             contender.run()
             took = clock() - start
