@@ -75,7 +75,7 @@ class Config(gm.Tokens, gm.Optimisation):
     """Number by which logits are divided when it writes."""
 
 
-base = Config(length=64, learning_rate=1e-3, warmup_steps=100, clip_norm=1.0, weight_decay=0.1, optimizer="adamw")
+base = Config(length=64, learning_rate=3e-3, warmup_steps=100, clip_norm=1.0, weight_decay=0.1, optimizer="adamw")
 _recurrent = replace(base, network=Recurrent(), learning_rate=3e-3, weight_decay=0.0, optimizer="adam")
 variants: Mapping[str, Config] = {
     "transformer": base,

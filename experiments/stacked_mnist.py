@@ -73,7 +73,14 @@ class Config(gm.Images):
 CHANNELS = 3
 base = Config(log_every=250, evaluate_every=0)
 small = replace(
-    base, size=14, generator_features=(8, 16, 32), batch_size=32, discriminator_rate=1e-3, generator_rate=5e-4
+    base,
+    steps=8000,
+    size=14,
+    generator_features=(8, 16, 32),
+    discriminator_features=(8, 16, 32),
+    batch_size=32,
+    discriminator_rate=1e-3,
+    generator_rate=1e-3,
 )
 variants: Mapping[str, Config] = {
     "gan": base,

@@ -29,6 +29,8 @@ from .data.near_duplicates import first_kept as first_kept
 from .data.near_duplicates import near_codes as near_codes
 from .data.near_duplicates import nearest_reference as nearest_reference
 from .data.near_duplicates import pack_bits as pack_bits
+from .data.reviews import generated_reviews as generated_reviews
+from .data.reviews import review_words as review_words
 from .data.rolls import roll_windows as roll_windows
 from .data.shapes import draw_shapes as draw_shapes
 from .data.shapes import grid_factors as grid_factors
@@ -101,6 +103,9 @@ from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
 from .models.sequences.polyphonic import polyphonic as polyphonic
 from .models.sequences.recurrent_language_model import recurrent_language_model as recurrent_language_model
+from .models.sequences.sentence_cnn import sentence_cnn as sentence_cnn
+from .models.sequences.sentence_lstm import sentence_lstm as sentence_lstm
+from .models.sequences.sentence_transformer import sentence_transformer as sentence_transformer
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
 from .models.sequences.token_model import token_model as token_model
 from .models.sequences.transformer import transformer as transformer

@@ -327,6 +327,8 @@ def texts(of: Sequence[str], path: str | Path, *, width: int = 72, lines: int = 
 def rolls(pieces: Integer[np.ndarray, "n t k"], path: str | Path, *, columns: int = 2) -> Path:
     """Draw piano rolls, time from left to right and keys from low to high; a line lies under each C of a whole piano.
 
+    The keys that are drawn are those between the lowest and the highest that sounds in any piece, and three more.
+
     Args:
       pieces: whether each key sounds in each row.
       path: the PNG file.
@@ -334,6 +336,8 @@ def rolls(pieces: Integer[np.ndarray, "n t k"], path: str | Path, *, columns: in
     """
     pieces = np.asarray(pieces)
     rows = -(-len(pieces) // columns)
+    sounding = np.flatnonzero(pieces.any((0, 1)))
+    low, high = (sounding[0] - 3, sounding[-1] + 3) if len(sounding) else (0, pieces.shape[2] - 1)
     with drawing(path, figsize=(5.5 * columns, 2.4 * rows), layout="constrained") as canvas:
         axes = canvas.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
         for axis in axes[len(pieces) :]:
@@ -344,7 +348,7 @@ def rolls(pieces: Integer[np.ndarray, "n t k"], path: str | Path, *, columns: in
                 range(3, piece.shape[1], 12) if piece.shape[1] == 88 else ()
             ):  # the lowest C is a piano's fourth key
                 axis.axhline(key - 0.5, color="tab:blue", linewidth=0.3)
-            axis.set(xlabel="row", ylabel="key")
+            axis.set(xlabel="row", ylabel="key", ylim=(low - 0.5, high + 0.5))
             axis.label_outer()
     return Path(path)
 

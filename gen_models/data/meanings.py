@@ -5,10 +5,11 @@ from typing import Any
 from gen_models.data.audio import Sound
 from gen_models.data.boxes import Objects
 from gen_models.data.dataset import Classes
+from gen_models.data.sentences import Words
 from gen_models.data.tables import Columns
 from gen_models.data.tokens import Vocabulary
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Classes, Columns, Objects, Sound, Vocabulary)}
+KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Classes, Columns, Objects, Sound, Vocabulary, Words)}
 
 
 def meaning_to_json(meaning: Any) -> Any:

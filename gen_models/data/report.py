@@ -215,6 +215,8 @@ def _told_example(report: Report) -> str:
         return f"pairs of images {sizes}" + (f" and {'x'.join(map(str, meaning))}" if meaning else "")
     if kind == "tokens":
         return f"sequences of {sizes} tokens" + (f", {report['num_classes']} {meaning.unit}" if meaning else "")
+    if kind == "sentences":
+        return f"sentences of up to {sizes} words" + (f", {len(meaning.symbols):,} tokens" if meaning else "")
     if kind == "rolls":
         return f"windows of {report['shape'][0]} rows of {report['shape'][1]} keys"
     if kind == "audio":

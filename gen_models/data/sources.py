@@ -12,6 +12,7 @@
 | `idx:PATH` | a folder with four files named like MNIST's: `idx.py` | |
 | `npz:PATH` | one archive of arrays: `npz.py` | |
 | `tokens:PATH` | text as sequences of characters or bytes: `tokens.py` | |
+| `sentences:PATH` | labelled sentences as words: `sentences.py` | |
 | `audio:PATH` | sounds, `.wav` files or an archive: `audio.py` | |
 | `rolls:PATH` | music as piano rolls, MIDI files or an archive: `rolls.py` | mido for MIDI files |
 | `table:PATH` | numbers and words of a CSV file, as in `table:PATH?target=COLUMN`: `tables.py` | |
@@ -49,6 +50,7 @@ PATHS: Mapping[str, Sequence[str]] = {
     "idx": (),
     "npz": (),
     "tokens": ("length", "unit", "documents"),
+    "sentences": ("min_count", "length", "fold", "encoding"),
     "audio": ("length", "label"),
     "rolls": ("length", "per_beat"),
     "table": ("target", "categorical", "drop", "test"),
@@ -234,6 +236,12 @@ def _tokens(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     return tokens_origin(path, options, IN_MEMORY_BYTES)
 
 
+def _sentences(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
+    from gen_models.data.sentences import sentences_origin
+
+    return sentences_origin(path, options)
+
+
 def _audio(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.audio import audio_origin
 
@@ -275,6 +283,7 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "idx": _idx,
     "npz": _npz,
     "tokens": _tokens,
+    "sentences": _sentences,
     "audio": _audio,
     "rolls": _rolls,
     "table": _table,

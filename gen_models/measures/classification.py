@@ -12,6 +12,7 @@ import numpy as np
 from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data.dataset import Classes
+from gen_models.data.sentences import Words
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
@@ -30,7 +31,7 @@ def predicted(trained: Trained, split: Split) -> tuple[jax.Array, jax.Array]:
 def _class_names(split: Split) -> tuple[str, ...]:
     """The names that the classes have in the data; none where they are numbers."""
     meaning = split.dataset.meaning
-    return meaning.classes if isinstance(meaning, Classes) else ()
+    return meaning.classes if isinstance(meaning, Classes | Words) else ()
 
 
 def labels_of(split: Split) -> np.ndarray:
