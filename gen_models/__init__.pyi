@@ -101,6 +101,7 @@ from .models.latent.variational import variational_model as variational_model
 from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
+from .models.sequences.ngram import ngram as ngram
 from .models.sequences.polyphonic import polyphonic as polyphonic
 from .models.sequences.recurrent_language_model import recurrent_language_model as recurrent_language_model
 from .models.sequences.sentence_cnn import sentence_cnn as sentence_cnn
@@ -109,6 +110,7 @@ from .models.sequences.sentence_transformer import sentence_transformer as sente
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
 from .models.sequences.token_model import token_model as token_model
 from .models.sequences.transformer import transformer as transformer
+from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
 from .models.supervised.logistic import logistic_regression as logistic_regression
@@ -132,6 +134,7 @@ from .run.choices import class_weights as class_weights
 from .run.choices import images_for as images_for
 from .run.choices import level_images as level_images
 from .run.choices import token_windows as token_windows
+from .run.choices import training_windows as training_windows
 from .run.choices import unit_images as unit_images
 from .run.cli import launch as launch
 from .run.config import INCIDENTAL as INCIDENTAL

@@ -173,7 +173,7 @@ def make_train_step(
         Gradients flow into an initial carry, but never into the step before.
       axis_name: average gradients, stats and metrics over this axis of a surrounding `pmap`, `vmap` or
         `shard_map(check_vma=False)`; each copy of the step along it draws its own randomness, and keeps the carry of
-        its own examples.
+        its own examples. Integers among the stats stay as they are: they must not depend on a copy's examples.
 
     Returns:
       A pure `(state, batch) -> (state, metrics)`. Metrics are scalars: each player's own, and its `loss` and
@@ -315,10 +315,16 @@ def _update(
     """One update of one player: what it changes, and its metrics."""
     grads, stats, carry, out = _gradient(objective, player.own, player.stats, player.carry, batch, key, accumulate)
     if axis_name is not None:  # not the carry: each copy of the step keeps that of its own examples
-        grads, stats, out = jax.lax.pmean((grads, stats, out), axis_name)
+        grads, out = jax.lax.pmean((grads, out), axis_name)
+        stats = jax.tree.map(partial(_mean_of_numbers, axis_name), stats)
     updates, opt_state = tx.update(grads, player.opt_state, player.own)
     own = optax.apply_updates(player.own, updates)
     return _Player(own, stats, carry, opt_state), out | {"grad_norm": optax.tree.norm(grads)}
+
+
+def _mean_of_numbers(axis_name: str, leaf: Array) -> Array:
+    """The mean over an axis; integers, such as counts, are the same along it, and their mean would be no integer."""
+    return jax.lax.pmean(leaf, axis_name) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
 
 def _gradient(

@@ -34,10 +34,12 @@ from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
 from gen_models.models.latent.vq_vae import vq_vae
+from gen_models.models.sequences.ngram import ngram
 from gen_models.models.sequences.polyphonic import polyphonic
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.sequences.transformer import transformer
+from gen_models.models.sequences.windowed_mlp import windowed_mlp
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
@@ -189,6 +191,18 @@ ZOO: dict[str, Callable[..., Entry]] = {
         polyphonic(3, features=5, output="nade", nade_features=4, dtype=dtype),
         chords,
         optax.sgd(0.2, momentum=0.9),
+        deterministic=True,
+    ),
+    "ngram": lambda dtype=None: Entry(
+        ngram(3, cycles(9, 4), order=3, dtype=dtype),
+        cycles,
+        optax.sgd(2.0, momentum=0.9),
+        deterministic=True,
+    ),
+    "windowed_mlp": lambda dtype=None: Entry(
+        windowed_mlp(3, context=2, embedding=3, features=6, direct=True, dtype=dtype),
+        cycles,
+        SGD,
         deterministic=True,
     ),
     "vae": lambda dtype=None: Entry(

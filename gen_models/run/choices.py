@@ -6,9 +6,11 @@ The library itself takes functions and objects, never such words.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from flax import linen as nn
 
 from gen_models.data.absent import AbsentSource
+from gen_models.data.access import gathered
 from gen_models.data.report import class_counts
 from gen_models.data.splits import Splits, load_splits
 from gen_models.data.transforms import (
@@ -107,6 +109,16 @@ def token_windows(config: Tokens, *, contiguous: bool = False) -> Splits:
     return load_splits(
         name, config.train_split, config.data_dir, examples="windows", contiguous=contiguous, kinds=("tokens",)
     )
+
+
+def training_windows(data: Splits) -> Mapping[str, np.ndarray]:
+    """All windows of the part of a text that is trained on, in their order: for models that are fitted by counting.
+
+    Raises:
+      DataAbsent: the text is not there.
+    """
+    arrays = data.train.arrays
+    return gathered(data.train.source) if arrays is None else arrays
 
 
 def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:

@@ -10,6 +10,8 @@ A network that reads tokens makes a `Model`. It is a Linen module with three met
 - `network.step(token [B], cache, t)` -> (logits [B, V], cache): one token, the t-th of its sequence, t from 0.
 - `network.empty(batch, length)` -> cache: what is kept of no token, with room for `length`; B leads every leaf.
 
+Variables of its other collections than "params", such as counts, are the model's statistics; no function changes them.
+
 The sampler is one compiled scan over tokens; a naive one, which runs the whole network for every token, stands beside
 it and draws the same tokens for the same key. In half precision a few may differ, where two are nearly as probable.
 """
@@ -75,17 +77,18 @@ def token_model(
 
     def init(key, batch):
         tokens, _, _ = _windows(batch, context)
-        return network.init(key, jnp.zeros((1, tokens.shape[1]), jnp.int32), None, None, False)["params"], {}
+        variables = network.init(key, jnp.zeros((1, tokens.shape[1]), jnp.int32), None, None, False)
+        return variables.get("params", {}), {name: value for name, value in variables.items() if name != "params"}
 
-    def outputs(params, x, cache=None, lengths=None, train=False, key=None):
+    def outputs(params, stats, x, cache=None, lengths=None, train=False, key=None):
         rngs = None if key is None else {"dropout": key}
         x = _without_padding(x, lengths)
         x = jnp.where(_within(x, vocabulary), x, vocabulary)  # whose embedding is NaN; that of -1 would be the last's
-        return network.apply({"params": params}, x, cache, lengths, train, rngs=rngs)
+        return network.apply({"params": params, **stats}, x, cache, lengths, train, rngs=rngs)
 
     def apply(params, stats, x: Int[Array, "b t"], lengths: Int[Array, " b"] | None = None) -> Float[Array, "b t v"]:
         """The logits of the token that follows each, [B, T, V]."""
-        return outputs(params, _checked(x, "x", context), None, lengths)[0]
+        return outputs(params, stats, _checked(x, "x", context), None, lengths)[0]
 
     def of_tokens(logits, y, lengths) -> Float[Array, "b t"]:
         """log p of each token of y, 0 behind a sequence's length."""
@@ -98,7 +101,7 @@ def token_model(
     def loss(params, stats, batch, key, *, step, train=True, carry=None):
         """Nats a position; dropout where `train`."""
         x, y, lengths = _windows(batch, context)
-        logits, cache = outputs(params, x, carry, lengths, train, key)
+        logits, cache = outputs(params, stats, x, carry, lengths, train, key)
         value = -of_tokens(logits, y, lengths).sum() / x.size
         metrics = {"bits_per_position": value / jnp.log(2.0)}
         return value, (stats, metrics, cache) if truncated else (stats, metrics)
@@ -118,7 +121,7 @@ def token_model(
             inputs = jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
         elif jnp.shape(inputs) != x.shape:
             raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
-        return of_tokens(outputs(params, inputs, None, lengths)[0], x, lengths).sum(1)
+        return of_tokens(outputs(params, stats, inputs, None, lengths)[0], x, lengths).sum(1)
 
     def sample(
         params,
@@ -144,25 +147,26 @@ def token_model(
             raise unknown("method of sampling", method, SAMPLERS)
         window = length if context is None else min(length, context)
         whole = method == "naive" or window < length
-        step, cache = last_tokens(params, n, window) if whole else cached(params, n, length)
+        step, cache = last_tokens(params, stats, n, window) if whole else cached(params, stats, n, length)
         tokens = drawn_tokens(
             step, cache, key, prompt, given, start, lambda x: kept_logits(x, temperature, top_k, top_p), stop
         )
         return jnp.where(fits, tokens, -1)
 
-    def cached(params, n, length) -> tuple[Step, Any]:
+    def cached(params, stats, n, length) -> tuple[Step, Any]:
         """One step of the network at a time."""
-        step = lambda token, cache, t: network.apply({"params": params}, token, cache, t, method="step")  # noqa: E731
+        variables = {"params": params, **stats}
+        step = lambda token, cache, t: network.apply(variables, token, cache, t, method="step")  # noqa: E731
         return step, network.empty(n, length)
 
-    def last_tokens(params, n, window) -> tuple[Step, Any]:
+    def last_tokens(params, stats, n, window) -> tuple[Step, Any]:
         """The whole network for every token, on as many of the last ones as the window holds, which are the cache."""
 
         def step(token, tokens, t):
             tokens = jnp.where(t < window, tokens, jnp.roll(tokens, -1, 1))
             place = jnp.minimum(t, window - 1)
             tokens = tokens.at[:, place].set(token)
-            return outputs(params, tokens)[0][:, place], tokens
+            return outputs(params, stats, tokens)[0][:, place], tokens
 
         return step, jnp.zeros((n, window), jnp.int32)
 
