@@ -41,7 +41,11 @@ from .data.shapes import shapes as shapes
 from .data.sources import load as load
 from .data.splits import Splits as Splits
 from .data.splits import load_splits as load_splits
+from .data.synthetic import adding_baseline as adding_baseline
+from .data.synthetic import adding_task as adding_task
 from .data.synthetic import associative_recall as associative_recall
+from .data.synthetic import copy_baseline as copy_baseline
+from .data.synthetic import copy_task as copy_task
 from .data.synthetic import gaussian_grid as gaussian_grid
 from .data.synthetic import grid_centres as grid_centres
 from .data.synthetic import recall_chance as recall_chance
@@ -50,6 +54,7 @@ from .data.transforms import binarise_fixed as binarise_fixed
 from .data.transforms import compose as compose
 from .data.transforms import cutout as cutout
 from .data.transforms import dequantise as dequantise
+from .data.transforms import one_hot as one_hot
 from .data.transforms import quantise as quantise
 from .data.transforms import random_crop as random_crop
 from .data.transforms import random_flip as random_flip
@@ -104,6 +109,7 @@ from .models.quadratic import quadratic as quadratic
 from .models.sequences.ngram import ngram as ngram
 from .models.sequences.polyphonic import polyphonic as polyphonic
 from .models.sequences.recurrent_language_model import recurrent_language_model as recurrent_language_model
+from .models.sequences.recurrent_network import recurrent_network as recurrent_network
 from .models.sequences.sentence_cnn import sentence_cnn as sentence_cnn
 from .models.sequences.sentence_lstm import sentence_lstm as sentence_lstm
 from .models.sequences.sentence_transformer import sentence_transformer as sentence_transformer

@@ -27,6 +27,7 @@ SIZE = 16  # eight devices with two examples each: one pack of the GAN
 DEEP = (
     "residual_cnn",
     "sequence_classifier",
+    "recurrent_network",
     "convolutional_vae",
     "hierarchical_vae",
     "ladder_vae",

@@ -37,6 +37,7 @@ from gen_models.models.latent.vq_vae import vq_vae
 from gen_models.models.sequences.ngram import ngram
 from gen_models.models.sequences.polyphonic import polyphonic
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
+from gen_models.models.sequences.recurrent_network import recurrent_network
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.sequences.transformer import transformer
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
@@ -110,6 +111,15 @@ def sequences(seed, size):
     """Tokens whose last one says the class."""
     tokens = np.random.default_rng(seed).integers(3, size=(size, 4), dtype=np.int32)
     return {"x": tokens, "y": tokens[:, -1]}
+
+
+def steps(seed, size):
+    """Sequences of vectors whose first step says the class."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(3, size=size, dtype=np.int32)
+    x = rng.normal(0, 0.3, size=(size, 4, 2)).astype(np.float32)
+    x[:, 0] += np.array([[1, 0], [0, 1], [-1, -1]], np.float32)[label]
+    return {"x": x, "y": label}
 
 
 def cycles(seed, size):
@@ -202,6 +212,12 @@ ZOO: dict[str, Callable[..., Entry]] = {
     "windowed_mlp": lambda dtype=None: Entry(
         windowed_mlp(3, context=2, embedding=3, features=6, direct=True, dtype=dtype),
         cycles,
+        SGD,
+        deterministic=True,
+    ),
+    "recurrent_network": lambda dtype=None: Entry(
+        recurrent_network((4, 2), 3, features=5, layer_norm=True, window=2, dtype=dtype),
+        steps,
         SGD,
         deterministic=True,
     ),

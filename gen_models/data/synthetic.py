@@ -76,3 +76,62 @@ def recall_chance(pairs: int, values: int) -> float:
         coefficient = series.coef[pairs] if len(series.coef) > pairs else 0.0
         at_most.append(float(coefficient) * math.factorial(pairs) / values**pairs)
     return sum(1 - p for p in at_most[:-1]) / pairs
+
+
+def adding_task(
+    count: int = 50_000, seed: int = 0, *, length: int = 600
+) -> dict[str, Float[np.ndarray, "n t 2"] | Float[np.ndarray, " n"]]:
+    """Sequences of numbers, two of which are marked, and their sum: {"x": float32 [n, length, 2], "y": float32 [n]}.
+
+    Hochreiter & Schmidhuber, Long Short-Term Memory (1997), section 5.4, in the form of Bai et al., An Empirical
+    Evaluation of Generic Convolutional and Recurrent Networks for Sequence Modeling (2018), section 4.1: the numbers
+    are even on [0, 1], the second channel is 1 at two places, which are evenly drawn among all pairs, and else 0.
+
+    Raises:
+      ValueError: there is no sequence, or it has fewer than two steps.
+    """
+    if count < 1 or length < 2:
+        raise ValueError(f"one sequence of two steps or more is needed, got {count=}, {length=}")
+    draw = np.random.default_rng(seed)
+    x = np.zeros((count, length, 2), np.float32)
+    x[..., 0] = draw.random((count, length), np.float32)
+    first = draw.integers(length, size=count)
+    second = (first + draw.integers(1, length, size=count)) % length  # another place, all equally likely
+    every = np.arange(count)
+    x[every, first, 1] = x[every, second, 1] = 1
+    return {"x": x, "y": x[every, first, 0] + x[every, second, 0]}
+
+
+def adding_baseline() -> float:
+    """The mean squared error at `adding_task` of who always answers 1: 1/6, the variance of a sum of two numbers.
+
+    Papers have 0.1767 for it, which is a slip: 1/12 for each number.
+    """
+    return 1 / 6
+
+
+def copy_task(
+    count: int = 10_000, seed: int = 0, *, delay: int = 1000, memory: int = 10, symbols: int = 8
+) -> dict[str, Int[np.ndarray, "n t"]]:
+    """Tokens to be remembered over a delay, and what is to be answered at each step: {"x", "y"}, int32 [n, T].
+
+    Arjovsky et al., Unitary Evolution Recurrent Neural Networks (2016), section 4.1, in the form of Bai et al. (2018):
+    T = delay + 2 memory. First come `memory` tokens from 1 to `symbols`, evenly drawn; then delay - 1 blanks, the token
+    0; then the token symbols + 1, memory + 1 times (Arjovsky et al. have it once, and blanks behind it), which asks for
+    them. The answers are blanks until the last `memory` steps, where they are the first tokens again.
+
+    Raises:
+      ValueError: a size is not positive.
+    """
+    if min(count, delay, memory, symbols) < 1:
+        raise ValueError(f"sizes must be positive, got {count=}, {delay=}, {memory=}, {symbols=}")
+    kept = np.random.default_rng(seed).integers(1, symbols + 1, size=(count, memory))
+    blanks, asks = np.zeros((count, delay - 1)), np.full((count, memory + 1), symbols + 1)
+    x = np.concatenate([kept, blanks, asks], 1)
+    y = np.concatenate([np.zeros((count, delay + memory)), kept], 1)
+    return {"x": x.astype(np.int32), "y": y.astype(np.int32)}
+
+
+def copy_baseline(delay: int, memory: int = 10, symbols: int = 8) -> float:
+    """Nats a step at `copy_task` of who remembers nothing but where the answers begin: memory ln(symbols) / T."""
+    return memory * math.log(symbols) / (delay + 2 * memory)

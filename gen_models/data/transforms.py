@@ -260,6 +260,28 @@ def cutout(size: int) -> Transform:
     return transform
 
 
+def one_hot(width: int) -> Transform:
+    """Integers [B, ...] from 0 to width - 1 to float32 [B, ..., width], of which one entry is 1: tokens as vectors.
+
+    Raises:
+      ValueError: `width` is below 2; when called, x is no array of integers, or one is none of these, where the values
+        are known, which is outside of `jit`: inside, it becomes NaN.
+    """
+    if width < 2:
+        raise ValueError(f"one_hot needs a width of 2 or more, got {width}")
+
+    def transform(batch: Batch, key: Any = None) -> Batch:
+        tokens = batch["x"]
+        if not jnp.issubdtype(tokens.dtype, jnp.integer):
+            raise ValueError(f"one_hot needs integers, got {_said(tokens)}")
+        fits = (tokens >= 0) & (tokens < width)
+        if not isinstance(fits, jax.core.Tracer) and not bool(jnp.all(fits)):
+            raise ValueError(f"one_hot needs integers from 0 to {width - 1}, got {int(tokens[~fits][0])}")
+        return {**batch, "x": jnp.where(fits[..., None], jax.nn.one_hot(tokens, width, dtype=jnp.float32), jnp.nan)}
+
+    return transform
+
+
 def _random_window(margin: int, what: str) -> Transform:
     """Windows of the images' size, at random corners, out of images with `margin` zeros on each side."""
     if margin < 1:

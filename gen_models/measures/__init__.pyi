@@ -45,5 +45,6 @@ from .samples import Completions as Completions
 from .samples import Samples as Samples
 from .spectrum import Checkerboard as Checkerboard
 from .stacked_modes import StackedModes as StackedModes
+from .states import StateGradients as StateGradients
 from .text import Text as Text
 from .text import TokenLikelihood as TokenLikelihood

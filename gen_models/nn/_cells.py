@@ -116,4 +116,5 @@ GRU_CELL = Cell(3, 1, True, _gru_forward, _gru_backward)
 ELMAN_CELLS = {
     "tanh": _elman_cell(jnp.tanh, lambda h: 1 - h * h),
     "relu": _elman_cell(jax.nn.relu, lambda h: (h > 0).astype(h.dtype)),
+    "linear": _elman_cell(lambda v: v, jnp.ones_like),
 }

@@ -7,7 +7,7 @@ sample drawn step by step is the whole sequence. With z_t = x_t W + b, a_t = h_{
   c_t = s(f) c_{t-1} + s(i) tanh(g), h_t = s(o) tanh(c_t), where (i, f, g, o) = z_t + a_t.
 - `gru` (Cho et al., 2014, in the form of cuDNN and PyTorch: the reset gate after the product), order r, u, n:
   n_t = tanh(z_n + s(r) (a_n + b')), h_t = (1 - s(u)) n_t + s(u) h_{t-1}.
-- `elman` (Elman, Finding Structure in Time, 1990): h_t = tanh(z_t + a_t), or relu.
+- `elman` (Elman, Finding Structure in Time, 1990): h_t = tanh(z_t + a_t), or relu, or without either.
 
 On a CPU the gradients are written out (`gen_models/nn/_recurrent_cpu.py`; of one step, `gen_models/nn/_cells.py`).
 Contexts are those of `gen_models.nn.conv`: `over_devices(mesh)` cuts the batch over a mesh, and inside `plain()`, as on
@@ -73,7 +73,7 @@ def elman(
     reverse: bool = False,
     lengths: Lengths = None,
 ) -> tuple[Outputs, State]:
-    """As `lstm`, with a carry h, kernels [C, H] and [H, H], bias [H]; `activation` is "tanh" or "relu"."""
+    """As `lstm`, with a carry h, kernels [C, H] and [H, H], bias [H]; `activation` is "tanh", "relu" or "linear"."""
     return _sequence(_elman(activation), x, carry, weights, reverse, lengths)
 
 
@@ -161,7 +161,7 @@ class GRU(_Layer):
 
 
 class Elman(_Layer):
-    """`elman` with its weights; `activation` is "tanh" or "relu". The carry is h."""
+    """`elman` with its weights; `activation` is "tanh", "relu" or "linear". The carry is h."""
 
     activation: str = "tanh"
 
