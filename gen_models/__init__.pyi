@@ -24,6 +24,9 @@ from .data.dataset import Dataset as Dataset
 from .data.few_labels import with_few_labels as with_few_labels
 from .data.midi import read_midi as read_midi
 from .data.midi import write_midi as write_midi
+from .data.mu_law import mu_law_decode as mu_law_decode
+from .data.mu_law import mu_law_encode as mu_law_encode
+from .data.mu_law import mu_law_tokens as mu_law_tokens
 from .data.near_duplicates import connected_groups as connected_groups
 from .data.near_duplicates import first_kept as first_kept
 from .data.near_duplicates import near_codes as near_codes
@@ -114,8 +117,12 @@ from .models.sequences.sentence_cnn import sentence_cnn as sentence_cnn
 from .models.sequences.sentence_lstm import sentence_lstm as sentence_lstm
 from .models.sequences.sentence_transformer import sentence_transformer as sentence_transformer
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
+from .models.sequences.temporal_convolutions import temporal_convolutions as temporal_convolutions
+from .models.sequences.temporal_convolutions import temporal_receptive_field as temporal_receptive_field
 from .models.sequences.token_model import token_model as token_model
 from .models.sequences.transformer import transformer as transformer
+from .models.sequences.wavenet import wavenet as wavenet
+from .models.sequences.wavenet import wavenet_receptive_field as wavenet_receptive_field
 from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn

@@ -353,6 +353,37 @@ def rolls(pieces: Integer[np.ndarray, "n t k"], path: str | Path, *, columns: in
     return Path(path)
 
 
+def spectrograms(
+    decibels: Float[np.ndarray, "n bins columns"],
+    path: str | Path,
+    *,
+    seconds: float,
+    hertz: float,
+    across: int = 5,
+) -> Path:
+    """Draw spectrograms side by side, frequency upwards.
+
+    Args:
+      decibels: low frequencies first; the least of all is black.
+      path: the PNG file.
+      seconds: duration of each.
+      hertz: the highest frequency.
+      across: how many in a row.
+    """
+    columns = min(across, len(decibels))
+    rows = -(-len(decibels) // columns)
+    with drawing(path, figsize=(0.4 + 1.9 * columns, 0.4 + 1.3 * rows), layout="constrained") as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+        for axis in axes.ravel()[len(decibels) :]:
+            axis.axis("off")
+        for axis, one in zip(axes.ravel(), decibels, strict=False):
+            extent = (0.0, seconds, 0.0, hertz / 1000)
+            axis.imshow(one, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=decibels.min(), vmax=0)
+        canvas.supxlabel("seconds", fontsize=9)
+        canvas.supylabel("kHz", fontsize=9)
+    return Path(path)
+
+
 def captioned(
     images: Float[np.ndarray, "n h w c"], captions: Sequence[str], path: str | Path, *, columns: int = 8
 ) -> Path:

@@ -173,7 +173,10 @@ def few_images(monkeypatch):
     monkeypatch.setattr(layers, "BATCHES", 1)
 
 
-@pytest.mark.parametrize("name", [*(name for name, case in CASES.items() if case.module == "layers"), "conv_vae"])
+@pytest.mark.parametrize(
+    "name",
+    [*(name for name, case in CASES.items() if case.module == "layers"), "conv_vae", "step_wavenet", "step_tcn"],
+)
 def test_pytorch_has_as_many_parameters(name, few_images):
     pytest.importorskip("torch")
     built = CASES[name].build(name, ExitStack())

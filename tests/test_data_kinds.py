@@ -237,6 +237,24 @@ def test_clips_of_an_archive(tmp_path):
     assert train.num_classes == 10 and len(set(train.arrays["y"])) > 6 and digit.max() == 9
 
 
+def test_spoken_digits_come_with_the_package():
+    train, held_out, test = (load("spoken_digits?length=2000", split) for split in ("train", "validation", "test"))
+    assert (len(train), len(held_out), len(test)) == (405, 45, 50) and test.num_classes == 10
+    assert np.bincount(test.arrays["y"]).tolist() == [5] * 10  # takes 0 to 4 of each digit
+    assert train.meaning == (8000, None) and train.shape == (2000,) and train.arrays["x"].dtype == np.int16
+    with pytest.raises(ValueError, match="no images to resize"):
+        load("spoken_digits", size=4)
+
+
+@pytest.mark.parametrize("rate", [0, 8000.0, [1, 2]])
+def test_a_rate_that_is_none_is_refused(tmp_path, rate):
+    write_clips(tmp_path)
+    with np.load(tmp_path / "c.npz") as archive:
+        np.savez(tmp_path / "d.npz", **archive, rate=np.asarray(rate))
+    with pytest.raises(ValueError, match="rate must be one whole number"):
+        load(f"audio:{tmp_path / 'd.npz'}")
+
+
 def test_a_table(tmp_path):
     name = write_table(tmp_path)
     train, test = load(name, "train"), load(name, "test")

@@ -31,7 +31,14 @@ from tests.checked import unchecked
 
 KEY = jax.random.key(0)
 SAMPLED = [name for name, build in ZOO.items() if build().model.has("sample")]
-OF_TOKENS = ("transformer", "recurrent_language_model", "ngram", "windowed_mlp")  # whose "y" are tokens too
+OF_TOKENS = (  # whose "y" are tokens too
+    "transformer",
+    "recurrent_language_model",
+    "ngram",
+    "windowed_mlp",
+    "wavenet",
+    "temporal_convolutions",
+)
 OWN_BATCHES = (*OF_TOKENS, "polyphonic")  # whose batches are neither images nor labels; tested where the models are
 LABELLED = [name for name, build in ZOO.items() if "y" in build().batch(0, 1) and name not in OWN_BATCHES]
 

@@ -15,7 +15,9 @@ from scipy.stats import chisquare
 
 from gen_models.models.sequences.ngram import ngram
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
+from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.transformer import transformer
+from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
 
 LENGTH, V = 5, 3
@@ -44,6 +46,10 @@ MODELS = {  # name -> (vocabulary, context) -> model
     "trigram, add k": lambda v, n: ngram(v, _counted(v), order=3, smoothing="add_k", k=0.5),
     "unigram": lambda v, n: ngram(v, _counted(v), order=1),
     "windowed mlp": lambda v, n: windowed_mlp(v, context=3, embedding=4, features=8, direct=True),
+    "wavenet": lambda v, n: wavenet(v, features=4, skip_features=8, layers=2, cycles=2, start=0),
+    "wavenet, window of 3": lambda v, n: wavenet(v, features=4, skip_features=8, layers=2, window=3, start=0),
+    "temporal convolutions": lambda v, n: temporal_convolutions(v, **_SMALL, window=2),
+    "temporal convolutions, plain": lambda v, n: temporal_convolutions(v, **_SMALL, embedding=5, weight_norm=False),
 }
 # Of the default suite: attention with a cache, a state, and what keeps the last tokens and statistics.
 QUICK = ("transformer, rotary", "lstm", "trigram, kneser-ney")

@@ -39,7 +39,9 @@ from gen_models.models.sequences.polyphonic import polyphonic
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.recurrent_network import recurrent_network
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
+from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.transformer import transformer
+from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
@@ -140,6 +142,14 @@ def chords(seed, size):
     return {"x": rows[:, :-1], "y": rows[:, 1:], "length": rng.integers(3, 6, size=size, dtype=np.int32)}
 
 
+def told_cycles(seed, size):
+    """The same with a class and features, which say how many steps on the cycle the next token is."""
+    batch, rng = cycles(seed, size), np.random.default_rng(seed + 1)
+    moves = (batch["y"] - batch["x"]) % 3
+    features = np.stack([moves, rng.normal(size=moves.shape)], -1).astype(np.float32)
+    return batch | {"label": rng.integers(2, size=size, dtype=np.int32), "features": features}
+
+
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SMALL_GAN: dict[str, Any] = {"shape": SHAPE, "latent": 3, "features": (3, 4), "window": 3, "weight_scale": 0.3}
@@ -211,6 +221,18 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "windowed_mlp": lambda dtype=None: Entry(
         windowed_mlp(3, context=2, embedding=3, features=6, direct=True, dtype=dtype),
+        cycles,
+        SGD,
+        deterministic=True,
+    ),
+    "wavenet": lambda dtype=None: Entry(
+        wavenet(3, features=4, skip_features=4, layers=2, classes=2, local_features=2, dtype=dtype),
+        told_cycles,
+        SGD,
+        deterministic=True,
+    ),
+    "temporal_convolutions": lambda dtype=None: Entry(
+        temporal_convolutions(3, features=6, layers=2, window=2, dtype=dtype),
         cycles,
         SGD,
         deterministic=True,

@@ -3,8 +3,8 @@
 - PATH is a folder of `.wav` files, 16 bits, one channel, one rate, in sub-folders that name their classes, laid out as
   `listing.py` says;
 - or an `.npz` with `audio` int16 [T], `offset` [N + 1], where clip i is audio[offset[i]:offset[i + 1]], and labels
-  `digit`, `label`, or what `label=` names. Where it has `take`, takes 0 to 4 are `test`, as is customary for the Free
-  Spoken Digit Dataset; else a tenth, drawn by a fixed permutation.
+  `digit`, `label`, or what `label=` names, and perhaps `rate`, samples a second. Where it has `take`, takes 0 to 4 are
+  `test`, as is customary for the Free Spoken Digit Dataset; else a tenth, drawn by a fixed permutation.
 
 An example is `{"x": int16 [T], "y": int32 [], "length": int32 []}`. T is the longest clip of all splits, or `length`:
 shorter clips end in zeros, of longer ones the beginning is kept, and the field `length` tells how many samples count.
@@ -184,7 +184,11 @@ def _archive(path: Path, label: str | None, length: str | None, limit: int) -> O
     classes = None if name is None else int(labels.max()) + 1
     note = f"sounds in {path}, labelled by {name}" if name else f"sounds in {path}"
     drawn = () if "take" in arrays else ("test",)
-    return Origin(splits, classes, note, kind="audio", meaning=Sound(None, None), check=_check, drawn=drawn)
+    rate = arrays.get("rate")
+    if rate is not None and (rate.shape != () or rate.dtype.kind not in "iu" or rate < 1):
+        raise ValueError(f"{path}: rate must be one whole number of samples a second, got {rate}")
+    meaning = Sound(None if rate is None else int(rate), None)
+    return Origin(splits, classes, note, kind="audio", meaning=meaning, check=_check, drawn=drawn)
 
 
 def _example(samples: np.ndarray, label: np.ndarray | np.integer, length: int) -> Example:

@@ -94,7 +94,9 @@ def has_mido() -> bool:
 
 def _notes(track: Any) -> list[tuple[int, int, int]]:
     """Begin and end in ticks, and key, of each note of a track."""
-    now, sounding, found = 0, {}, []
+    now = 0
+    sounding: dict[tuple[int, int], int] = {}  # channel and note -> when it began
+    found = []
     for message in track:
         now += message.time
         if message.type not in ("note_on", "note_off") or message.channel == DRUMS:

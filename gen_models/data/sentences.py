@@ -112,7 +112,7 @@ def origin_of_lines(
         return {"x": x, "y": np.array([of_label[line.label] for line in lines], np.int32)}
 
     made = {split: arrays(lines) for split, lines in parts.items()}
-    splits = {split: partial(dict, found) for split, found in made.items()}
+    splits: dict[str, Any] = {split: partial(dict, found) for split, found in made.items()}
     return Origin(splits, len(labels), note, kind="sentences", meaning=meaning, check=_check, drawn=drawn)
 
 

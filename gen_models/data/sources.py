@@ -5,6 +5,7 @@
 | `fashion_mnist_bundled` | 10,000 + 2,000 images of Fashion-MNIST, balanced; comes with the package | |
 | `tiny_shakespeare` | 1,115,394 characters of plays, as `tokens:PATH` with its options; comes with the package | |
 | `names` | 32,033 first names, a line each, likewise, with documents=lines; comes with the package | |
+| `spoken_digits` | 500 spoken digits of one speaker at 8 kHz, as `audio:PATH` with its options; likewise | |
 | `digits` | scikit-learn's 1,797 digits, 8x8, 17 levels; the last 297 are `test` | scikit-learn |
 | `mnist`, `fashion_mnist` | the original IDX files in `data_dir/NAME`, else TFDS; in the files' order | `data_dir` |
 | `cifar10`, `cifar100`, `celeb_a`, `lsun`, `imagenet_resized` | TFDS as array_record, without TensorFlow | `data_dir` |
@@ -20,8 +21,8 @@
 | `pairs:PATH` | pairs of images: `pairs.py` | |
 | `boxes:PATH` | images with boxes and masks: `boxes.py` | |
 
-Options stand behind a path as in `tokens:PATH?length=64&unit=bytes`, and behind the name of a text that comes with the
-package, `tiny_shakespeare?length=64`; the reader's file names them.
+Options stand behind a path as in `tokens:PATH?length=64&unit=bytes`, and behind the name of a text or of sounds that
+come with the package, `tiny_shakespeare?length=64`; the reader's file names them.
 
 `validation` defaults to the last 10,000 training images of MNIST and Fashion-MNIST, 1,000 of the bundled set (the last
 100 of each class, so that both parts are balanced), and a tenth elsewhere, unless the set has an official one. Splits
@@ -41,9 +42,38 @@ from gen_models.data.idx import find_idx, has_idx, read_idx_split
 from gen_models.errors import unknown
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "celeb_a", "lsun", "imagenet_resized")
-# Texts that come with the package: the options of `tokens:PATH` that are theirs if nothing else is asked for.
-TEXTS: Mapping[str, Mapping[str, str]] = {"tiny_shakespeare": {}, "names": {"documents": "lines"}}
-NAMES = ("fashion_mnist_bundled", *TEXTS, "digits", *TFDS_NAMES)
+
+
+class Packaged(NamedTuple):
+    """A file that comes with the package, and is read as a path of a kind."""
+
+    kind: str
+    file: str
+    options: Mapping[str, str]  # those of the kind that are its own if nothing else is asked for
+    note: str
+
+
+PACKAGED: Mapping[str, Packaged] = {
+    "tiny_shakespeare": Packaged(
+        "tokens",
+        "tiny_shakespeare.txt.gz",
+        {},
+        "tiny Shakespeare (Karpathy, 2015), public domain; the last tenth is the test split",
+    ),
+    "names": Packaged(
+        "tokens",
+        "names.txt.gz",
+        {"documents": "lines"},
+        "first names of makemore, MIT, Copyright Andrej Karpathy; test split by us",
+    ),
+    "spoken_digits": Packaged(
+        "audio",
+        "spoken_digits.npz",
+        {},
+        "a part of the Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0; takes 0 to 4 are the test split",
+    ),
+}
+NAMES = ("fashion_mnist_bundled", *PACKAGED, "digits", *TFDS_NAMES)
 # The kinds of paths, and the options that may stand behind each.
 PATHS: Mapping[str, Sequence[str]] = {
     "folder": (),
@@ -120,14 +150,15 @@ def origin_of(
     kind, colon, path = name.partition(":")
     if colon and kind not in PATHS:
         raise unknown("kind of path", kind, PATHS)
-    text, _, words = name.partition("?")
-    if not colon and text in TEXTS:
+    first, _, words = name.partition("?")
+    if not colon and first in PACKAGED:
         if size is not None:
             raise ValueError(f"{name!r} has no images to resize: leave out size={size}")
-        own = "&".join(f"{option}={value}" for option, value in TEXTS[text].items() if option not in words)
+        packaged = PACKAGED[first]
+        own = "&".join(f"{option}={value}" for option, value in packaged.options.items() if option not in words)
         given = "&".join(part for part in (own, words) if part)
-        name = f"tokens:{BUNDLED.parent / text}.txt.gz" + (f"?{given}" if given else "")
-        return origin_of(name, damaged=damaged)._replace(note=_TEXT_NOTES[text])
+        name = f"{packaged.kind}:{BUNDLED.parent / packaged.file}" + (f"?{given}" if given else "")
+        return origin_of(name, damaged=damaged)._replace(note=packaged.note)
     if not colon and name not in NAMES:
         raise unknown("data set", name, (*NAMES, *(f"{kind}:PATH" for kind in PATHS)))
     if damaged not in DAMAGED:
@@ -290,10 +321,6 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "points": _points,
     "pairs": _pairs,
     "boxes": _boxes,
-}
-_TEXT_NOTES = {
-    "tiny_shakespeare": "tiny Shakespeare (Karpathy, 2015), public domain; the last tenth is the test split",
-    "names": "first names of makemore, MIT, Copyright Andrej Karpathy; test split by us",
 }
 _NOTES = {"mnist": "MNIST, CC BY-SA 3.0", "fashion_mnist": "Fashion-MNIST, MIT, Copyright 2017 Zalando SE"}
 

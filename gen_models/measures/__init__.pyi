@@ -43,6 +43,8 @@ from .restoration import non_local_means as non_local_means
 from .restoration import total_variation as total_variation
 from .samples import Completions as Completions
 from .samples import Samples as Samples
+from .sound import LabelByLikelihood as LabelByLikelihood
+from .sound import Sounds as Sounds
 from .spectrum import Checkerboard as Checkerboard
 from .stacked_modes import StackedModes as StackedModes
 from .states import StateGradients as StateGradients

@@ -23,6 +23,8 @@ class TokenLikelihood:
     Padding does not count. Each window is read from its beginning, without what a network kept of the one before.
     """
 
+    conditional: bool = False  # whether the model is told the class
+    size: int = 250  # windows taken at a time
     headline: ClassVar[Headline] = ("nats_per_token", "minimize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
@@ -31,7 +33,7 @@ class TokenLikelihood:
         With r the ratio, of windows with n_i nats and c_i tokens: the deviation of n_i - r c_i, over the mean of c_i
         and the square root of the number of windows (Cochran, Sampling Techniques, 1977, section 2.11).
         """
-        nats, counts = split.each(_nats_and_count, trained, key).T
+        nats, counts = split.each(self._nats_and_count, trained, key, size=self.size).T
         value = nats.sum() / counts.sum()
         error = float("nan")
         if len(nats) > 1:
@@ -42,13 +44,13 @@ class TokenLikelihood:
         # The derivative of exp at the ratio carries its standard error over.
         yield Figure("perplexity", np.exp(value), "", split.where, error * np.exp(value), note, "minimize")
 
-
-def _nats_and_count(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
-    """[B, 2]: minus log p of a window's tokens, and how many there are."""
-    y, lengths = batch["y"], batch.get("length")
-    log_p = model.log_prob(params, stats, y, key, inputs=batch["x"], lengths=lengths)
-    counts = jnp.full(len(y), y.shape[1]) if lengths is None else jnp.minimum(lengths, y.shape[1])
-    return jnp.stack([-log_p, counts.astype(log_p.dtype)], -1)
+    def _nats_and_count(self, model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+        """[B, 2]: minus log p of a window's tokens, and how many there are."""
+        y, lengths = batch["y"], batch.get("length")
+        told = {"label": batch["label"]} if self.conditional else {}
+        log_p = model.log_prob(params, stats, y, key, inputs=batch["x"], lengths=lengths, **told)
+        counts = jnp.full(len(y), y.shape[1]) if lengths is None else jnp.minimum(lengths, y.shape[1])
+        return jnp.stack([-log_p, counts.astype(log_p.dtype)], -1)
 
 
 @dataclass(frozen=True)

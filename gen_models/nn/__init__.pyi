@@ -26,4 +26,5 @@ from . import priors as priors
 from . import reconstructions as reconstructions
 from . import recurrent as recurrent
 from . import row_lstm as row_lstm
+from . import temporal as temporal
 from . import token_draws as token_draws

@@ -148,6 +148,16 @@ CASES |= {
         "wgan_gp28": "WGAN-GP with DCGAN's networks 28x28x1, five updates of the critic on 32 images, Adam",
     }.items()
 }
+CASES |= {
+    "sampling_wavenet": Case(
+        "temporal",
+        "4 sequences of 1,024 tokens by ring buffers, WaveNet of 10 layers of 32, against a scan of forward passes",
+        3,
+        settle=False,
+    ),
+    "step_wavenet": Case("temporal", "a training step of the same WaveNet, 4 sequences of 2,048 tokens, Adam", 15),
+    "step_tcn": Case("temporal", "5 residual blocks of 64, windows of 3, weight norm, 16 x 256 tokens, Adam", 15),
+}
 CASES["step_recurrent"] = Case(
     "causal", "a training step of three layers: Diagonal BiLSTM, Row LSTM, PixelCNN, 32 wide, batch 32", 15
 )

@@ -90,17 +90,15 @@ def initial_params(built: Model, shape) -> Any:
     return jax.jit(built.init)(jax.random.key(0), {"x": jnp.zeros((1, *shape))})[0]
 
 
-def sampler(built: Model, params: Any, method: str, pixels: int = 1, **options: Any) -> Contender:
-    """A call draws `DRAWN` samples, compiled when the contender is made, anew whatever was kept of earlier processes.
+def sampler(
+    built: Model, params: Any, method: str, pixels: int = 1, *, n: int = DRAWN, length: int | None = None
+) -> Contender:
+    """A call draws n images, or sequences of a length.
 
-    Args:
-      built: the model.
-      params: its parameters.
-      method: of sampling.
-      pixels: as how many steps a call counts.
-      **options: of the model's `sample`, such as `length`.
+    It is compiled when the contender is made, anew whatever was kept of earlier processes.
     """
-    program = jax.jit(lambda params, key: built.sample(params, {}, key, DRAWN, method=method, **options))
+    how = {} if length is None else {"length": length}
+    program = jax.jit(lambda params, key: built.sample(params, {}, key, n, method=method, **how))
     key, calls = jax.random.key(0), 0
     lowered = program.lower(params, key)
     with _without_cache():

@@ -63,8 +63,7 @@ def nade(
         }
 
     def logits(params, x, index, key):
-        weights = (params[name] for name in ("W", "V", "c"))
-        y = nade_products(x[:, order], *weights, activation, dtype) + params["b"]
+        y = nade_products(x[:, order], params["W"], params["V"], params["c"], activation, dtype) + params["b"]
         return y[:, place]
 
     def one_by_one(params, index, n):

@@ -10,6 +10,10 @@ A network that reads tokens makes a `Model`. It is a Linen module with three met
 - `network.step(token [B], cache, t)` -> (logits [B, V], cache): one token, the t-th of its sequence, t from 0.
 - `network.empty(batch, length)` -> cache: what is kept of no token, with room for `length`; B leads every leaf.
 
+A network that is told more takes it by name: `label` [B], a class of the whole sequence, and `features` [B, T, F],
+which stand beside the tokens, [B, F] in a step. Features t belong to the token that position t predicts; a network must
+not look at those of later positions.
+
 Variables of its other collections than "params", such as counts, are the model's statistics; no function changes them.
 
 The sampler is one compiled scan over tokens; a naive one, which runs the whole network for every token, stands beside
@@ -27,7 +31,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gen_models.core import Key, Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import check_count, check_temperature, field
+from gen_models.models.inputs import check_count, check_temperature, checked_labels, field, real_array
 from gen_models.models.sizes import check_sizes
 from gen_models.nn.token_draws import kept_logits
 
@@ -36,7 +40,14 @@ Step = Callable[[Any, Any, Any], tuple[Any, Any]]  # (token [n], cache, t) -> (l
 
 
 def token_model(
-    network: Any, vocabulary: int, *, context: int | None = None, start: int = 0, truncated: bool = False
+    network: Any,
+    vocabulary: int,
+    *,
+    context: int | None = None,
+    start: int = 0,
+    truncated: bool = False,
+    classes: int | None = None,
+    local_features: int | None = None,
 ) -> Model:
     """A model of sequences of integers 0 to vocabulary - 1.
 
@@ -44,7 +55,9 @@ def token_model(
       loss: minus the sum of log p(y_t | x_1 ... x_t) over a batch's tokens, divided by its B T positions: nats a token
         where windows are full, and else a mean that does not depend on how a batch is cut into parts. Metrics
         "bits_per_position". Reads `batch["x"]` and `batch["y"]`, [B, T] integers, y_t the token that follows x_t, and
-        `batch["length"]`, [B], where only so many tokens of each window count.
+        `batch["length"]`, [B], where only so many tokens of each window count. With `classes` also `batch["label"]`,
+        [B] integers, with `local_features` `batch["features"]`, [B, T, F] numbers; the other functions then take
+        `label` and `features`, which stand beside the tokens that are predicted: of n samples [n, length, F].
       apply(params, stats, x, lengths=None): logits [B, T, V].
       log_prob(params, stats, x, key=None, inputs=None, lengths=None): exact, [B] nats: of x [B, T], where each token
         follows that of `inputs`, [B, T]; by default they are the token `start` and all of x but its last, so that this
@@ -57,7 +70,8 @@ def token_model(
         whole network for each, as every position moves with every token.
       init_carry: with `truncated`, what the network keeps of a batch's sequences from one window to the next.
 
-    Tokens outside of the vocabulary have no probability: NaN inside of `jit`, an error outside.
+    Tokens outside of the vocabulary have no probability, and neither has what is told a label of no class: NaN inside
+    of `jit`, -1 where tokens are drawn, an error outside.
 
     Args:
       network: see above.
@@ -66,29 +80,59 @@ def token_model(
       start: the token that a sequence begins after: of lines, their newline.
       truncated: whether a window goes on from the one before (truncated backpropagation through time: Williams & Peng,
         1990), in place of beginning from nothing.
+      classes: of labels that the network is told; None: it is told none.
+      local_features: F, how many numbers beside each token it is told; None: it is told none.
 
     Raises:
-      ValueError: a size is not positive, or `start` is no token; windows longer than `context`, or arguments of other
-        shapes than these.
+      ValueError: a size is not positive, or `start` is no token; windows longer than `context`; labels or features
+        where the model takes none, or none where it needs them; or arguments of other shapes than these.
     """
-    check_sizes(vocabulary=vocabulary, context=context)
+    check_sizes(vocabulary=vocabulary, context=context, classes=classes, local_features=local_features)
     if not 0 <= start < vocabulary:
         raise ValueError(f"start must be a token from 0 to {vocabulary - 1}, got {start}")
 
     def init(key, batch):
         tokens, _, _ = _windows(batch, context)
-        variables = network.init(key, jnp.zeros((1, tokens.shape[1]), jnp.int32), None, None, False)
+        more = jax.tree.map(lambda told: jnp.zeros((1, *told.shape[1:]), told.dtype), told_in(batch, tokens))
+        variables = network.init(key, jnp.zeros((1, tokens.shape[1]), jnp.int32), None, None, False, **more)
         return variables.get("params", {}), {name: value for name, value in variables.items() if name != "params"}
 
-    def outputs(params, stats, x, cache=None, lengths=None, train=False, key=None):
+    def told(label, features, n, length) -> dict[str, Any]:
+        """What the network is told beside tokens, by name; a label of no class as one whose embedding is NaN."""
+        found = {}
+        if _given("label", label, classes, f"labels below {classes}"):
+            label, fits = checked_labels(label, n, classes or 0)
+            found["label"] = jnp.where(fits, label, classes or 0)
+        if _given("features", features, local_features, f"features, {local_features} numbers for each token"):
+            found["features"] = _features(features, (n, length, local_features or 0))
+        return found
+
+    def told_in(batch, tokens) -> dict[str, Any]:
+        label = None if classes is None else field(batch, "label", "the model needs labels, integers [B], as 'label'")
+        remedy = f"the model needs what stands beside tokens, [B, T, {local_features}], as 'features'"
+        features = None if local_features is None else field(batch, "features", remedy)
+        return told(label, features, *tokens.shape)
+
+    def outputs(params, stats, x, more, cache=None, lengths=None, train=False, key=None):
         rngs = None if key is None else {"dropout": key}
         x = _without_padding(x, lengths)
         x = jnp.where(_within(x, vocabulary), x, vocabulary)  # whose embedding is NaN; that of -1 would be the last's
-        return network.apply({"params": params, **stats}, x, cache, lengths, train, rngs=rngs)
+        if "features" in more and lengths is not None:
+            more = {**more, "features": jnp.where(_counts(x, lengths)[..., None], more["features"], 0)}
+        return network.apply({"params": params, **stats}, x, cache, lengths, train, rngs=rngs, **more)
 
-    def apply(params, stats, x: Int[Array, "b t"], lengths: Int[Array, " b"] | None = None) -> Float[Array, "b t v"]:
+    def apply(
+        params,
+        stats,
+        x: Int[Array, "b t"],
+        lengths: Int[Array, " b"] | None = None,
+        *,
+        label: Int[Array, " b"] | None = None,
+        features: Float[Array, "b t f"] | None = None,
+    ) -> Float[Array, "b t v"]:
         """The logits of the token that follows each, [B, T, V]."""
-        return outputs(params, stats, _checked(x, "x", context), None, lengths)[0]
+        x = _checked(x, "x", context)
+        return outputs(params, stats, x, told(label, features, *x.shape), None, lengths)[0]
 
     def of_tokens(logits, y, lengths) -> Float[Array, "b t"]:
         """log p of each token of y, 0 behind a sequence's length."""
@@ -101,7 +145,7 @@ def token_model(
     def loss(params, stats, batch, key, *, step, train=True, carry=None):
         """Nats a position; dropout where `train`."""
         x, y, lengths = _windows(batch, context)
-        logits, cache = outputs(params, stats, x, carry, lengths, train, key)
+        logits, cache = outputs(params, stats, x, told_in(batch, x), carry, lengths, train, key)
         value = -of_tokens(logits, y, lengths).sum() / x.size
         metrics = {"bits_per_position": value / jnp.log(2.0)}
         return value, (stats, metrics, cache) if truncated else (stats, metrics)
@@ -114,14 +158,17 @@ def token_model(
         *,
         inputs: Int[Array, "b t"] | None = None,
         lengths: Int[Array, " b"] | None = None,
+        label: Int[Array, " b"] | None = None,
+        features: Float[Array, "b t f"] | None = None,
     ) -> Float[Array, " b"]:
-        """Exact log p(x), [B] nats, or of x given `inputs`."""
+        """Exact log p(x), [B] nats, or of x given `inputs`, a label and features."""
         x = _checked(x, "x", context)
         if inputs is None:
             inputs = jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
         elif jnp.shape(inputs) != x.shape:
             raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
-        return of_tokens(outputs(params, stats, inputs, None, lengths)[0], x, lengths).sum(1)
+        more = told(label, features, *x.shape)
+        return of_tokens(outputs(params, stats, inputs, more, None, lengths)[0], x, lengths).sum(1)
 
     def sample(
         params,
@@ -136,6 +183,8 @@ def token_model(
         top_k: int | None = None,
         top_p: float | Array | None = None,
         stop: int | None = None,
+        label: Int[Array, " n"] | None = None,
+        features: Float[Array, "n length f"] | None = None,
         method: Literal["cached", "naive"] = "cached",
     ) -> Int[Array, "n length"]:
         """Tokens drawn from the model, behind a prompt or behind `start`."""
@@ -145,28 +194,36 @@ def token_model(
         prompt, given = _prompt(prompt, prompt_lengths, n, length, vocabulary)
         if method not in SAMPLERS:
             raise unknown("method of sampling", method, SAMPLERS)
+        more = told(label, features, n, length)
         window = length if context is None else min(length, context)
         whole = method == "naive" or window < length
-        step, cache = last_tokens(params, stats, n, window) if whole else cached(params, stats, n, length)
+        step, cache = last_tokens(params, stats, n, window, more) if whole else cached(params, stats, n, length, more)
         tokens = drawn_tokens(
             step, cache, key, prompt, given, start, lambda x: kept_logits(x, temperature, top_k, top_p), stop
         )
+        fits = fits & (more["label"] < classes)[:, None] if "label" in more else fits
         return jnp.where(fits, tokens, -1)
 
-    def cached(params, stats, n, length) -> tuple[Step, Any]:
+    def cached(params, stats, n, length, more) -> tuple[Step, Any]:
         """One step of the network at a time."""
-        variables = {"params": params, **stats}
-        step = lambda token, cache, t: network.apply(variables, token, cache, t, method="step")  # noqa: E731
+
+        def step(token, cache, t):
+            now = {**more, "features": more["features"][:, t]} if "features" in more else more
+            return network.apply({"params": params, **stats}, token, cache, t, method="step", **now)
+
         return step, network.empty(n, length)
 
-    def last_tokens(params, stats, n, window) -> tuple[Step, Any]:
+    def last_tokens(params, stats, n, window, more) -> tuple[Step, Any]:
         """The whole network for every token, on as many of the last ones as the window holds, which are the cache."""
 
         def step(token, tokens, t):
             tokens = jnp.where(t < window, tokens, jnp.roll(tokens, -1, 1))
             place = jnp.minimum(t, window - 1)
             tokens = tokens.at[:, place].set(token)
-            return outputs(params, stats, tokens)[0][:, place], tokens
+            now = more
+            if "features" in more:
+                now = {**more, "features": lax.dynamic_slice_in_dim(more["features"], t - place, window, 1)}
+            return outputs(params, stats, tokens, now)[0][:, place], tokens
 
         return step, jnp.zeros((n, window), jnp.int32)
 
@@ -232,6 +289,24 @@ def _checked(tokens: Any, what: str, context: int | None) -> Array:
     if context is not None and shape[1] > context:
         raise ValueError(f"the model reads {context} tokens at once, got {shape[1]}: cut them, or give it more context")
     return jnp.asarray(tokens, jnp.int32)
+
+
+def _given(name: str, value: Any, size: int | None, needs: str) -> bool:
+    """Whether a model is told something of that name.
+
+    Raises:
+      ValueError: it is and takes none, or is not and needs it.
+    """
+    if (value is None) != (size is None):
+        wants = f"takes no {name}" if size is None else f"needs {needs}"
+        raise ValueError(f"the model {wants}, got {name}={'None' if value is None else 'an array'}")
+    return value is not None
+
+
+def _features(features: Any, shape: tuple[int, ...]) -> Array:
+    if real_array(features, "features").shape != shape:
+        raise ValueError(f"features must be {list(shape)}, which stand beside the tokens, got {list(features.shape)}")
+    return jnp.asarray(features, jnp.float32)
 
 
 def _within(tokens: Array, vocabulary: int) -> Array:
