@@ -300,6 +300,38 @@ def matrix(counts: Float[np.ndarray, "k k"], path: str | Path, names: Sequence[s
     return Path(path)
 
 
+def alignments(
+    weights: Float[np.ndarray, "n t s"], names: Sequence[tuple[Sequence[str], Sequence[str]]], path: str | Path
+) -> Path:
+    """Draw what each token that was written looked at, a panel for each example: the darker, the more.
+
+    Args:
+      weights: in [0, 1], of each token that was written to each that was read; those beyond the names are left out.
+      names: of each example, the tokens that were written, which label rows, and those that were read, columns.
+      path: the PNG file.
+
+    Raises:
+      ValueError: there are not as many names as weights, or none.
+    """
+    if not len(names) or len(names) != len(weights):
+        raise ValueError(f"names must be those of each of {len(weights)} examples, got {len(names)}")
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    across, down = (max(len(pair[i]) for pair in names) for i in (1, 0))
+    size = (columns * (0.17 * across + 0.9), rows * (0.17 * down + 0.6))
+    with drawing(path, figsize=size, layout="constrained") as canvas:
+        axes = canvas.subplots(rows, columns, squeeze=False).ravel()
+        for axis in axes[len(names) :]:
+            axis.axis("off")
+        for axis, each, (written, read) in zip(axes, weights, names, strict=False):
+            axis.imshow(each[: len(written), : len(read)], cmap="gray_r", vmin=0, vmax=1)
+            axis.xaxis.tick_top()
+            axis.set_xticks(range(len(read)), [literal(name) for name in read], fontsize=7)
+            axis.set_yticks(range(len(written)), [literal(name) for name in written], fontsize=7)
+            axis.tick_params(length=0)
+    return Path(path)
+
+
 def texts(of: Sequence[str], path: str | Path, *, width: int = 72, lines: int = 24) -> Path:
     """Draw texts side by side, in a font of one width.
 

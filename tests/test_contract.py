@@ -28,6 +28,8 @@ DEEP = (
     "residual_cnn",
     "sequence_classifier",
     "recurrent_network",
+    "recurrent_seq2seq",
+    "transformer_seq2seq",
     "convolutional_vae",
     "hierarchical_vae",
     "ladder_vae",

@@ -31,6 +31,7 @@ from tests.checked import unchecked
 
 KEY = jax.random.key(0)
 SAMPLED = [name for name, build in ZOO.items() if build().model.has("sample")]
+OF_SOURCES = ("recurrent_seq2seq", "transformer_seq2seq")
 OF_TOKENS = (  # whose "y" are tokens too
     "transformer",
     "recurrent_language_model",
@@ -38,6 +39,7 @@ OF_TOKENS = (  # whose "y" are tokens too
     "windowed_mlp",
     "wavenet",
     "temporal_convolutions",
+    *OF_SOURCES,
 )
 OWN_BATCHES = (*OF_TOKENS, "polyphonic")  # whose batches are neither images nor labels; tested where the models are
 LABELLED = [name for name, build in ZOO.items() if "y" in build().batch(0, 1) and name not in OWN_BATCHES]
@@ -91,6 +93,9 @@ def test_batches_of_no_tokens(name):
     _refused(name, batch | {"y": y[:, 1:]}, r"is followed by one of 'y', got \[2, 5\] and \[2, 4\]")
     _refused(name, {key: value[:0] for key, value in batch.items()}, r"must be tokens, .* got int32 \[0, 5\]")
     _refused(name, [x], "a batch is a dictionary such as .*, got list")
+    if name in OF_SOURCES:
+        _refused(name, {"x": x, "y": y}, r"the batch has no 'source', only \['x', 'y'\]: what targets are given")
+        _refused(name, batch | {"source": batch["source"][:1]}, "each of 2 targets has a source, got 1: give source as")
 
 
 @pytest.mark.usefixtures("unchecked")

@@ -50,6 +50,19 @@ def test_nats_of_a_token_are_their_mean_over_all_tokens(padded):
     assert found["perplexity"].spread == pytest.approx(jackknife * np.exp(value), rel=0.01)
 
 
+def test_tokens_are_given_the_sources_that_the_data_have():
+    """A model that says how often it reads a token in the source, of which only so many positions count."""
+
+    def log_prob(params, stats, x, key, *, inputs, lengths, source, source_lengths):
+        counted = jnp.arange(source.shape[1]) < source_lengths[:, None]
+        return -(source * counted).sum(1).astype(jnp.float32)
+
+    arrays = {name: np.zeros((2, 4), np.int32) for name in ("x", "y")}
+    arrays |= {"source": np.array([[1, 2, 9], [4, 5, 6]], np.int32), "source_length": np.array([2, 3], np.int32)}
+    found = figures_of(TokenLikelihood(), trained_of(log_prob=log_prob), split_of(arrays))
+    assert found["nats/token"].value == pytest.approx((3 + 15) / 8)
+
+
 def test_texts_begin_with_their_prompt_and_end_at_their_stop(tmp_path):
     model = recurrent_language_model(3, features=4)
     x = jnp.zeros((1, 4), jnp.int32)

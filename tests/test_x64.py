@@ -35,9 +35,12 @@ def test_two_steps_in_a_scan_and_a_sample(name):
         state = init_state(entry.model, entry.tx, jax.random.key(0), jax.tree.map(lambda x: x[0], batch))
         step = make_train_step(entry.model.loss, entry.tx, init_carry=entry.model.init_carry)
         state, metrics = jax.lax.scan(step, state, batch)
-        drawn = entry.model.sample(state.params, state.stats, jax.random.key(1), 2) if has_sampler else ()
+        drawn = entry.model.sample(state.params, state.stats, jax.random.key(1), 2, **how) if has_sampler else ()
         return state.params, state.stats, metrics, drawn
 
+    # Models of any number of tokens are told one, and those of targets their sources.
+    how = {"length": 3} if "seq2seq" in name or name == "recurrent_language_model" else {}
+    how |= {"source": batch["source"][0, :2]} if "source" in batch else {}
     has_sampler = entry.model.has("sample")
     params, stats, metrics, drawn = run(batch)
     assert _is_single((params, stats, metrics, drawn))

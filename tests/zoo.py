@@ -38,9 +38,11 @@ from gen_models.models.sequences.ngram import ngram
 from gen_models.models.sequences.polyphonic import polyphonic
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.recurrent_network import recurrent_network
+from gen_models.models.sequences.recurrent_seq2seq import recurrent_seq2seq
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.transformer import transformer
+from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
 from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
 from gen_models.models.supervised.cnn import cnn
@@ -150,6 +152,17 @@ def told_cycles(seed, size):
     return batch | {"label": rng.integers(2, size=size, dtype=np.int32), "features": features}
 
 
+def reversals(seed, size):
+    """Sources of two to four tokens, and as targets the same from their ends, before token 3, which ends them."""
+    rng = np.random.default_rng(seed)
+    source, counts = rng.integers(3, size=(size, 4), dtype=np.int32), rng.integers(2, 5, size=size, dtype=np.int32)
+    place = counts[:, None] - 1 - np.arange(4)
+    turned = np.where(place >= 0, np.take_along_axis(source, np.maximum(place, 0), 1), 3).astype(np.int32)
+    end = np.full((size, 1), 3, np.int32)
+    x, y = np.concatenate([end, turned], 1), np.concatenate([turned, end], 1)
+    return {"source": source, "source_length": counts, "x": x, "y": y, "length": counts + 1}
+
+
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SMALL_GAN: dict[str, Any] = {"shape": SHAPE, "latent": 3, "features": (3, 4), "window": 3, "weight_scale": 0.3}
@@ -240,6 +253,29 @@ ZOO: dict[str, Callable[..., Entry]] = {
     "recurrent_network": lambda dtype=None: Entry(
         recurrent_network((4, 2), 3, features=5, layer_norm=True, window=2, dtype=dtype),
         steps,
+        SGD,
+        deterministic=True,
+    ),
+    "recurrent_seq2seq": lambda dtype=None: Entry(
+        recurrent_seq2seq(4, source_vocabulary=3, features=6, start=3, stop=3, dtype=dtype),
+        reversals,
+        SGD,
+        deterministic=True,
+    ),
+    "transformer_seq2seq": lambda dtype=None: Entry(
+        transformer_seq2seq(
+            4,
+            source_vocabulary=3,
+            features=8,
+            encoder_layers=1,
+            decoder_layers=1,
+            heads=2,
+            label_smoothing=0.1,
+            start=3,
+            stop=3,
+            dtype=dtype,
+        ),
+        reversals,
         SGD,
         deterministic=True,
     ),

@@ -20,7 +20,8 @@ from gen_models.measures.figure import Figure
 class TokenLikelihood:
     """-log p of a split's tokens, each given those before it in its window: nats, bits, and perplexity, a token.
 
-    Padding does not count. Each window is read from its beginning, without what a network kept of the one before.
+    Padding does not count. Each window is read from its beginning, without what a network kept of the one before; where
+    the data have sources, given its own.
     """
 
     conditional: bool = False  # whether the model is told the class
@@ -48,6 +49,8 @@ class TokenLikelihood:
         """[B, 2]: minus log p of a window's tokens, and how many there are."""
         y, lengths = batch["y"], batch.get("length")
         told = {"label": batch["label"]} if self.conditional else {}
+        if "source" in batch:
+            told |= {"source": batch["source"], "source_lengths": batch.get("source_length")}
         log_p = model.log_prob(params, stats, y, key, inputs=batch["x"], lengths=lengths, **told)
         counts = jnp.full(len(y), y.shape[1]) if lengths is None else jnp.minimum(lengths, y.shape[1])
         return jnp.stack([-log_p, counts.astype(log_p.dtype)], -1)

@@ -1,9 +1,11 @@
 """Layers, each file by itself: `gm.nn.conv`, `gm.nn.recurrent`, ..., imported when used."""
 
+from . import additive_attention as additive_attention
 from . import adversarial_losses as adversarial_losses
 from . import attention as attention
 from . import autoencoding as autoencoding
 from . import batch_norm as batch_norm
+from . import beam_search as beam_search
 from . import causal as causal
 from . import causal_attention as causal_attention
 from . import causal_resampling as causal_resampling

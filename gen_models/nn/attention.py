@@ -6,6 +6,7 @@ section 3.2.2: pairs of a query's or key's features are turned by an angle that 
 product depends on the distance alone. Sinusoidal positions: Vaswani et al., section 3.5.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +74,12 @@ class Attention(nn.Module, kw_only=True):
     out_init: Any = nn.initializers.lecun_normal()
     dtype: DTypeLike | None = None
 
-    @nn.compact
+    def setup(self) -> None:
+        """The projections."""
+        dense: Any = partial(nn.Dense, self.features, use_bias=self.use_bias, dtype=self.dtype)
+        self.query, self.key, self.value = (dense(kernel_init=self.kernel_init) for _ in range(3))
+        self.out = dense(kernel_init=self.out_init)
+
     def __call__(
         self,
         x: Float[Array, "b n c"],
@@ -81,6 +87,7 @@ class Attention(nn.Module, kw_only=True):
         lengths: Int[Array, " b"] | None = None,
         cache: KeysValues | None = None,
         t: Int[Array, ""] | int = 0,
+        kept: KeysValues | None = None,
     ) -> tuple[Float[Array, "b n {self.features}"], KeysValues | None]:
         """What each position gathers of `memory`, or of x itself, and the cache after it.
 
@@ -90,24 +97,18 @@ class Attention(nn.Module, kw_only=True):
           lengths: [B], positions of memory that count; None: all.
           cache: keys and values of the t positions before x, which are those of x afterwards; only without `memory`.
           t: the position of x's first.
+          kept: keys and values of a memory, as `keys_values` made them, in place of the memory.
         """
-        widths = (("query", x), ("key", x if memory is None else memory), ("value", x if memory is None else memory))
-        queries, keys, values = (
-            self._by_head(
-                nn.Dense(
-                    self.features, use_bias=self.use_bias, kernel_init=self.kernel_init, dtype=self.dtype, name=name
-                )(of)
-            )
-            for name, of in widths
-        )
+        queries = self._by_head(self.query(x))
+        keys, values = self.keys_values(x if memory is None else memory) if kept is None else kept
         position = t + jnp.arange(x.shape[1])
         if self.rotary:
             queries, keys = rotated(queries, position), rotated(keys, position)
         if cache is not None:
             cache = KeysValues(
                 *(
-                    lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), t, 2)
-                    for kept, new in zip(cache, (keys, values), strict=True)
+                    lax.dynamic_update_slice_in_dim(room, new.astype(room.dtype), t, 2)
+                    for room, new in zip(cache, (keys, values), strict=True)
                 )
             )
             keys, values = cache
@@ -121,8 +122,11 @@ class Attention(nn.Module, kw_only=True):
         y, weights = attention(queries, keys, values, seen)
         self.sow("intermediates", "weights", weights)
         y = y.swapaxes(1, 2).reshape(*x.shape[:2], self.features)
-        out = nn.Dense(self.features, use_bias=self.use_bias, kernel_init=self.out_init, dtype=self.dtype, name="out")
-        return out(y), cache
+        return self.out(y), cache
+
+    def keys_values(self, memory: Float[Array, "b m e"]) -> KeysValues:
+        """A memory's keys and values, to be made once where many queries come one after another."""
+        return KeysValues(self._by_head(self.key(memory)), self._by_head(self.value(memory)))
 
     def _by_head(self, x):
         """[B, n, heads d] -> [B, heads, n, d]."""

@@ -61,10 +61,10 @@ def torch_transformer(vocabulary: int, context: int, features: int, layers: int,
 
         def forward(self, h):
             n = self.before_attention(h)
-            split = (
+            q, k, v = (
                 layer(n).unflatten(-1, (heads, -1)).transpose(1, 2) for layer in (self.query, self.key, self.value)
             )
-            h = h + self.out(F.scaled_dot_product_attention(*split, is_causal=True).transpose(1, 2).flatten(2))
+            h = h + self.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
             return h + self.mlp_out(F.gelu(self.mlp_in(self.before_mlp(h))))
 
     class Network(nn.Module):

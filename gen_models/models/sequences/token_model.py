@@ -25,13 +25,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.models.inputs import check_count, check_temperature, checked_labels, field, real_array
+from gen_models.models.sequences.tokens import checked_tokens, counted, readable, token_log_probs, within
 from gen_models.models.sizes import check_sizes
 from gen_models.nn.token_draws import kept_logits
 
@@ -92,7 +92,7 @@ def token_model(
         raise ValueError(f"start must be a token from 0 to {vocabulary - 1}, got {start}")
 
     def init(key, batch):
-        tokens, _, _ = _windows(batch, context)
+        tokens, _, _ = windows_of(batch, context)
         more = jax.tree.map(lambda told: jnp.zeros((1, *told.shape[1:]), told.dtype), told_in(batch, tokens))
         variables = network.init(key, jnp.zeros((1, tokens.shape[1]), jnp.int32), None, None, False, **more)
         return variables.get("params", {}), {name: value for name, value in variables.items() if name != "params"}
@@ -115,10 +115,9 @@ def token_model(
 
     def outputs(params, stats, x, more, cache=None, lengths=None, train=False, key=None):
         rngs = None if key is None else {"dropout": key}
-        x = _without_padding(x, lengths)
-        x = jnp.where(_within(x, vocabulary), x, vocabulary)  # whose embedding is NaN; that of -1 would be the last's
+        x = readable(x, lengths, vocabulary)
         if "features" in more and lengths is not None:
-            more = {**more, "features": jnp.where(_counts(x, lengths)[..., None], more["features"], 0)}
+            more = {**more, "features": jnp.where(counted(x, lengths)[..., None], more["features"], 0)}
         return network.apply({"params": params, **stats}, x, cache, lengths, train, rngs=rngs, **more)
 
     def apply(
@@ -131,22 +130,14 @@ def token_model(
         features: Float[Array, "b t f"] | None = None,
     ) -> Float[Array, "b t v"]:
         """The logits of the token that follows each, [B, T, V]."""
-        x = _checked(x, "x", context)
+        x = checked_tokens(x, "x", context)
         return outputs(params, stats, x, told(label, features, *x.shape), None, lengths)[0]
-
-    def of_tokens(logits, y, lengths) -> Float[Array, "b t"]:
-        """log p of each token of y, 0 behind a sequence's length."""
-        y = _without_padding(y, lengths)
-        fits = _within(y, vocabulary)
-        log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.clip(y, 0, vocabulary - 1)[..., None], -1)[..., 0]
-        log_p = jnp.where(fits, log_p, jnp.nan)
-        return log_p if lengths is None else jnp.where(_counts(y, lengths), log_p, 0)
 
     def loss(params, stats, batch, key, *, step, train=True, carry=None):
         """Nats a position; dropout where `train`."""
-        x, y, lengths = _windows(batch, context)
+        x, y, lengths = windows_of(batch, context)
         logits, cache = outputs(params, stats, x, told_in(batch, x), carry, lengths, train, key)
-        value = -of_tokens(logits, y, lengths).sum() / x.size
+        value = -token_log_probs(logits, y, lengths).sum() / x.size
         metrics = {"bits_per_position": value / jnp.log(2.0)}
         return value, (stats, metrics, cache) if truncated else (stats, metrics)
 
@@ -162,13 +153,13 @@ def token_model(
         features: Float[Array, "b t f"] | None = None,
     ) -> Float[Array, " b"]:
         """Exact log p(x), [B] nats, or of x given `inputs`, a label and features."""
-        x = _checked(x, "x", context)
+        x = checked_tokens(x, "x", context)
         if inputs is None:
             inputs = jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
         elif jnp.shape(inputs) != x.shape:
             raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
         more = told(label, features, *x.shape)
-        return of_tokens(outputs(params, stats, inputs, more, None, lengths)[0], x, lengths).sum(1)
+        return token_log_probs(outputs(params, stats, inputs, more, None, lengths)[0], x, lengths).sum(1)
 
     def sample(
         params,
@@ -228,7 +219,7 @@ def token_model(
         return step, jnp.zeros((n, window), jnp.int32)
 
     def init_carry(params, batch):
-        tokens, _, _ = _windows(batch, context)
+        tokens, _, _ = windows_of(batch, context)
         return network.empty(*tokens.shape)
 
     more: Mapping[str, Any] = {"init_carry": init_carry} if truncated else {}
@@ -273,22 +264,13 @@ def drawn_tokens(
     return lax.scan(one, first, jnp.arange(length))[1].T
 
 
-def _windows(batch: Mapping[str, Array], context: int | None) -> tuple[Array, Array, Array | None]:
+def windows_of(batch: Mapping[str, Array], context: int | None) -> tuple[Array, Array, Array | None]:
     """Tokens, those that follow them, and how many count, or None for all."""
-    x = _checked(field(batch, "x", "name the model's input 'x'"), "the batch's 'x'", context)
-    y = _checked(field(batch, "y", "the tokens that follow those of 'x', as 'y'"), "the batch's 'y'", context)
+    x = checked_tokens(field(batch, "x", "name the model's input 'x'"), "the batch's 'x'", context)
+    y = checked_tokens(field(batch, "y", "the tokens that follow those of 'x', as 'y'"), "the batch's 'y'", context)
     if x.shape != y.shape:
         raise ValueError(f"each token of 'x' is followed by one of 'y', got {list(x.shape)} and {list(y.shape)}")
     return x, y, jnp.asarray(batch["length"]) if "length" in batch else None
-
-
-def _checked(tokens: Any, what: str, context: int | None) -> Array:
-    shape = jnp.shape(tokens)
-    if len(shape) != 2 or 0 in shape or not jnp.issubdtype(jnp.result_type(tokens), jnp.integer):
-        raise ValueError(f"{what} must be tokens, integers [B, T], got {jnp.result_type(tokens)} {list(shape)}")
-    if context is not None and shape[1] > context:
-        raise ValueError(f"the model reads {context} tokens at once, got {shape[1]}: cut them, or give it more context")
-    return jnp.asarray(tokens, jnp.int32)
 
 
 def _given(name: str, value: Any, size: int | None, needs: str) -> bool:
@@ -307,28 +289,6 @@ def _features(features: Any, shape: tuple[int, ...]) -> Array:
     if real_array(features, "features").shape != shape:
         raise ValueError(f"features must be {list(shape)}, which stand beside the tokens, got {list(features.shape)}")
     return jnp.asarray(features, jnp.float32)
-
-
-def _within(tokens: Array, vocabulary: int) -> Array:
-    """Whether each token is in the vocabulary.
-
-    Raises:
-      ValueError: one is not, where the values are known, which is outside of `jit`.
-    """
-    fits = (tokens >= 0) & (tokens < vocabulary)
-    if not isinstance(fits, jax.core.Tracer) and not fits.all():
-        wrong = np.asarray(tokens)[~np.asarray(fits)][0]
-        raise ValueError(f"tokens are 0 to {vocabulary - 1}, got {wrong}")
-    return fits
-
-
-def _without_padding(tokens: Array, lengths: Array | None) -> Array:
-    """The tokens, with zeros for what stands behind a sequence's length, whatever it was."""
-    return tokens if lengths is None else jnp.where(_counts(tokens, lengths), tokens, 0)
-
-
-def _counts(tokens: Array, lengths: Array) -> Array:
-    return jnp.arange(tokens.shape[1]) < lengths[:, None]
 
 
 def _length(length: int | None, context: int | None) -> int:
@@ -355,9 +315,9 @@ def _prompt(prompt: Any, lengths: Any, n: int, length: int, vocabulary: int) -> 
         raise ValueError(f"prompt must be tokens, integers [P] or [{n}, P], got {prompt.dtype} {list(prompt.shape)}")
     if prompt.shape[-1] > length:
         raise ValueError(f"the prompt has {prompt.shape[-1]} tokens, and length={length} is less: ask for more")
-    _within(prompt, vocabulary)
+    within(prompt, vocabulary)
     lengths = jnp.full(n, prompt.shape[-1]) if lengths is None else jnp.asarray(lengths)
     if lengths.shape != (n,):
         raise ValueError(f"prompt_lengths must be [{n}] integers, got {list(lengths.shape)}")
     padded = jnp.zeros((n, length), jnp.int32).at[:, : prompt.shape[-1]].set(prompt)
-    return padded, _counts(padded, jnp.minimum(lengths, prompt.shape[-1]))
+    return padded, counted(padded, jnp.minimum(lengths, prompt.shape[-1]))
