@@ -8,6 +8,22 @@
 Chung et al., Empirical Evaluation of Gated Recurrent Neural Networks on Sequence Modeling (2014), table 2: networks of
 about 20,000 parameters whose keys are independent given the past, trained by RMSProp with noise on the weights;
 Boulanger-Lewandowski et al. (2012) put a NADE above the network, so that a chord is judged as a whole.
+
+Measured, seed 0, on a core of an AMD EPYC that other programs shared: nats a row, with the standard error over pieces.
+
+    gru                             chords      1.441 +- 0.006   0.5 CPU minutes; entropy 0.5205
+    gru_nade                        chords      0.561 +- 0.002   1.4
+    lstm --steps 12000 (1e-2)       MuseData    7.45 +- 0.37     2.1; Chung et al. 6.23
+    gru --steps 12000 (1e-2)        MuseData    7.77 +- 0.39     2.8; Chung et al. 5.99
+    gru_nade --steps 1000 (2e-2)    MuseData    6.05 +- 0.23     1.3
+    lstm --steps 3000               Piano-midi  7.96 +- 0.27     0.8; Chung et al. 9.03
+    gru --steps 1000 (2e-2, noise)  Piano-midi  8.04 +- 0.29     0.6; Chung et al. 8.82
+
+with --length 128 of the rolls, a rate in brackets being --optimizer adam --learning-rate RATE, and noise --weight-noise
+0.075. Where keys depend on each other by construction, only NADE comes near the entropy. On Piano-midi both networks are
+better than the published ones; on MuseData the published figures were not reached, as the training part itself stands
+at 6.8 a row, padding counted, and falls slowly. With RMSProp at its default rate of 2e-3 a GRU stays at 9.2 and 10.6 on
+the two. What NADE writes was looked at: runs and held chords in two hands, without a form.
 """
 
 from collections.abc import Mapping, Sequence
