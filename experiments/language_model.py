@@ -29,8 +29,8 @@ other programs shared: nats a character of the test part, with the standard erro
     names_bigram   2.460 +- 0.006    counts               0.2
 
 In 2,000 steps a network reads the text one and a half times, which is little: a GRU and counts come further than the
-transformer. What is written has speakers and lines, and words of the right form, many of them English. `names` is not at
-its end: its training part still falls. `mlp` was not trained; more orders stand in docs/families/sequences.md.
+transformer. What is written has speakers and lines, and words of the right form, many of them English. `names` is not
+at its end: its training part still falls. `mlp` was not trained; more orders stand in docs/families/sequences.md.
 """
 
 from collections.abc import Mapping, Sequence

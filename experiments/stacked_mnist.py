@@ -1,7 +1,8 @@
 """Do packed discriminators keep a small GAN from losing modes of images, three digits as the colours of one?
 
     python -m experiments.stacked_mnist --dataset mnist --data-dir DIR --seeds 2        # the table: packs of 1 to 4
-    python -m experiments.stacked_mnist sweep --variants small_gan small_packing2 --seeds 3 --dataset mnist --data-dir DIR
+    python -m experiments.stacked_mnist small_gan --dataset mnist --data-dir DIR --seed 1
+    python -m experiments.stacked_mnist small_packing2 --dataset mnist --data-dir DIR --seed 1
     python -m experiments.stacked_mnist packing2         # one run, on the bundled images of clothes
 
 Metz et al., Unrolled Generative Adversarial Networks (2017), with networks so small that an ordinary GAN finds few of

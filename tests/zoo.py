@@ -39,6 +39,9 @@ from gen_models.models.sequences.polyphonic import polyphonic
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.recurrent_network import recurrent_network
 from gen_models.models.sequences.recurrent_seq2seq import recurrent_seq2seq
+from gen_models.models.sequences.sentence_cnn import sentence_cnn
+from gen_models.models.sequences.sentence_lstm import sentence_lstm
+from gen_models.models.sequences.sentence_transformer import sentence_transformer
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.transformer import transformer
@@ -163,6 +166,20 @@ def reversals(seed, size):
     return {"source": source, "source_length": counts, "x": x, "y": y, "length": counts + 1}
 
 
+def sentences(seed, size):
+    """Words of three kinds, whose last one is the label, and padding."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(1, 4, size=(size, 4), dtype=np.int32), rng.integers(3, size=size, dtype=np.int32)
+    counts = rng.integers(2, 5, size=size)
+    x[np.arange(size), counts - 1] = y + 1
+    return {"x": np.where(np.arange(4) < counts[:, None], x, 0).astype(np.int32), "y": y}
+
+
+SENTENCES = (
+    ("sentence_cnn", sentence_cnn, {"embedding": 5, "windows": (1, 2), "features": 6}),
+    ("sentence_lstm", sentence_lstm, {"embedding": 4, "features": 5}),
+    ("sentence_transformer", sentence_transformer, {"features": 8, "layers": 1, "heads": 2}),
+)
 CLASSES = {"shape": SHAPE, "num_classes": 3}
 PLANE = {"shape": (2,), "generator_hidden": (8, 8), "discriminator_hidden": (6, 6), "pieces": 3, "weight_scale": 0.5}
 SMALL_GAN: dict[str, Any] = {"shape": SHAPE, "latent": 3, "features": (3, 4), "window": 3, "weight_scale": 0.3}
@@ -250,6 +267,12 @@ ZOO: dict[str, Callable[..., Entry]] = {
         SGD,
         deterministic=True,
     ),
+    **{
+        name: lambda dtype=None, make=make, sizes=sizes: Entry(
+            make(4, 4, 3, **sizes, dropout=0.1, dtype=dtype), sentences, SGD
+        )
+        for name, make, sizes in SENTENCES
+    },
     "recurrent_network": lambda dtype=None: Entry(
         recurrent_network((4, 2), 3, features=5, layer_norm=True, window=2, dtype=dtype),
         steps,
