@@ -27,6 +27,7 @@ def of_torch(params):
     return [*of, norm("last")]
 
 
+@pytest.mark.slow  # as `test_models_transformer.py`, which compares with PyTorch's layers in the default suite
 def test_pytorchs_transformer_has_our_loss_and_gradient_with_our_weights():
     torch = pytest.importorskip("torch")
     model, network = transformer(5, **SIZES), tokens.torch_transformer(5, **SIZES)
@@ -50,6 +51,7 @@ def test_the_steps_that_are_compared_have_as_many_parameters(monkeypatch):
     assert len({contender.parameters for contender in built.values()}) == 1
 
 
+@pytest.mark.slow  # it compiles four programs
 def test_samplers_that_are_compared_draw_the_same_tokens(monkeypatch):
     small = {
         "transformer": lambda: transformer(5, **SIZES),
