@@ -61,7 +61,7 @@ DEEP = (
     "image_gpt",
     "pixel_snail",
 )
-# Compiled for long, and of the same parts as quicker ones, which the default suite asks: these are asked by the slow one.
+# Compiled for long, and of the same parts as quicker ones, which the default suite asks; the slow one asks all.
 LIKE_OTHERS = (
     "residual_cnn",
     "convolutional_vae",
