@@ -41,9 +41,11 @@ FORMS = (
     *("the {day}{th} of {month}, {year}", "{short} {day}, {year}", "{weekday} {day} {short} {year}"),
     *("{year}, {month} {day}", "{day:02}.{number:02}.{year}", "{number}/{day}/{year}"),
 )
-READ, WRITTEN = " ,./0123456789abcdefghijklmnopqrstuvwxyz", "0123456789-"  # the characters of both sides
+READ = " ,./0123456789abcdefghijklmnopqrstuvwxyz"  # the characters of what people write
+WRITTEN = "0123456789-"  # and of ISO 8601
 END = len(WRITTEN)  # the token that a translation begins after and ends with
-FIRST_DAY, DAYS = date(1950, 1, 1), 36_525  # a hundred years, to the end of 2049
+FIRST_DAY = date(1950, 1, 1)
+DAYS = 36_525  # a hundred years, to the end of 2049
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from . import gradient_penalties as gradient_penalties
 from . import heads as heads
 from . import image_damage as image_damage
 from . import judgements as judgements
+from . import last_tokens as last_tokens
 from . import likelihoods as likelihoods
 from . import maxout as maxout
 from . import minibatch as minibatch
@@ -30,3 +31,4 @@ from . import recurrent as recurrent
 from . import row_lstm as row_lstm
 from . import temporal as temporal
 from . import token_draws as token_draws
+from . import word_features as word_features

@@ -23,7 +23,7 @@ from gen_models.core import Model
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.dropout import Dropout
-from gen_models.nn.words import Words
+from gen_models.nn.word_features import WordFeatures
 
 
 def sentence_cnn(
@@ -90,7 +90,7 @@ class _Network(nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, x, dropout, train):  # [B, T] -> [B, K]
         init = nn.initializers.uniform(0.5)  # from 0 to 0.5, of which 0.25 is taken: the paper's from -0.25 to 0.25
-        h, words = Words(
+        h, words = WordFeatures(
             vocabulary=self.vocabulary,
             features=self.embedding,
             embedding_init=lambda key, shape, dtype: init(key, shape, dtype) - 0.25,

@@ -15,7 +15,7 @@ from gen_models.models.sizes import check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.dropout import Dropout
 from gen_models.nn.recurrent import LSTM, Bidirectional
-from gen_models.nn.words import Words
+from gen_models.nn.word_features import WordFeatures
 
 
 def sentence_lstm(
@@ -72,7 +72,7 @@ class _Network(nn.Module, kw_only=True):
 
     @nn.compact
     def __call__(self, x, dropout, train):  # [B, T] -> [B, K]
-        h, words = Words(vocabulary=self.vocabulary, features=self.embedding, dtype=self.dtype, name="words")(x)
+        h, words = WordFeatures(vocabulary=self.vocabulary, features=self.embedding, dtype=self.dtype, name="words")(x)
         lengths = words.sum(1)
         for index in range(self.layers):
             there, back = (

@@ -21,7 +21,7 @@ from gen_models.models.sizes import check_divides, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.attention import Attention, sinusoids
 from gen_models.nn.dropout import Dropout
-from gen_models.nn.words import Words, mean_of_words
+from gen_models.nn.word_features import WordFeatures, mean_of_words
 
 
 def sentence_transformer(
@@ -77,7 +77,7 @@ class _Network(nn.Module, kw_only=True):
     def __call__(self, x, dropout, train):  # [B, T] -> [B, K]
         norm = partial(nn.LayerNorm, epsilon=1e-5, dtype=self.dtype)
         drop = lambda h: Dropout()(h, dropout, train)  # noqa: E731
-        h, words = Words(vocabulary=self.vocabulary, features=self.features, dtype=self.dtype, name="words")(x)
+        h, words = WordFeatures(vocabulary=self.vocabulary, features=self.features, dtype=self.dtype, name="words")(x)
         h = drop(h + jnp.asarray(sinusoids(x.shape[1], self.features)).astype(h.dtype))
         for layer in range(self.layers):
             attend = Attention(heads=self.heads, features=self.features, dtype=self.dtype, name=f"attention_{layer}")

@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
 
-class Words(nn.Module, kw_only=True):
+class WordFeatures(nn.Module, kw_only=True):
     """Features of each word of a sentence, zeros of padding, and which are words."""
 
     vocabulary: int
