@@ -39,7 +39,7 @@ class Cnn:
     """Filters of each window."""
     dropout: Dropout = 0.5
     """Probability with which a maximum is dropped in training."""
-    norm_bound: Annotated[float, gm.TRACED] = 3.0
+    norm_bound: float = 3.0
     """Largest norm of the last layer's weights of a class."""
 
 

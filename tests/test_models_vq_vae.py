@@ -161,7 +161,7 @@ def test_levels_that_are_embedded_keep_the_order_of_pixels():
         rng = np.random.default_rng(seed)
         params = jax.tree.map(lambda leaf, rng=rng: jnp.asarray(rng.normal(0, 0.5, leaf.shape), jnp.float32), shapes)
         both = np.asarray(outputs(params, np.concatenate([changed % 3, x])))
-        moved |= (both[:18] != both[18:]).any(-1)
+        moved |= (np.abs(both[:18] - both[18:]) > 1e-5).any(-1)  # a product's rounding may depend on its row
     assert not moved[np.tril_indices(18)].any()
     assert moved[np.arange(17), np.arange(1, 18)][np.arange(17) % 6 != 5].all(), "what comes next in its row"
     draw = jax.jit(model.sample, static_argnames=("n", "method"))
