@@ -78,7 +78,7 @@ def test_the_cnn_is_its_equations_by_hand():
 
 
 def test_the_transformer_attends_to_words_on_both_sides():
-    """The gradient of the last position's stream by each word: seen through the mean over one word of a layer."""
+    """Each word that is changed, wherever it stands, changes the logits."""
     model = sentence_transformer(T, V, K, features=8, layers=1, heads=2)
     params = _params(model)
     base = jax.jit(partial(model.apply, params, {}))

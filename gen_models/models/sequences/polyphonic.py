@@ -13,8 +13,8 @@ and the keys of a row are, given h_t,
   a_{d+1} = a_d + v_t[d] W_d from a_1 = c_t, and b_t = b + U h_t, c_t = c + U' h_t. So a chord is judged as a whole.
 
 Chung et al. disturb the weights in training by Gaussian noise (`weight_noise`; Graves, Practical Variational Inference
-for Neural Networks, 2011). How we differ: W and V are fixed in time, as in the paper; the RBM itself, whose likelihood
-is not exact, is left out.
+for Neural Networks, 2011). W and V are fixed in time. How we differ: the first paper's RBM in place of NADE, whose
+likelihood is not exact, is left out.
 """
 
 from collections.abc import Mapping
