@@ -5,8 +5,7 @@ With a kernel of k taps and dilation d, of sequences x [B, T, C] that are 0 befo
     y_t = b + sum over u = 0 ... k - 1 of x_(t - (k - 1 - u) d) W_u
 
 so that y_t depends on x_t and on what was before it alone (van den Oord et al., WaveNet, 2016, section 2.1). Whole
-sequences go through `gen_models.nn.conv`, whose written-out gradients were faster on a CPU than those of k products of
-shifted sequences, or of one product of them side by side.
+sequences go through `gen_models.nn.conv`, whose gradients are written out for a CPU.
 
 A step reads x_t alone: it and the (k - 1) d before it stand in a ring buffer [B, S, C] of S = (k - 1) d + 1 places, x_s
 in place s mod S, so that nothing is moved. A buffer of zeros is a sequence's beginning.
