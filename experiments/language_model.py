@@ -1,7 +1,7 @@
 """How well do counts and neural networks predict the next character of a text, and what do they write?
 
     python -m experiments.language_model                              # a transformer on the bundled tiny Shakespeare
-    python -m experiments.language_model lstm                         # or gru, elman
+    python -m experiments.language_model lstm                         # or gru, elman, tcn
     python -m experiments.language_model fivegram                     # or unigram to fourgram: counts; mlp
     python -m experiments.language_model names                        # a transformer on first names, one at a time
     python -m experiments.language_model names_bigram                 # or names_mlp
@@ -77,6 +77,20 @@ class Recurrent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TemporalConvolutions:
+    """Residual blocks of dilated causal convolutions (TCN)."""
+
+    features: int = 128
+    """Width of each block."""
+    layers: int = 4
+    """Number of blocks, each of two convolutions."""
+    window: int = 3
+    """Taps of each convolution."""
+    dropout: Dropout = 0.0
+    """Probability with which a unit is dropped in training."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NGram:
     """Counts of the training text, which is all of its training: steps change nothing at a learning rate of 0."""
 
@@ -110,7 +124,7 @@ class Config(gm.Tokens, gm.Optimisation):
 
     steps: int = 2000
     batch_size: int = 12
-    network: Transformer | Recurrent | WindowedMlp | NGram = field(default_factory=Transformer)
+    network: Transformer | Recurrent | TemporalConvolutions | WindowedMlp | NGram = field(default_factory=Transformer)
     """Kind of network, with its sizes."""
     written: int = 256
     """Tokens of each text that the model writes."""
@@ -130,6 +144,7 @@ variants: Mapping[str, Config] = {
     "lstm": _recurrent,
     "gru": replace(_recurrent, network=Recurrent(cell="gru")),
     "elman": replace(_recurrent, network=Recurrent(cell="elman"), learning_rate=1e-3),
+    "tcn": replace(base, network=TemporalConvolutions(), learning_rate=2e-3, weight_decay=0.0, optimizer="adam"),
     "mlp": replace(base, network=WindowedMlp(), batch_size=32, learning_rate=3e-3, weight_decay=0.0, optimizer="adam"),
     "unigram": replace(_counted, network=NGram(order=1)),
     "bigram": replace(_counted, network=NGram(order=2)),
@@ -166,15 +181,17 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
         return gm.ngram(len(vocabulary.symbols), gm.training_windows(data), **common)
     if isinstance(network, Transformer):
         return gm.transformer(len(vocabulary.symbols), context=data.shape[0], **common)
+    if isinstance(network, TemporalConvolutions):
+        return gm.temporal_convolutions(len(vocabulary.symbols), **common)
     if isinstance(network, WindowedMlp):
         return gm.windowed_mlp(len(vocabulary.symbols), **common)
     return gm.recurrent_language_model(len(vocabulary.symbols), **common)
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Likelihood of a token, size, and what the model writes."""
+    """Likelihood of a token, how often it is among the most probable ones, size, and what the model writes."""
     written = gm.measures.Text(length=config.written, prompt=config.prompt, temperature=config.temperature)
-    return (gm.measures.TokenLikelihood(), gm.measures.Parameters(), written)
+    return (gm.measures.TokenLikelihood(), gm.measures.NextToken(), gm.measures.Parameters(), written)
 
 
 EXPERIMENT = gm.Experiment(
@@ -185,7 +202,7 @@ EXPERIMENT = gm.Experiment(
     model,
     measures,
     swept=(
-        *("transformer", "lstm", "gru", "elman"),
+        *("transformer", "lstm", "gru", "elman", "tcn"),
         *("mlp", "unigram", "bigram", "trigram", "fourgram", "fivegram"),
     ),
     tiny={
@@ -196,6 +213,7 @@ EXPERIMENT = gm.Experiment(
         "network.heads": 2,
         "network.context": 3,
         "network.embedding": 4,
+        "network.window": 2,
         "written": 8,
         "warmup_steps": 0,
     },

@@ -4,19 +4,20 @@ import dataclasses
 import json
 
 import pytest
+from PIL import Image
 
 from gen_models.measures.figure import Figure
 from gen_models.run.directory import Request, open_run
 from gen_models.run.experiments import find
-from tools.ladder import finished, table
+from tools.ladder import costs, finished, table
 
 VAE = find("experiments.vae")
 
 
-def _run(folder, value, measured_on="digits, test", **changes):
+def _run(folder, value, measured_on="digits, test", more=(), **changes):
     config = dataclasses.replace(VAE.variants["base"], **changes)
     with open_run(Request(VAE, "base", config, folder)) as run:
-        run.finish([Figure("ELBO", value, "nats/image", measured_on, spread=0.5)], 1.0)
+        run.finish([Figure("ELBO", value, "nats/image", measured_on, spread=0.5), *more], 1.0)
 
 
 def test_runs_share_a_row_where_they_differ_in_seeds_and_in_how_they_were_watched(tmp_path):
@@ -40,3 +41,14 @@ def test_a_run_of_an_earlier_form_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"form": 1}))
     with pytest.raises(ValueError, match="a run of another form"):
         finished(tmp_path)
+
+
+def test_a_figure_is_drawn_against_what_it_cost(tmp_path):
+    _run(tmp_path / "0", -100.0, more=[Figure("parameters", 1e5, "", "the network", better=None)])
+    _run(tmp_path / "1", -90.0, beta=4.0)  # no parameters: it stands against time alone
+    rows = table(finished(tmp_path), "ELBO")
+    assert costs(rows, "ELBO", tmp_path / "costs.png") == 2
+    with Image.open(tmp_path / "costs.png") as image:
+        assert image.size[0] > image.size[1] > 300
+    with pytest.raises(ValueError, match="no row has both NLL and its parameters or training time"):
+        costs(rows, "NLL", tmp_path / "none.png")

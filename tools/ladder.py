@@ -2,6 +2,7 @@
 
 python -m tools.ladder runs/likelihood_ladder
 python -m tools.ladder runs/likelihood_ladder --out ladder.png --markdown ladder.md
+python -m tools.ladder runs/language_model --by nats/token --costs costs.png    # against parameters and time
 
 Reads `result.json` and `samples/samples.png` of every finished run below the folder. Runs of one config with several
 seeds share a row, with the mean and the sample standard deviation over them. Runs that were measured on other images
@@ -38,6 +39,7 @@ def main() -> None:
         "--picture", default="samples.png", help="show this picture of each run's samples/ (default: samples.png)"
     )
     parser.add_argument("--out", type=Path, help="write the pictures to this PNG file (default: FOLDER/PICTURE)")
+    parser.add_argument("--costs", type=Path, help="draw the figure against parameters and training time, to this PNG")
     parser.add_argument("--markdown", type=Path, help="write the tables to this file too, as Markdown")
     arguments = parser.parse_args()
     runs = finished(arguments.folder)
@@ -45,6 +47,8 @@ def main() -> None:
         raise ValueError(f"no finished run in {arguments.folder}: each needs a result.json")
     rows = table(runs, arguments.by)
     _show(rows, {name: len(some) for name, some in runs.items()}, arguments.by, arguments.markdown)
+    if arguments.costs is not None:
+        print(f"{arguments.by} of {costs(rows, arguments.by, arguments.costs)} rows: {arguments.costs}")
     out = arguments.out or arguments.folder / arguments.picture
     drawn = pictures({name: runs[name][0] for name in rows}, arguments.picture, out)
     print(f"{arguments.picture} of {drawn} rows: {out}")
@@ -173,6 +177,39 @@ def pictures(runs: Mapping[str, Run], picture: str, out: Path) -> int:
     canvas.tight_layout()
     canvas.savefig(out, dpi=150)
     return len(found)
+
+
+def costs(rows: Mapping[str, Mapping[str, Cell]], by: str, out: Path) -> int:
+    """Draw the figure `by` of each row against its parameters and its training time; returns how many rows there were.
+
+    A row without the figure or without a cost, such as counts that are no parameters, is left out of that panel.
+
+    Raises:
+      ValueError: no row has the figure and a cost.
+    """
+    panels = [
+        (cost, {name: row for name, row in rows.items() if by in row and cost in row and row[cost].mean > 0})
+        for cost in ("parameters", "training")
+    ]
+    if not any(shown for _, shown in panels):
+        raise ValueError(f"no row has both {by} and its parameters or training time")
+    canvas = Canvas(figsize=(11, 4.5))
+    for axis, (cost, shown) in zip(canvas.subplots(1, 2, sharey=True), panels, strict=True):
+        for i, (name, row) in enumerate(shown.items()):
+            x, y = row[cost].mean, row[by].mean
+            axis.errorbar(x, y, row[by].spread or None, fmt="o", capsize=3, color=f"C{i % 10}")
+            axis.annotate(name, (x, y), (6, 4), textcoords="offset points", fontsize=8)
+        if shown:
+            axis.set_xscale("log")
+            axis.margins(x=0.25)
+        unit = {"parameters": "", "training": " [s]"}[cost]
+        axis.set_xlabel({"parameters": "parameters", "training": "time of training"}[cost] + unit)
+        axis.grid(alpha=0.3)
+    units = {row[by].unit for row in rows.values() if by in row}
+    canvas.axes[0].set_ylabel(f"{by} [{', '.join(sorted(units))}]" if units != {""} else by)
+    canvas.tight_layout()
+    canvas.savefig(out, dpi=150)
+    return len({name for _, shown in panels for name in shown})
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from .maps import PrincipalMap as PrincipalMap
 from .modes import GridCoverage as GridCoverage
 from .music import Rolls as Rolls
 from .music import StepLikelihood as StepLikelihood
+from .next_token import NextToken as NextToken
 from .noise import NoiseArithmetic as NoiseArithmetic
 from .noise import NoiseWalk as NoiseWalk
 from .probes import LinearProbe as LinearProbe

@@ -9,11 +9,24 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Num
 
 from gen_models import plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
+
+
+def ratio_of_sums(of: Num[np.ndarray, " n"], over: Num[np.ndarray, " n"]) -> tuple[float, float]:
+    """The ratio of two sums over windows, and its standard error; NaN of one window.
+
+    With r the ratio, of windows with n_i nats and c_i tokens: the deviation of n_i - r c_i, over the mean of c_i and
+    the square root of the number of windows (Cochran, Sampling Techniques, 1977, section 2.11).
+    """
+    ratio = of.sum() / over.sum()
+    if len(of) < 2:
+        return float(ratio), float("nan")
+    return float(ratio), float((of - ratio * over).std(ddof=1) / (over.mean() * np.sqrt(len(of))))
 
 
 @dataclass(frozen=True)
@@ -29,16 +42,9 @@ class TokenLikelihood:
     headline: ClassVar[Headline] = ("nats_per_token", "minimize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """Means over all tokens; the spread is the standard error of the ratio of two means over windows.
-
-        With r the ratio, of windows with n_i nats and c_i tokens: the deviation of n_i - r c_i, over the mean of c_i
-        and the square root of the number of windows (Cochran, Sampling Techniques, 1977, section 2.11).
-        """
+        """Means over all tokens, with the standard error of `ratio_of_sums` over windows."""
         nats, counts = split.each(self._nats_and_count, trained, key, size=self.size).T
-        value = nats.sum() / counts.sum()
-        error = float("nan")
-        if len(nats) > 1:
-            error = (nats - value * counts).std(ddof=1) / (counts.mean() * np.sqrt(len(nats)))
+        value, error = ratio_of_sums(nats, counts)
         note = f"exact; {int(counts.sum()):,} tokens"
         yield Figure("nats/token", value, "nats", split.where, error, note, "minimize")
         yield Figure("bits/token", value / np.log(2), "bits", split.where, error / np.log(2), note, "minimize")

@@ -42,11 +42,14 @@ def temporal_convolutions(
     It reads sequences of any length, each window from its beginning. An output sees `temporal_receptive_field` tokens.
 
     Args:
-      vocabulary: different tokens. features: of each block. layers: blocks, each of two convolutions with dilation 1,
-      2, 4, ... window: taps of each convolution. embedding: features of an embedded token; None: `features`.
-      weight_norm: whether kernels are weight-normalised. dropout: probability with which a unit is dropped in training,
-      of the embeddings and behind each convolution; may be
-        traced.
+      vocabulary: different tokens.
+      features: of each block.
+      layers: blocks, each of two convolutions; their dilations are 1, 2, 4, ...
+      window: taps of each convolution.
+      embedding: features of an embedded token; None: `features`.
+      weight_norm: whether kernels are weight-normalised.
+      dropout: probability with which a unit is dropped in training, of the embeddings and behind each convolution; may
+        be traced.
       start: the token that a sequence begins after.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, softmax and losses stay float32.
 

@@ -36,6 +36,7 @@ from gen_models.models.sizes import check_sizes
 from gen_models.nn.token_draws import kept_logits
 
 SAMPLERS = ("cached", "naive")
+NOISE = 2**16  # numbers that are drawn at once while tokens are drawn
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]  # (token [n], cache, t) -> (logits [n, V], cache)
 
 
@@ -249,19 +250,29 @@ def drawn_tokens(
       stop: the token behind which all are this one, once it was drawn; None: there is none.
     """
 
-    def one(carry, t):
+    def one(carry, now):
+        t, noise = now
         token, ended, cache = carry
         logits, cache = step(token, cache, t)
-        drawn = jax.random.categorical(jax.random.fold_in(key, t), choose(logits)).astype(jnp.int32)
+        drawn = jnp.argmax(choose(logits) + noise, -1).astype(jnp.int32)  # Gumbel-max: a draw from the softmax
         if stop is not None:
             drawn = jnp.where(ended, stop, drawn)
         token = jnp.where(given[:, t], prompt[:, t], drawn)
         ended = ended if stop is None else ended | (~given[:, t] & (token == stop))
         return (token, ended, cache), token
 
+    def block(carry, times):
+        noise = jax.vmap(lambda t: jax.random.gumbel(jax.random.fold_in(key, t), logits.shape, logits.dtype))(times)
+        return lax.scan(one, carry, (times, noise))
+
     n, length = prompt.shape
     first = jnp.full(n, start, jnp.int32), jnp.zeros(n, bool), cache
-    return lax.scan(one, first, jnp.arange(length))[1].T
+    logits = jax.eval_shape(lambda token, cache: choose(step(token, cache, jnp.int32(0))[0]), first[0], cache)
+    # Noise is drawn for many tokens at once, up to NOISE numbers: for one token alone it may cost as much as the
+    # network. The last block may go beyond the length, by fewer tokens than there are blocks; they are cut away.
+    blocks = -(-length // max(1, min(length, NOISE // logits.size)))
+    times = jnp.arange(blocks * -(-length // blocks)).reshape(blocks, -1)
+    return lax.scan(block, first, times)[1].reshape(-1, n)[:length].T
 
 
 def windows_of(batch: Mapping[str, Array], context: int | None) -> tuple[Array, Array, Array | None]:
