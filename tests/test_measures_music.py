@@ -29,12 +29,16 @@ def test_nats_of_a_step_are_those_of_whole_sequences_however_they_are_cut():
         windows = roll_windows(pieces, length)
         splits = Splits.of_arrays(windows, name="music")
         split = Split(splits, of_arrays(windows, "music"), "test")
-        figure = figures_of(StepLikelihood(), trained, split)["nats/step"]
+        found = figures_of(StepLikelihood(), trained, split)
+        figure, alike = found["nats/step"], found["nats/step, sequences alike"]
         assert figure.value == pytest.approx(value, rel=1e-5)
         assert figure.note == "exact; 3 sequences, 24 steps"
         steps = np.array([5, 12, 7])
         deviation = (np.array(nats) - value * steps).std(ddof=1) / (8 * np.sqrt(3))
         assert figure.spread == pytest.approx(deviation, rel=1e-3)
+        own = np.array(nats) / steps
+        assert alike.value == pytest.approx(own.mean(), rel=1e-5)
+        assert alike.spread == pytest.approx(own.std(ddof=1) / np.sqrt(3), rel=1e-3)
 
 
 def test_music_is_drawn_and_written(tmp_path):

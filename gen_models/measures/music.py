@@ -13,8 +13,9 @@ from gen_models import plots
 from gen_models.core import Key, Model, carry_for
 from gen_models.data.batching import batches
 from gen_models.data.midi import KEYS, PER_BEAT, has_mido, write_midi
-from gen_models.measures.base import Headline, Split, Trained
+from gen_models.measures.base import Headline, Split, Trained, mean_of
 from gen_models.measures.figure import Figure
+from gen_models.measures.text import ratio_of_sums
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,18 @@ class StepLikelihood:
     headline: ClassVar[Headline] = ("nats_per_step", "minimize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
-        """The mean over all steps; the spread is the standard error over sequences, as of `TokenLikelihood`."""
+        """The mean over all steps, and the mean over sequences of each one's own, in which a short one weighs as much.
+
+        Papers often do not say which of the two they report. The spreads are standard errors over sequences.
+        """
         nats, steps = _of_sequences(trained, split, key)
-        value = nats.sum() / steps.sum()
-        error = float("nan")
-        if len(nats) > 1:
-            error = (nats - value * steps).std(ddof=1) / (steps.mean() * np.sqrt(len(nats)))
+        value, error = ratio_of_sums(nats, steps)
         note = f"exact; {len(nats):,} sequences, {int(steps.sum()):,} steps"
         yield Figure("nats/step", value, "nats", split.where, error, note, "minimize")
+        mean = mean_of(nats / steps)
+        note = "exact; the mean over sequences of each one's own"
+        error = float(mean.standard_error)
+        yield Figure("nats/step, sequences alike", float(mean.value), "nats", split.where, error, note, "minimize")
 
 
 def _of_sequences(trained: Trained, split: Split, key: Key) -> tuple[np.ndarray, np.ndarray]:
