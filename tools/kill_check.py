@@ -1,8 +1,9 @@
 """Kill a run at random moments, start it again each time, and compare what it ends in with a run that was left alone.
 
-python -m tools.kill_check                           # the VAE, the classifier with batch norm, the GAN, WGAN-GP
+python -m tools.kill_check                           # all of them: VAE, batch norm, GAN, WGAN-GP, carried states
 python -m tools.kill_check classifier:mlp --kills 3
 python -m tools.kill_check dcgan:wgan_gp             # WGAN-GP: five updates of the critic in a step, with its penalty
+python -m tools.kill_check language_model:lstm       # states that go on from window to window
 
 Each kill is a SIGKILL to the run's whole process group. A third of them wait for a temporary folder of Orbax and so hit
 a save; the others fall anywhere from the start of a process to its last picture. Both runs keep their compiled programs
@@ -47,6 +48,7 @@ SIZES = {
     "vae": "--batch-size 32 --hidden 64 --latent 8 --importance-samples 2 --ema-decay 0.99",
     "classifier": "--batch-size 32 --network.channels 8 16 --network.strides 2 2 --ema-decay 0.99",
     "gan_grid": "--batch-size 20 --points 4000 --samples 100 --generator-hidden 32 --discriminator-hidden 32",
+    "language_model:lstm": "--batch-size 4 --length 16 --network.features 16 --written 16",
     "dcgan:wgan_gp": "--dataset digits --batch-size 40 --network.width 8 --latent 8 --ema-decay 0.99",
 }
 # What a process was doing when it was killed: a save; what comes before its first; or between two; or after the last.
