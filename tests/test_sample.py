@@ -37,6 +37,12 @@ def others(tmp_path_factory):
     return {name: saved_run(*which, folder / name) for name, which in runs.items()}
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A recurrent language model of tiny Shakespeare's characters."""
+    return saved_run("language_model", "gru", tmp_path_factory.mktemp("written") / "run", steps=1)
+
+
 _loaded = functools.cache(load_run)
 
 
@@ -113,3 +119,36 @@ def test_what_does_not_fit_is_said_in_one_line(
     assert len(error.strip().splitlines()) == 1
     assert re.search(message, error), error
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_language_models_texts_have_the_options_that_are_asked_for(written, monkeypatch, capsys):
+    words = ["--n", 3, "--prompt", "ROMEO:", "--temperature", 0.8, "--top-k", 5, "--top-p", 0.9, "--length", 12]
+    assert _tool(monkeypatch, written, *words) == 0
+    _, _, job, state = _loaded(written)
+    vocabulary = job.trained(state).vocabulary
+    options = {"prompt": vocabulary.encode("ROMEO:"), "temperature": 0.8, "top_k": 5, "top_p": 0.9}
+    tokens = job.model.sample(state.params, state.stats, jax.random.key(0), 3, length=12, **options)
+    found = _drawn(written, "n3_seed0_prompt_temperature0.8_top_k5_top_p0.9_length12")
+    assert found.tolist() == [vocabulary.decode(one) for one in np.asarray(tokens)]
+    assert all(text.startswith("ROMEO:") and len(text) == 12 for text in found)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prompt", "a\u00e9"], "é"),
+        (["--temperature", -1], "--temperature must be 0 or more, got -1.0"),
+        (["--top-k", 0], "top_k must be a whole number"),
+        (["--top-p", 1.5], "--top-p must be a probability above 0 and at most 1, got 1.5"),
+        (["--length", 0], "--length must be 1 or more, got 0"),
+    ],
+)
+def test_options_that_no_text_can_have_are_refused(written, words, message, monkeypatch, capsys):
+    assert _tool(monkeypatch, written, "--n", 1, *words) == BAD_INPUT
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_images_have_no_prompt(others, monkeypatch, capsys):
+    assert _tool(monkeypatch, others["vae"], "--prompt", "a") == BAD_INPUT
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--prompt a: samples of" in said and "take none of these options: leave it out" in said

@@ -4,12 +4,14 @@ python -m tools.sample RUN --n 64
 python -m tools.sample RUN --label 3                    # of one class, by a model that is told the class
 python -m tools.sample RUN --given image.png --n 4      # completions of the image's upper half, by a model of pixels
 python -m tools.sample RUN --given images.npy --mask mask.png
+python -m tools.sample RUN --n 4 --prompt ROMEO: --temperature 0.8 --length 400    # by a language model; --top-k, --top-p
 
 An .npy file holds levels, integers from 0, as this tool writes them: one image [H, W, C] or [H, W], or several
 [N, H, W, C]. A .png file's pixels are cut to the model's levels. Of a mask, [H, W], every pixel that is not 0 is given.
 """
 
 import argparse
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,11 @@ from PIL import Image
 from gen_models.run import cli, tool
 
 if TYPE_CHECKING:
+    from gen_models.measures.base import DrawsSamples
     from gen_models.run.restore import Loaded
+
+# Options of models of tokens, by the names that the measures which draw their samples have for them.
+OPTIONS = ("prompt", "temperature", "top_k", "top_p", "length")
 
 
 def main() -> None:
@@ -30,6 +36,13 @@ def main() -> None:
     parser.add_argument("--label", type=int, metavar="K", help="draw samples of this class")
     parser.add_argument("--given", type=Path, metavar="FILE", help="complete the images of this .png or .npy file")
     parser.add_argument("--mask", type=Path, metavar="FILE", help="which pixels are given (default: the upper half)")
+    parser.add_argument("--prompt", metavar="TEXT", help="how each text begins")
+    parser.add_argument("--temperature", type=float, help="divide logits by this number")
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K most probable tokens alone")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="draw from the most probable tokens that have P together"
+    )
+    parser.add_argument("--length", type=int, help="tokens of a text, samples of a sound, rows of music")
     parser.add_argument("--out", type=Path, help="PNG file (default: in RUN/samples; where that is read-only, here)")
     arguments = parser.parse_args()
     if arguments.n < 1:
@@ -42,7 +55,7 @@ def main() -> None:
         raise ValueError("--mask says which pixels of --given count: give that too")
 
     found = tool.loaded(arguments, with_data=False)
-    sampler = tool.sampler_of(found)
+    sampler = with_options(tool.sampler_of(found), found, arguments)
     tool.check_label(found, arguments.label)
     n, condition = condition_of(found, arguments)
 
@@ -53,6 +66,32 @@ def main() -> None:
     sampler.show(samples, path)
     np.save(path.with_suffix(".npy"), samples)
     print(f"{len(samples)} samples: {path} and {path.with_suffix('.npy')}")
+
+
+def with_options(sampler: "DrawsSamples", found: "Loaded", arguments: argparse.Namespace) -> "DrawsSamples":
+    """The measure that draws the run's samples, with the options that were given in place of its own.
+
+    Raises:
+      ValueError: it has no such option, or the option no such value.
+    """
+    given = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
+    if not given.get("temperature", 1) >= 0:
+        raise ValueError(f"--temperature must be 0 or more, got {arguments.temperature}")
+    if not 0 < given.get("top_p", 1) <= 1:
+        raise ValueError(f"--top-p must be a probability above 0 and at most 1, got {arguments.top_p}")
+    if given.get("length", 1) < 1:
+        raise ValueError(f"--length must be 1 or more, got {arguments.length}")
+    if not given:
+        return sampler
+    assert is_dataclass(sampler) and not isinstance(sampler, type), "measures are frozen dataclasses"
+    has = [name for name in OPTIONS if name in {field.name for field in fields(sampler)}]
+    for name, value in given.items():
+        if name not in has:
+            known = ", ".join(f"--{one.replace('_', '-')}" for one in has) or "none of these options"
+            raise ValueError(
+                f"--{name.replace('_', '-')} {value}: samples of {found.run.folder} take {known}: leave it out"
+            )
+    return replace(sampler, **given)
 
 
 def condition_of(found: "Loaded", arguments: argparse.Namespace) -> tuple[int, dict[str, Any]]:
@@ -122,7 +161,13 @@ def _name(arguments: argparse.Namespace) -> str:
     """n64_seed0, and the conditions."""
     label = "" if arguments.label is None else f"_label{arguments.label}"
     given = "" if arguments.given is None else f"_{arguments.given.stem}"
-    return f"n{arguments.n}_seed{arguments.seed}{label}{given}"
+    options = "".join(
+        f"_{name}{getattr(arguments, name)}"
+        for name in ("temperature", "top_k", "top_p", "length")
+        if getattr(arguments, name) is not None
+    )
+    prompt = "" if arguments.prompt is None else "_prompt"
+    return f"n{arguments.n}_seed{arguments.seed}{label}{given}{prompt}{options}"
 
 
 if __name__ == "__main__":
