@@ -4,7 +4,7 @@ python -m tools.sample RUN --n 64
 python -m tools.sample RUN --label 3                    # of one class, by a model that is told the class
 python -m tools.sample RUN --given image.png --n 4      # completions of the image's upper half, by a model of pixels
 python -m tools.sample RUN --given images.npy --mask mask.png
-python -m tools.sample RUN --n 4 --prompt ROMEO: --temperature 0.8 --length 400    # by a language model; --top-k, --top-p
+python -m tools.sample RUN --n 4 --prompt ROMEO: --temperature 0.8 --length 400  # of texts; --top-k, --top-p
 
 An .npy file holds levels, integers from 0, as this tool writes them: one image [H, W, C] or [H, W], or several
 [N, H, W, C]. A .png file's pixels are cut to the model's levels. Of a mask, [H, W], every pixel that is not 0 is given.
