@@ -44,6 +44,22 @@ def unchecked():
         yield
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items):
+    """What `slow_cases` names is slow; a name that no case has any more is an error."""
+    cases = {}
+    for item in items:
+        marker = item.get_closest_marker("slow_cases")
+        if marker is not None:
+            cases.setdefault((item.function, marker.args), set()).add(item.callspec.id)
+            if item.callspec.id in marker.args:
+                item.add_marker(pytest.mark.slow)
+    for (function, named), found in cases.items():
+        if len(found) > 1 and not found >= set(named):  # one alone was asked for by its name
+            gone = sorted(set(named) - found)
+            raise pytest.UsageError(f"slow_cases of {function.__name__} names {gone}: its cases are {sorted(found)}")
+
+
 def pytest_sessionfinish(session):
     """The last process to end leaves nothing behind."""
     if not hasattr(session.config, "workerinput"):

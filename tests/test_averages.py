@@ -124,6 +124,7 @@ def test_a_decay_that_is_none_is_refused(decay):
         make_train_step(WALK.loss, TX, ema_decay=decay)
 
 
+@pytest.mark.slow_cases("gan")
 @pytest.mark.parametrize("name", ["cnn", "gan", pytest.param("residual_cnn", marks=pytest.mark.slow)])
 def test_a_batchs_own_statistics_are_those_that_training_reads(name):
     """A loss in evaluation mode with them is the loss in training mode, whatever the running averages were."""

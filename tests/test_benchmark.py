@@ -173,6 +173,7 @@ def few_images(monkeypatch):
     monkeypatch.setattr(layers, "BATCHES", 1)
 
 
+@pytest.mark.slow_cases("conv_stack")
 @pytest.mark.parametrize(
     "name",
     [*(name for name, case in CASES.items() if case.module == "layers"), "conv_vae", "step_wavenet", "step_tcn"],

@@ -75,6 +75,7 @@ def same(a, b):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow_cases("maximize-0-20-20-0.0", "maximize-4-20-20-0.0", "minimize-0-20-20-0.0", "minimize-4-20-20-0.0")
 @pytest.mark.parametrize(
     ("patience", "ends", "best_step", "value"),
     [(1, 6, 4, 3.0), (2, 8, 4, 3.0), (3, 16, 10, 2.0), (4, 20, 20, 0.0), (0, 20, 20, 0.0)],
@@ -94,6 +95,7 @@ def test_training_stops_after_so_many_evaluations_without_a_new_best(
     assert again.step == ends and (after.step, after.since) == (best.step, best.since)
 
 
+@pytest.mark.slow_cases("16", "4")
 @pytest.mark.parametrize("kill_at", range(2, 17, 2))
 def test_a_kill_at_any_evaluation_changes_neither_the_end_nor_the_best(kill_at, tmp_path):
     """Every 3rd step is saved and every 2nd evaluated, so that most kills lose evaluations and bests."""

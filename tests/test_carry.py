@@ -136,6 +136,7 @@ def test_accumulated_parts_keep_each_example_its_carry():
     _assert_close(_trained(jax.jit(_step(accumulate=4)), _start()), _trained(jax.jit(_step()), _start()))
 
 
+@pytest.mark.slow_cases("pmap")
 @pytest.mark.parametrize("how", ["jit", "pmap", "shard_map"])
 def test_eight_devices_however_compiled_are_one_and_each_holds_its_examples_carry(how):
     whole = _trained(jax.jit(_step()), _start())

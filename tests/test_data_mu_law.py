@@ -23,6 +23,7 @@ def test_codes_are_those_of_the_curve_by_hand():
     np.testing.assert_allclose(mu_law_decode(jnp.arange(0, 256, 51)), expected, rtol=2e-6)
 
 
+@pytest.mark.slow_cases("2", "256", "65536")
 @pytest.mark.parametrize("levels", LEVELS)
 def test_round_trips_are_exact_and_errors_bounded(levels):
     codes = jnp.arange(levels)

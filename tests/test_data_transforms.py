@@ -180,6 +180,7 @@ def test_compose_gives_each_its_own_key():
     assert (parts[0] != parts[1]).all()
 
 
+@pytest.mark.slow_cases("cutout", "random_shift")
 @pytest.mark.parametrize("name", ALL)
 def test_scan_and_vmap_agree_with_single_calls(name):
     transform = ALL[name]

@@ -224,6 +224,7 @@ def test_a_member_that_there_is_not_is_nan_where_nothing_can_be_raised():
             call(jnp.float32(1))
 
 
+@pytest.mark.slow_cases("model1")
 @pytest.mark.parametrize(
     "model", [fvsbn((2, 2, 1)), pixel_cnn((2, 2, 1), features=1, blocks=1, head_features=1, classes=3)]
 )

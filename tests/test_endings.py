@@ -123,6 +123,7 @@ def test_each_signal_that_asks_to_end_does_so_once(name, capsys):
     assert capsys.readouterr().err == f"\n{endings.GOES_ON}\n"
 
 
+@pytest.mark.slow_cases("SIGINT")
 @pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_that_comes_while_garbage_is_collected_is_not_lost(name):

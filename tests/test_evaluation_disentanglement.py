@@ -210,6 +210,7 @@ def decode(params, stats, z):
     return jnp.broadcast_to(grey[:, None, :, None], (len(z), 4, 4, 1))
 
 
+@pytest.mark.slow
 def test_the_measure_takes_codes_of_the_whole_grid():
     """Positions are in a dimension each, shape and rotation in none, and one size is no factor: a gap of 2 of 4.
 

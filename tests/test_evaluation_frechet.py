@@ -92,6 +92,7 @@ def test_equal_moments_are_at_distance_0():
         assert frechet_distance(found, moved) == pytest.approx(9 * d, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_fewer_examples_than_dimensions():
     """The trace of the root is the nuclear norm of X' Y / sqrt((n - 1) (m - 1)) for centred data X and Y, [D, n]."""
     for n, m, d in ((30, 40, 300), (30, 1000, 300), (5, 5, 100)):

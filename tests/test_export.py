@@ -102,6 +102,7 @@ def elsewhere(tmp_path_factory):
     return {name: [np.load(root / name / f"{i}.npy") for i in range(len(CALLS))] for name in names}
 
 
+@pytest.mark.slow_cases("vae")
 @pytest.mark.parametrize("name", ["vae", "gan", "convolutional"])
 def test_elsewhere_the_samples_are_those_of_the_model(name, elsewhere):
     model, params, stats = _case(name)

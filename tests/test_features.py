@@ -37,6 +37,7 @@ def random_variables(model):
     return jax.tree.map(lambda x: jnp.asarray(RNG.uniform(0.2, 1.0, size=x.shape), jnp.float32), shapes)
 
 
+@pytest.mark.slow_cases("cnn", "half precision", "residual_cnn")
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_classifiers_logits_are_an_affine_function_of_its_features(name):
     make, dimension = CLASSIFIERS[name]

@@ -32,13 +32,21 @@ def _is_repeat(name):
 
 
 LIKE_OTHERS = (
+    "ablations.attention",
     "autoencoder_uses",
+    "autoencoders",
     "gan_imbalance",
     "vae_beta",
     "vae_decoders",
+    "memory",
+    "music",
     "posterior_collapse",
+    "semi_supervised",
+    "sentiment",
     "stacked_mnist",
+    "translation",
     "vq_vae",
+    "wavenet",
 )  # with the same kinds of parts as experiments beside them
 EACH = [pytest.param(n, marks=pytest.mark.slow if _is_repeat(n) or n in LIKE_OTHERS else ()) for n in names()]
 

@@ -95,6 +95,7 @@ def test_a_transform_is_compiled_once_for_all_measures_and_evaluations():
     assert len(traces) == 1
 
 
+@pytest.mark.slow_cases("<lambda>")
 @pytest.mark.parametrize("how", [lambda split: split, streamed])
 def test_figures_do_not_depend_on_the_examples_that_are_taken_at_a_time(how):
     """An example's noise is its own: of the transform, and of what is measured; padding draws nothing for others."""

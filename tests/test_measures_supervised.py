@@ -36,6 +36,7 @@ def logits_of(arrays):
 CLASSIFIER = trained_of(apply=lambda params, stats, x: x.reshape(len(x), 9)[:, :K])
 
 
+@pytest.mark.slow_cases("<lambda>")
 @pytest.mark.parametrize("how", [lambda split: split, streamed])
 def test_accuracy_and_cross_entropy_are_scikit_learns(how):
     arrays = scored(703)  # the second batch is filled up

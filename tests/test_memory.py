@@ -54,6 +54,7 @@ def test_the_tool_takes_an_experiments_own_words(capsys, monkeypatch):
     assert [row.split()[-2] for row in shown.splitlines() if "examples on a device" in row] == ["16"]
 
 
+@pytest.mark.slow
 def test_the_tool_takes_a_file_of_ones_own(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("gen_models.training.startup.start", lambda: None)
     shutil.copy(find("vae").file, tmp_path / "mine.py")

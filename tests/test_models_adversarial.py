@@ -65,6 +65,7 @@ class Pulled(nn.Module):
         return Judgement(x @ w + (x @ w) ** 2 / 4, x)
 
 
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_unrolled_gradient_is_that_of_the_program_written_out(steps):
     """Metz et al. (2017): with the second term, by which the generator foresees the discriminator."""

@@ -63,6 +63,7 @@ def test_the_cross_entropy_is_that_of_the_pixels_and_its_picture_their_probabili
     np.testing.assert_array_equal(squared().error(_x(), _x()), 0)
 
 
+@pytest.mark.slow_cases("channels1")
 @pytest.mark.parametrize("channels", [(), (3, 2)])
 def test_without_activations_it_is_linear(channels):
     shape = (5, 4, 2)

@@ -175,6 +175,7 @@ def test_every_switch_trains_all_parameters_and_moves_what_it_should(name):
     assert model.apply(params, stats, BATCH["x"], **labels).shape == ((2,) if "packing" in options else (4,))
 
 
+@pytest.mark.slow
 def test_pooling_leaves_windows_of_one_pixel():
     """What strides would skip, maxima see: each pixel moves the logit where it is the darkest, or the brightest."""
     model = dcgan(**{**SMALL, "window": 1, "features": (2,)}, pooling=True, discriminator_norm=False)

@@ -118,6 +118,7 @@ def assert_samples_have_the_models_probabilities(model, params, shape, n=40_000,
     assert (np.abs(frequency - p) < 5 * np.sqrt(p * (1 - p) / n) + 1e-4).all()
 
 
+@pytest.mark.slow_cases("shape0")
 @pytest.mark.parametrize("shape", [BINARY, TWO_CHANNELS])
 def test_it_is_autoregressive_and_normalised(shape, monkeypatch):
     model = fvsbn(shape)

@@ -100,6 +100,7 @@ def test_the_losses_are_numpys(variables):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), after["generator"], expected)
 
 
+@pytest.mark.slow
 def test_batch_norm_sees_the_fakes_of_all_devices(variables):
     """Three devices with four examples each: the statistics are those of the twelve."""
     params, stats = variables
@@ -229,6 +230,7 @@ def test_networks_of_relu_alone_are_numpys():
     np.testing.assert_allclose(model.apply(params, stats, BATCH["x"][:, 0]), logits[:, 0], rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow_cases("None")
 @pytest.mark.parametrize("activation", [None, jax.nn.relu])
 def test_features_of_the_batch_stand_before_the_last_layer(activation):
     """Examples that are all alike have the features of Salimans et al. and Karras et al. in closed form."""

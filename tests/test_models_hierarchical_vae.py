@@ -47,6 +47,7 @@ def moments(params):
     return mean, last["kernel"].T @ first @ last["kernel"] + NOISE**2 * np.eye(4)
 
 
+@pytest.mark.slow_cases("plain")
 @FORMS
 def test_bounds_rise_to_the_closed_form(ladder):
     model, params, stats = linear(ladder)
@@ -74,6 +75,7 @@ def log_normal(z, mu, log_sigma):
     return scipy.stats.norm.logpdf(z, mu, np.exp(log_sigma)).sum(-1)
 
 
+@pytest.mark.slow_cases("plain")
 @FORMS
 def test_the_kl_of_each_layer_is_that_of_the_chain_written_out(ladder):
     """In NumPy, from the weights: the same draws, layer by layer."""

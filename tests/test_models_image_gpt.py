@@ -276,12 +276,14 @@ def test_weights_of_levels_are_one_hot_and_linear_in_between():
     np.testing.assert_allclose(level_weights(np.array([-0.375]), 5), [0, 0.75, 0.25, 0, 0], atol=1e-6)
 
 
+@pytest.mark.slow_cases("grey")
 @pytest.mark.parametrize("name", NAMES)
 def test_an_output_depends_on_all_before_and_on_nothing_else(name):
     model, _, params, arguments, _ = _case(name)
     check_jacobian(model, params, arguments, by_channel=True)
 
 
+@pytest.mark.slow_cases("grey", "rgb")
 @pytest.mark.parametrize("name", CASES)
 def test_one_pixel_at_a_time_as_whole_images(name):
     model, network, params, arguments, shape = _case(name, square=False)

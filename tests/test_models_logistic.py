@@ -45,6 +45,7 @@ def test_scikit_learns_optimum_has_no_gradient(digits, reference):
     assert L2 * optax.tree.norm(optimum["logits"]["kernel"]) > 0.01
 
 
+@pytest.mark.slow
 def test_training_reaches_scikit_learns_optimum(digits, reference):
     """Weights within 0.002 (the largest is above 1), the same classes for examples that neither has seen."""
     images, labels = digits

@@ -32,6 +32,7 @@ def _degrees(shape, hidden, masks=1, natural_order=True, mask_seed=0, **_):
     return draw_degrees(int(np.prod(shape)), hidden, masks, natural_order, mask_seed)
 
 
+@pytest.mark.slow_cases("masks and orders", "masks in one order, no direct connections")
 @pytest.mark.parametrize("case", CASES)
 def test_it_is_autoregressive_and_normalised_in_every_order(case, monkeypatch):
     shape, options = CASES[case]
@@ -43,6 +44,7 @@ def test_it_is_autoregressive_and_normalised_in_every_order(case, monkeypatch):
     assert_samples_are_the_naive_ones(model, params, shape, **({"index": 1} if masks > 1 else {}))
 
 
+@pytest.mark.slow_cases("arguments0")
 @pytest.mark.parametrize("arguments", [{}, {"index": 1}])
 def test_samples_have_the_probabilities_of_the_mixture_or_of_one_member(arguments):
     shape = (2, 2, 1)
@@ -50,6 +52,7 @@ def test_samples_have_the_probabilities_of_the_mixture_or_of_one_member(argument
     assert_samples_have_the_models_probabilities(model, varied(model, shape), shape, **arguments)
 
 
+@pytest.mark.slow_cases("cached")
 @pytest.mark.parametrize("method", ["cached", "naive"])
 def test_completions_are_of_the_mixture_given_what_is_there(method):
     """p(x | x_G) by enumeration: members are weighed by what they make of the given pixels, image by image."""

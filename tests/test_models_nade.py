@@ -29,6 +29,7 @@ def _order(shape, seed):
     return np.argsort((np.asarray(jacobian) != 0).sum(1))
 
 
+@pytest.mark.slow_cases("shape0-None")
 @pytest.mark.parametrize(("shape", "seed"), [(BINARY, None), (TWO_CHANNELS, 0)])
 def test_it_is_autoregressive_and_normalised(shape, seed, monkeypatch):
     model, size = nade(shape, hidden=5, order_seed=seed), int(np.prod(shape))

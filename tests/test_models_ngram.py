@@ -109,6 +109,7 @@ def _by_dictionaries(texts, vocabulary, order, start, number):
     return p
 
 
+@pytest.mark.slow_cases("4-1")
 @pytest.mark.parametrize(("order", "discounts"), [(3, 3), (4, 1)])
 def test_all_contexts_are_those_of_the_equations(order, discounts):
     """Seen and unseen ones; the text determines the discounts of the longest contexts at least."""

@@ -78,6 +78,7 @@ def test_the_lower_model_trains_as_it_does_alone():
     assert not np.allclose(state.params["top"]["class"], params["top"]["class"])
 
 
+@pytest.mark.slow
 def test_operations_go_through_both_models():
     below, above, both = _parts()
     params, stats = _params()

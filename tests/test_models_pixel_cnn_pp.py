@@ -100,6 +100,7 @@ def test_outputs_depend_on_all_strictly_earlier_pixels_and_on_no_other(case):
     assert (matrix[seen] > 0).all()
 
 
+@pytest.mark.slow_cases("options0")
 @pytest.mark.parametrize("options", [BINARY, {**RGB, "shape": (2, 2, 3), "levels": 2, "classes": None}])
 def test_probabilities_of_all_images_sum_to_one(options):
     model = pixel_cnn_pp(**SMALL, **options)
@@ -138,6 +139,7 @@ def test_one_pixel_at_a_time_gives_the_outputs_of_whole_images(case):
         np.testing.assert_allclose(outputs, the.apply(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_pixels_products_do_not_grow_with_the_image():
     """In the loop over pixels: no convolution, and the same products where images have 4 and 16 times the area."""
 
@@ -258,6 +260,7 @@ def test_half_precision_inside_and_float32_outside():
     assert jax.eval_shape(lambda p: model.sample(p, {}, key, 2), params).dtype == jnp.int32
 
 
+@pytest.mark.slow
 def test_the_papers_size_has_as_many_parameters_as_the_docstring_says():
     model = pixel_cnn_pp()
     shapes = jax.eval_shape(lambda key: model.init(key, {"x": jnp.zeros((1, 32, 32, 3))})[0], jax.random.key(0))

@@ -172,6 +172,7 @@ def _plain_gradients(name):
         return jax.jit(partial(_gradients, layer))(variables, x)
 
 
+@pytest.mark.slow_cases("diagonal-1", "row-1", "row_5_rgb-1")
 @pytest.mark.parametrize(("name", "positions"), [("row", 1), ("row_5_rgb", 1), ("diagonal", 1), ("diagonal", 8)])
 def test_custom_gradient_is_that_of_the_plain_scan(name, positions, monkeypatch):
     monkeypatch.setattr(diagonal_lstm, "_POSITIONS", positions)
@@ -180,6 +181,7 @@ def test_custom_gradient_is_that_of_the_plain_scan(name, positions, monkeypatch)
     _assert_close(jax.jit(partial(_gradients, layer))(variables, x), _plain_gradients(name))
 
 
+@pytest.mark.slow_cases("diagonal")
 @pytest.mark.parametrize("name", ["row", "diagonal"])
 def test_over_devices_and_inside_scan_vmap_and_checkpoint(name, monkeypatch):
     monkeypatch.setattr(diagonal_lstm, "_POSITIONS", 4)
@@ -221,6 +223,7 @@ def test_a_diagonal_bilstm_sees_every_earlier_pixel():
         assert (_seen(layer, variables, x, i, j) == (order <= order[i, j])).all()
 
 
+@pytest.mark.slow_cases("diagonal_grey", "diagonal_rgb", "row_grey")
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_depend_on_earlier_pixels_and_channels_alone(name):
     height, width, channels = shape = (3, 4, CASES[name]["shape"][-1])
@@ -245,6 +248,7 @@ def test_outputs_depend_on_earlier_pixels_and_channels_alone(name):
         assert (depends == below.reshape(size, size)).all()
 
 
+@pytest.mark.slow_cases("diagonal_grey")
 @pytest.mark.parametrize("name", NOT_SHARED)
 def test_probabilities_of_all_images_sum_to_one(name):
     model, _, params = _model(name)
@@ -282,6 +286,7 @@ def _one_at_a_time(network, params, x):
     return jnp.moveaxis(lax.scan(row, cache, jnp.arange(height))[1], 3, 0).reshape(n, height, width, -1)
 
 
+@pytest.mark.slow_cases("diagonal_grey", "diagonal_rgb", "row_grey")
 @pytest.mark.parametrize("name", CASES)
 def test_one_pixel_at_a_time_is_the_whole_image(name):
     shape = (4, 5, CASES[name]["shape"][-1])
@@ -291,6 +296,7 @@ def test_one_pixel_at_a_time_is_the_whole_image(name):
     _assert_close(got, jax.jit(model.apply)(params, {}, x), 1e-4)
 
 
+@pytest.mark.slow_cases("diagonal_grey")
 @pytest.mark.parametrize("name", NOT_SHARED)
 def test_samplers_agree_and_keep_what_is_given(name):
     shape = (4, 5, CASES[name]["shape"][-1])

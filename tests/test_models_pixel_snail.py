@@ -33,12 +33,14 @@ def _case(name, square=True):
     return *build(module, pixel_snail, arguments if square else arguments | {"shape": shape}), arguments, shape
 
 
+@pytest.mark.slow_cases("rgb", "rgb of logistics")
 @pytest.mark.parametrize("name", CASES)
 def test_an_output_depends_on_all_before_and_on_nothing_else(name):
     model, _, params, arguments, _ = _case(name)
     check_jacobian(model, params, arguments, by_channel="mixtures" not in arguments)
 
 
+@pytest.mark.slow_cases("grey", "rgb of logistics")
 @pytest.mark.parametrize("name", CASES)
 def test_one_pixel_at_a_time_as_whole_images(name):
     model, network, params, arguments, shape = _case(name, square=False)

@@ -107,6 +107,7 @@ def test_a_row_depends_on_all_rows_before_and_on_none_behind(output):
     np.testing.assert_array_equal(reaches, np.tri(4, dtype=bool))
 
 
+@pytest.mark.slow_cases("nade")
 @both
 def test_both_samplers_draw_the_same_rows_and_as_often_as_is_probable(output):
     model, params = _made(output)

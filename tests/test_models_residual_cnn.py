@@ -89,6 +89,7 @@ def _torch(params, stats, x, train, arguments):
     return (h.mean((2, 3)) @ params["logits"]["kernel"] + params["logits"]["bias"]).numpy()
 
 
+@pytest.mark.slow_cases("group tanh, bottleneck", "instance gelu", "residual batch relu")
 @pytest.mark.parametrize("case", CASES)
 def test_logits_are_pytorchs(case):
     arguments = CASES[case]
@@ -105,6 +106,7 @@ def test_logits_are_pytorchs(case):
     assert all(moved) and bool(moved) == (arguments.get("norm", "batch") == "batch")
 
 
+@pytest.mark.slow_cases("group", "none")
 @pytest.mark.parametrize("norm", module.NORMS)
 def test_only_batch_norm_sees_the_other_images(norm):
     model = residual_cnn(**(SMALL | dict(norm=norm)))
@@ -144,6 +146,7 @@ def test_a_block_of_zeros_is_the_identity_where_it_is_residual():
     assert not last[..., 4:].any() and list(units) == [f"layer_{i:03d}" for i in range(5)]
 
 
+@pytest.mark.slow_cases("gelu")
 @pytest.mark.parametrize("activation", module.ACTIVATIONS)
 def test_units_are_what_the_network_computes_and_their_slopes_its_derivatives(activation):
     model = residual_cnn(**(SMALL | dict(norm="none", activation=activation, residual=False)))
@@ -165,6 +168,7 @@ def test_units_are_what_the_network_computes_and_their_slopes_its_derivatives(ac
         np.testing.assert_allclose(slope, expected[activation], atol=1e-5)
 
 
+@pytest.mark.slow_cases("relu-2.0")
 @pytest.mark.parametrize(("activation", "gain"), [("relu", 2.0), ("prelu", 2 / 1.0625), ("leaky_relu", 2 / 1.0001)])
 def test_rectifiers_start_so_that_the_variance_of_gradients_stays(activation, gain):
     model = residual_cnn((28, 28, 1), channels=(64, 64), strides=(1, 1), activation=activation, windows=(3,))

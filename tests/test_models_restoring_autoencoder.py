@@ -40,6 +40,7 @@ def test_the_loss_is_the_error_of_what_is_made_of_damaged_images():
         np.testing.assert_allclose([value, metrics["reconstruction"]], expected, rtol=1e-5)
 
 
+@pytest.mark.slow_cases("1-2", "2-1")
 @pytest.mark.parametrize(("strides", "layers"), [(1, 0), (1, 2), (2, 1)])
 def test_a_code_sees_as_far_as_its_layers_say(strides, layers):
     model, params, stats = _made((3,) * strides, layers, (48, 48, 1))
@@ -52,6 +53,7 @@ def test_a_code_sees_as_far_as_its_layers_say(strides, layers):
     assert rows[-1] - rows[0] + 1 == 3 * 2**strides - 2 + 2 * layers * 2**strides
 
 
+@pytest.mark.slow
 def test_training_restores_what_the_rest_of_an_image_tells():
     """Of images of one grey under noise of the deviation 0.5, one pixel tells little, and its neighbours more."""
     model = restoring_autoencoder((8, 8, 1), channels=(3,), layers=1, corruption=gaussian(0.5))

@@ -29,6 +29,7 @@ def _params(model, length=T):
     return jax.tree.map(lambda leaf: leaf + 0.3 * rng.normal(size=leaf.shape).astype(np.float32), params)
 
 
+@pytest.mark.slow_cases("lstm", "transformer")
 @each
 def test_padding_changes_nothing(name):
     """A sentence's logits are the same however much padding is behind it, and beside whatever other sentence."""
@@ -41,6 +42,7 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(apply(SENTENCES[::-1])[::-1], logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_cases("lstm", "transformer")
 @each
 def test_the_order_of_words_counts_and_padding_learns_nothing(name):
     model = MADE[name](T, V, K)
@@ -89,6 +91,7 @@ def test_the_transformer_attends_to_words_on_both_sides():
         assert np.abs(base(changed) - logits).max() > 1e-4
 
 
+@pytest.mark.slow_cases("lstm", "transformer")
 @each
 def test_a_sentence_without_words_has_logits_and_gradients(name):
     model = MADE[name](T, V, K)

@@ -37,6 +37,7 @@ def test_attention_alone_by_hand():
     np.testing.assert_allclose(model.apply(params, stats, TOKENS), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_cases("arguments0-1", "arguments2-7", "arguments3-7")
 @pytest.mark.parametrize(
     ("arguments", "seen"),
     [

@@ -58,6 +58,7 @@ def _changed(before, after):
     return found
 
 
+@pytest.mark.slow_cases("None")
 @pytest.mark.parametrize("classes", [None, 3])
 def test_phases_switch_at_their_steps_and_change_their_own_layer_alone(classes):
     """With AdamW, whose moments and decay would move layers that have no gradient."""
@@ -88,6 +89,7 @@ def test_a_layers_optimizer_begins_with_its_own_steps():
     np.testing.assert_allclose(moved, 0.05, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_first_layer_is_a_denoising_autoencoder():
     model, params = _model(), _states()[0][0].params
     alone = denoising_autoencoder(

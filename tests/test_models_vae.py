@@ -210,6 +210,7 @@ def _maps_alone(shape, channels, smallest):
     )
 
 
+@pytest.mark.slow_cases("1")
 @pytest.mark.parametrize("axis", [1, 2])
 def test_a_shift_of_the_image_by_all_strides_shifts_the_smallest_map_by_one(axis):
     """And the other way in the decoder; what lies within reach of the border is left zero."""
@@ -238,6 +239,7 @@ def test_each_feature_makes_the_pixels_that_it_saw_and_no_others():
     np.testing.assert_array_equal(made.transpose(2, 3, 0, 1), seen)
 
 
+@pytest.mark.slow
 def test_the_importance_weighted_gradient_reaches_each_output_of_each_layer():
     """Whose convolutions run under a `vmap` over the particles."""
     model, params, stats, x = _fitted(shape=(7, 5, 3), channels=(4, 3), activation=jnp.tanh, particles=3)

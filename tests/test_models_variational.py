@@ -141,6 +141,7 @@ def test_the_weight_of_the_kl_rises_once_or_in_cycles():
     assert float(kl_weight(jnp.int32(0))) == 1
 
 
+@pytest.mark.slow_cases("mixture")
 @pytest.mark.parametrize("prior", [priors.mixture(3), priors.vamp(SHAPE, 4, unit=False)], ids=["mixture", "vamp"])
 def test_other_priors_bound_the_likelihood_that_draws_from_them_have(prior):
     """log p(x) by drawing z from the prior itself, which needs neither encoder nor density of the prior."""
@@ -230,6 +231,7 @@ def test_the_doubly_reparameterised_gradient_of_a_prior_that_the_posterior_asks_
         assert (np.abs(plain.mean(0) - doubly.mean(0)) < 4.5 * error + 1e-6).all()
 
 
+@pytest.mark.slow_cases("likelihood0")
 @pytest.mark.parametrize("likelihood", [likelihoods.discretised_logistic(4), likelihoods.categorical(4)])
 def test_pixels_of_several_levels(likelihood):
     """All 4^2 images of two pixels: their probabilities sum to one; a level that there is not has none."""

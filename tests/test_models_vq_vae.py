@@ -148,6 +148,7 @@ def test_samples_are_codes_of_the_prior_decoded():
     assert p.max() > 2 * p.min()
 
 
+@pytest.mark.slow
 def test_levels_that_are_embedded_keep_the_order_of_pixels():
     """What is changed at a pixel changes outputs of later ones alone, and the two samplers agree."""
     model = gated_pixel_cnn((3, 3, 2), 3, features=8, layers=2, head_features=8, embedded=5)

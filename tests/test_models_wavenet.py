@@ -19,6 +19,7 @@ KEY = jax.random.key(0)
 LENGTH, V, F = 6, 3, 2
 
 
+@pytest.mark.slow_cases("wavenet")
 @pytest.mark.parametrize("name", ["wavenet", "temporal"])
 def test_logits_loss_and_gradients_are_pytorchs(name):
     with np.load(THEIRS) as file:

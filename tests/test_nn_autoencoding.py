@@ -35,6 +35,7 @@ def test_pixels_of_even_windows_have_equally_many_taps(window, counts):
 
 
 @pytest.mark.parametrize("shape", [(7, 6, 3)])
+@pytest.mark.slow
 def test_a_window_of_four_is_the_default_in_the_same_bits_and_others_have_the_same_names(shape):
     decoders = [Decoder(shape=shape, channels=(4, 5), enlarged=e) for e in (None, transposed, transposed_with(4))]
     z = jax.random.normal(KEY, (2, 3))

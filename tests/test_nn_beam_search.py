@@ -99,6 +99,7 @@ def test_a_width_of_one_takes_the_most_probable_token_each_time(alpha):
         assert _search(LOGITS, 1, STOP, alpha).tokens[example, 0].tolist() == _filled(tokens)
 
 
+@pytest.mark.slow
 def test_the_length_penalty_is_published_and_longer_hypotheses_win_by_it():
     np.testing.assert_allclose(length_penalty(jnp.array([1, 7]), 0.5), [1, 2**0.5], rtol=1e-6)
     lengths = []

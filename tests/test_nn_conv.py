@@ -246,6 +246,7 @@ def test_second_derivatives_are_those_of_xla(case):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * float(jnp.abs(b).max()))
 
 
+@pytest.mark.slow_cases("3-transposed", "48-conv", "48-transposed")
 @pytest.mark.parametrize("f", [conv, lambda x, w: conv_transpose(x, w, strides=2)], ids=["conv", "transposed"])
 @pytest.mark.parametrize("channels", [3, 48])
 def test_gradients_inside_scan_vmap_and_checkpoint(f, channels):

@@ -70,6 +70,7 @@ def _small_network(params, x):
     return jnp.tanh(h @ params["hidden"]) @ params["out"]
 
 
+@pytest.mark.slow_cases("dragan", "wasserstein")
 @pytest.mark.parametrize("penalty", [wasserstein_penalty(3), r1(5), dragan(2)], ids=["wasserstein", "r1", "dragan"])
 def test_derivatives_by_parameters_are_differences(penalty):
     """Through convolutions whose gradients are written out, too: in float64 by XLA's, and theirs are the same."""

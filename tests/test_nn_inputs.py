@@ -33,6 +33,7 @@ def _made(name):
     return model, params, stats, x
 
 
+@pytest.mark.slow_cases("fvsbn", "mixture", "pixel_cnn")
 @each
 def test_what_is_no_level_has_no_probability(name):
     model, params, stats, x = _made(name)
@@ -47,6 +48,7 @@ def test_what_is_no_level_has_no_probability(name):
         model.log_prob(params, stats, x * 255)
 
 
+@pytest.mark.slow_cases("bool-mixture", "int32-mixture", "uint8-mixture")
 @each
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.float32])
 def test_any_dtype_holds_levels(name, dtype):
@@ -55,6 +57,7 @@ def test_any_dtype_holds_levels(name, dtype):
     np.testing.assert_array_equal(value(np.asarray(x).astype(dtype)), value(x))
 
 
+@pytest.mark.slow_cases("mixture", "pixel_cnn")
 @each
 def test_masks_part_the_likelihood_and_its_end_is_conditional(name):
     """log p = log p(first pixels) + log p(the rest given them); the second is over completions a distribution."""
@@ -128,6 +131,7 @@ def test_members_that_there_are_not():
         model.log_prob(params, stats, x, mask=np.ones((3, 3), bool))
 
 
+@pytest.mark.slow_cases("1-shape0", "1-shape1", "3-shape0")
 @pytest.mark.parametrize("shape", [(13, 23, 1), (2, 3, 1)])
 @pytest.mark.parametrize("masks", [1, 3])
 def test_progress_is_told_of_at_most_a_hundred_times_and_of_the_end(shape, masks):

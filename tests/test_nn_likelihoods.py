@@ -34,6 +34,7 @@ def params_of(likelihood, value=-0.7):
     return {name: jnp.full(p.shape, value) for name, p in likelihood.init().items()}
 
 
+@pytest.mark.slow_cases("categorical", "logistic")
 @pytest.mark.parametrize("name", LEVELLED)
 def test_probabilities_of_all_levels_sum_to_one(name):
     """Of a pixel of one channel, whose other pixels are not there: every level in turn."""
@@ -72,6 +73,7 @@ def scipys(name, outputs, x, params):
     return scipy.stats.norm.logpdf(x, first, np.exp(log_sigma)), np.clip(first, 0, 1)
 
 
+@pytest.mark.slow_cases("categorical", "logistic")
 @pytest.mark.parametrize("name", EVERY)
 def test_log_probabilities_and_means_are_scipys(name):
     own = EVERY[name]
@@ -85,6 +87,7 @@ def test_log_probabilities_and_means_are_scipys(name):
     np.testing.assert_allclose(own.mean(params, outputs), mean, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow_cases("bernoulli", "categorical", "logistic")
 @pytest.mark.parametrize("name", EVERY)
 def test_draws_follow_their_probabilities(name):
     """The mean of what the log-probability says of the draws is minus the entropy, computed in another way."""

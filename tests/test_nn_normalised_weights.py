@@ -57,6 +57,7 @@ def test_the_gradient_of_a_normalised_weight():
     np.testing.assert_allclose(jax.grad(value)(variables["params"])["kernel"], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow_cases("dense")
 @pytest.mark.parametrize("name", LAYERS)
 def test_weight_normalisation_starts_from_the_first_batch(name):
     """Salimans & Kingma (2016), section 3: mean 0 and variance 1 over it; then the scale alone is a kernel's norm."""
@@ -87,6 +88,7 @@ def test_plain_layers_are_linens_and_ours_bit_for_bit():
         np.testing.assert_array_equal(ours.apply(variables, x), theirs.apply(variables, x))
 
 
+@pytest.mark.slow_cases("conv")
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_kernel_of_zeros_is_trained_as_any_other(name):
     """Its gradient is a plain layer's, and its vector stays, by which the kernel is normalised after the step."""

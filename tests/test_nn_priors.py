@@ -38,6 +38,7 @@ def exact(name, made, z):
     return scipy.special.logsumexp(each, 1) - np.log(len(mu))
 
 
+@pytest.mark.slow_cases("mixture", "vamp")
 @pytest.mark.parametrize("name", PRIORS)
 def test_log_densities_are_scipys_and_draws_have_their_moments(name):
     own, _, made = made_of(name)

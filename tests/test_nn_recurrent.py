@@ -124,6 +124,7 @@ def test_one_step_at_a_time_is_the_whole_sequence(kind):
     _assert_close(by_steps(x, carry, weights), jax.jit(whole)(x, carry, weights), 1e-6)
 
 
+@pytest.mark.slow_cases("GRU", "LSTM")
 @pytest.mark.parametrize("layer", [LSTM(H), GRU(H), Elman(H)], ids=lambda layer: type(layer).__name__)
 def test_a_module_steps_and_goes_on_where_it_stopped(layer):
     x = _arguments("lstm")[0]
@@ -136,6 +137,7 @@ def test_a_module_steps_and_goes_on_where_it_stopped(layer):
     _assert_close(jax.jit(layer.apply)(variables, x[:, 2:], carry), (outputs[:, 2:], last), 1e-6)
 
 
+@pytest.mark.slow_cases("gru-False-True", "gru-True-False", "lstm-False-False", "lstm-True-True")
 @pytest.mark.parametrize(
     ("kind", "reverse", "padded"),
     [
@@ -188,6 +190,7 @@ def test_padding_is_not_read(kind):
     assert (jnp.where(padding, got[1][0], 0) == 0).all() and (got[1][0][1] != 0).all()
 
 
+@pytest.mark.slow_cases("lstm")
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_gradients_inside_scan_vmap_and_checkpoint(kind):
     f = partial(KINDS[kind][0], lengths=LENGTHS)
@@ -211,6 +214,7 @@ def test_gradients_inside_scan_vmap_and_checkpoint(kind):
                 _assert_close(jax.tree.map(lambda g, seed=seed: g[seed], got), want)
 
 
+@pytest.mark.slow
 def test_forward_mode_and_second_derivatives():
     x, carry, weights = _arguments("lstm")
     f = jax.jit(lambda x: recurrent.lstm(x, carry, weights)[0])
@@ -230,6 +234,7 @@ def test_forward_mode_and_second_derivatives():
         _assert_close(got, twice(x), 1e-4)
 
 
+@pytest.mark.slow_cases("gru-16", "lstm-16")
 @pytest.mark.parametrize(("kind", "size"), [("lstm", 16), ("gru", 16), ("lstm", 6)])  # the eight devices divide 16
 def test_cut_over_devices_is_whole(kind, size):
     arguments = _arguments(kind, batch=size)
@@ -266,6 +271,7 @@ def test_a_training_step_makes_one_product_in_each_loop(kind):
         assert _products_in_loops(jax.make_jaxpr(run)(*_arguments(kind)).jaxpr) > 2
 
 
+@pytest.mark.slow_cases("GRU-plain", "LSTM-custom", "LSTM-plain")
 @pytest.mark.parametrize(("layer", "how"), [(LSTM, "custom"), (LSTM, "plain"), (GRU, "plain"), (Elman, "custom")])
 def test_half_precision_is_near_and_its_parameters_are_not_half(layer, how):
     x = _arguments("lstm")[0]

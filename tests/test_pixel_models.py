@@ -181,12 +181,30 @@ def _full_pass(name, kind):
     return jax.jit(lambda x: model.apply(params, {}, x, **labels(entry, COUNT)))
 
 
+@pytest.mark.slow_cases(
+    "diagonal_lstm-RGB",
+    "diagonal_lstm-grey",
+    "gated_pixel_cnn with labels-grey",
+    "gated_pixel_cnn-RGB",
+    "image_gpt with labels, in chunks-grey",
+    "pixel_cnn with labels-grey",
+    "pixel_cnn-RGB",
+    "pixel_cnn-grey",
+    "pixel_cnn_pp-grey",
+    "pixel_snail with labels, in chunks-grey",
+    "pixel_snail-grey",
+    "row_lstm-RGB",
+    "row_lstm-grey",
+)
 @each_case
 def test_outputs_depend_on_what_comes_before_alone(name, kind):
     entry, (shape, _) = MODELS[name], KINDS[kind]
     assert_causal(_model(name, kind)[0], shape, by_channel=entry.by_channel, classes=entry.classes, **labels(entry, 1))
 
 
+@pytest.mark.slow_cases(
+    "diagonal_lstm-RGB", "diagonal_lstm-grey", "gated_pixel_cnn-RGB", "image_gpt-grey", "pixel_snail-grey"
+)
 @each_case
 def test_probabilities_of_all_images_sum_to_one(name, kind):
     entry, (shape, levels) = MODELS[name], ENUMERATED[kind]
@@ -194,6 +212,19 @@ def test_probabilities_of_all_images_sum_to_one(name, kind):
     assert_normalised(entry.build(shape, levels), shape, levels, classes=entry.classes, **condition)
 
 
+@pytest.mark.slow_cases(
+    "diagonal_lstm-RGB",
+    "diagonal_lstm-grey",
+    "gated_pixel_cnn with labels-grey",
+    "gated_pixel_cnn-RGB",
+    "image_gpt-grey",
+    "pixel_cnn with labels-grey",
+    "pixel_cnn-RGB",
+    "pixel_cnn-grey",
+    "pixel_cnn_pp-grey",
+    "row_lstm-RGB",
+    "row_lstm-grey",
+)
 @each_case
 def test_cached_sampler_gives_the_naive_samplers_pixels(name, kind):
     _, levels = KINDS[kind]

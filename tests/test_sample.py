@@ -83,6 +83,7 @@ def test_what_is_given_is_kept_and_the_rest_is_drawn(conditional, monkeypatch, t
     np.testing.assert_array_equal(*found)  # 127 and less are the level 0, and 128 and more the level 1
 
 
+@pytest.mark.slow_cases("conditional-words0---label must be from 0 to 9, got 10")
 @pytest.mark.parametrize(
     ("which", "words", "message"),
     [

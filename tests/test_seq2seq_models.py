@@ -82,6 +82,7 @@ def _log_probs(name):
     return np.stack([of(*one) for one in zip(SOURCES, SOURCE_LENGTHS, strict=True)]).astype(np.float64)
 
 
+@pytest.mark.slow_cases("bahdanau")
 @each
 def test_probabilities_of_all_targets_sum_to_one_and_depend_on_the_source(name):
     log_p = _log_probs(name)
@@ -108,6 +109,7 @@ def test_a_beam_of_all_targets_is_the_exhaustive_search(name):
         assert (beams.log_probs[example, len(order) :] == -np.inf).all()
 
 
+@pytest.mark.slow_cases("bahdanau")
 @each
 def test_a_beams_log_probability_is_that_of_its_tokens_and_a_width_of_one_is_greedy(name):
     model, params = _made(name)
@@ -130,6 +132,7 @@ def test_a_beams_log_probability_is_that_of_its_tokens_and_a_width_of_one_is_gre
     np.testing.assert_array_equal(best, beams.tokens[:, 0])
 
 
+@pytest.mark.slow_cases("transformer")
 @each
 def test_cached_samples_are_those_of_the_whole_network(name):
     model, params = _made(name)
@@ -162,6 +165,7 @@ def test_samples_have_the_models_probabilities(name):
     assert chisquare(seen[kept], expected[kept] * seen[kept].sum() / expected[kept].sum()).pvalue > 1e-3
 
 
+@pytest.mark.slow_cases("bahdanau")
 @pytest.mark.parametrize(
     "name", _marked(name for name in MODELS if name != "transformer, as published")
 )  # a tied row is an output too
@@ -187,6 +191,7 @@ def test_an_output_depends_on_the_tokens_up_to_its_own_and_on_the_counted_source
     assert (seen[:, :3] > 0).all() and (seen[:, 3] == 0).all()
 
 
+@pytest.mark.slow_cases("transformer")
 @each
 def test_padding_changes_nothing(name):
     """Neither the loss, nor its gradient, nor probabilities, whatever stands behind the lengths, or nothing does."""
@@ -230,6 +235,7 @@ def test_weights_of_attention_are_probabilities_of_the_positions_that_count(name
     assert (weights[1, ..., 1:] == 0).all() and (weights[2, ..., 3:] == 0).all() and weights[0].std(-1).min() > 1e-3
 
 
+@pytest.mark.slow_cases("norm_first")
 @pytest.mark.parametrize("name", ["norm_first", pytest.param("norm_last", marks=pytest.mark.slow), "bahdanau"])
 def test_logits_loss_and_gradients_are_those_of_pytorchs_layers(name):
     with np.load(THEIRS) as file:
@@ -262,6 +268,7 @@ def test_logits_loss_and_gradients_are_those_of_pytorchs_layers(name):
         np.testing.assert_allclose(gradient, flatten_dict(gradients, sep="/")[leaf], rtol=1e-3, atol=1e-5, err_msg=leaf)
 
 
+@pytest.mark.slow
 def test_labels_are_smoothed_in_training_alone():
     x = jnp.array([[0, 1, 2, 1]])
     losses = {}
@@ -277,6 +284,7 @@ def test_labels_are_smoothed_in_training_alone():
     assert losses[0.0][0] == losses[0.0][1]
 
 
+@pytest.mark.slow
 def test_a_reversed_source_is_read_from_its_own_end():
     forward, backward = (
         recurrent_seq2seq(V, source_vocabulary=SOURCE_V, features=4, attention=False, reverse_source=reverse)
@@ -306,6 +314,7 @@ _OWN = [
 ]
 
 
+@pytest.mark.slow_cases("vectors-build0-None")
 @pytest.mark.parametrize(
     ("kind", "build", "encoder"), [*_OWN[:2], *(pytest.param(*one, marks=pytest.mark.slow) for one in _OWN[2:])]
 )

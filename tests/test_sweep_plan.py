@@ -261,6 +261,7 @@ def test_a_search_is_of_ranges_beside_the_fields_or_given():
             _space(words)
 
 
+@pytest.mark.slow_cases("random")
 @pytest.mark.parametrize("kind", ["random", "bayes"])
 def test_trials_are_kept_drawn_once_and_ranked(kind, tmp_path):
     """A search that goes on after a kill trains what was asked for, and never draws a point again."""
@@ -285,6 +286,7 @@ def test_trials_are_kept_drawn_once_and_ranked(kind, tmp_path):
     assert len(search.rows(more, tmp_path, 3)) == 2
 
 
+@pytest.mark.slow_cases("random")
 @pytest.mark.parametrize("kind", ["random", "bayes"])
 def test_a_search_leaves_no_connection_to_its_database_open(kind, tmp_path):
     """From Python 3.13 on a connection that is collected unclosed warns; the counts show it with any Python."""

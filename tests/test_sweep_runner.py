@@ -188,6 +188,7 @@ def test_a_row_with_a_run_that_failed_is_not_dropped(tmp_path):
     assert table["base,good=1,fate=fine"]["dropped"] == "1"
 
 
+@pytest.mark.slow_cases("--bayes")
 @pytest.mark.parametrize("kind", ["--random", "--bayes"])
 def test_a_search_ends_in_a_ranked_table(kind, tmp_path):
     words = ["--execution", "one", "--seeds", "2", kind, "3", "--search", "good=0.5,8", "width=1,4"]

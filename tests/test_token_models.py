@@ -90,6 +90,7 @@ def _all(length, vocabulary=V):
     return jnp.array(list(itertools.product(range(vocabulary), repeat=length)))
 
 
+@pytest.mark.slow_cases("transformer, rotary", "trigram, kneser-ney")
 @each
 def test_probabilities_of_all_sequences_sum_to_one(name):
     """Of every length, and given a first token."""
@@ -104,6 +105,7 @@ def test_probabilities_of_all_sequences_sum_to_one(name):
     np.testing.assert_allclose(np.exp(np.float64(given)).sum(), 1, atol=1e-5)
 
 
+@pytest.mark.slow_cases("lstm")
 @pytest.mark.parametrize("name", _marked(EVERY))
 def test_an_output_depends_on_all_tokens_up_to_its_own_and_on_no_other(name):
     """Each token stands once, so that the gradient of an embedding is that of a position."""
@@ -119,6 +121,7 @@ def test_an_output_depends_on_all_tokens_up_to_its_own_and_on_no_other(name):
     assert (np.triu(seen, 1) == 0).all() and (seen[np.tril_indices(length)] > 0).all()
 
 
+@pytest.mark.slow_cases("lstm", "trigram, kneser-ney")
 @each
 def test_cached_logits_are_those_of_the_whole_and_samplers_agree(name):
     model, params = _made(name)
@@ -135,6 +138,7 @@ def test_cached_logits_are_those_of_the_whole_and_samplers_agree(name):
     np.testing.assert_array_equal(cached[1::3, 0], np.full(4, 2))
 
 
+@pytest.mark.slow_cases("transformer, rotary", "trigram, kneser-ney")
 @each
 def test_samples_have_the_models_probabilities(name):
     model, params = _made(name)
@@ -151,6 +155,7 @@ def test_samples_have_the_models_probabilities(name):
     assert chisquare(seen[kept], expected[kept] * seen[kept].sum() / expected[kept].sum()).pvalue > 1e-3
 
 
+@pytest.mark.slow_cases("transformer, rotary", "trigram, kneser-ney")
 @each
 def test_padding_changes_nothing(name):
     """Neither the loss, nor its gradient, nor probabilities, whatever stands behind the length."""

@@ -139,6 +139,7 @@ def test_vmapped_state_trains_like_each_alone():
     assert [step for step, _ in logged] == [10, 20]
 
 
+@pytest.mark.slow_cases("automatic", "mesh")
 @pytest.mark.parametrize("how", ["automatic", "mesh", "shard_parameters"])
 def test_a_batch_cut_over_devices_trains_as_on_one(how, monkeypatch):
     """Convolutions choose two of the eight devices by themselves: as many as there are cores, here said to be two."""
