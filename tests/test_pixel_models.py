@@ -236,6 +236,15 @@ def test_cached_sampler_gives_the_naive_samplers_pixels(name, kind):
         assert len(np.unique(cached, axis=0)) > 1
 
 
+@pytest.mark.slow_cases(
+    "diagonal_lstm-RGB",
+    "diagonal_lstm-grey",
+    "gated_pixel_cnn-RGB",
+    "image_gpt-grey",
+    "pixel_cnn-RGB",
+    "pixel_cnn_pp-grey",
+    "row_lstm-RGB",
+)
 @each_case
 def test_cached_outputs_are_those_of_the_full_pass(name, kind):
     """For images that the model did not draw, too: all their pixels are given."""
@@ -287,6 +296,7 @@ def test_labels_change_the_model(name):
     assert (np.abs(np.diff(values, axis=0)) > 1e-3).all()
 
 
+@pytest.mark.slow_cases("diagonal_lstm", "gated_pixel_cnn", "image_gpt", "pixel_cnn", "pixel_cnn_pp", "pixel_snail")
 @pytest.mark.parametrize(
     "name", [name for name, entry in MODELS.items() if "grey" in entry.kinds and not entry.classes]
 )
@@ -332,6 +342,7 @@ def _scan(jaxpr, length, before=0):
     return loops[-1].params["jaxpr"].jaxpr
 
 
+@pytest.mark.slow_cases("image_gpt-grey", "pixel_cnn-RGB", "pixel_snail-grey")
 @each_case
 def test_work_for_a_pixel_does_not_grow_with_the_image(name, kind):
     """Read from the program: the body of the loop over pixels, for images of two sizes or more.

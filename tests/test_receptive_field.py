@@ -72,6 +72,22 @@ CASES = [
 ]
 
 
+@pytest.mark.slow_cases(
+    "Gated PixelCNN-shape3-pixels3-sizes3",
+    "Gated PixelCNN-shape4-pixels4-sizes4",
+    "Gated PixelCNN-shape5-pixels5-sizes5",
+    "ImageGPT-shape13-pixels13-sizes13",
+    "ImageGPT-shape14-pixels14-sizes14",
+    "PixelCNN++-shape10-pixels10-sizes10",
+    "PixelCNN++-shape11-pixels11-sizes11",
+    "PixelCNN-shape0-pixels0-sizes0",
+    "PixelCNN-shape1-pixels1-sizes1",
+    "PixelRNN-shape6-pixels6-sizes6",
+    "PixelRNN-shape7-pixels7-sizes7",
+    "PixelRNN-shape8-pixels8-sizes8",
+    "PixelRNN-shape9-pixels9-sizes9",
+    "PixelSNAIL-shape15-pixels15-sizes15",
+)
 @pytest.mark.parametrize(("name", "shape", "pixels", "sizes"), CASES)
 def test_measured_is_predicted(name, shape, pixels, sizes):
     build, predict = FAMILIES[name]
