@@ -47,8 +47,10 @@ def test_a_figure_is_drawn_against_what_it_cost(tmp_path):
     _run(tmp_path / "0", -100.0, more=[Figure("parameters", 1e5, "", "the network", better=None)])
     _run(tmp_path / "1", -90.0, beta=4.0)  # no parameters: it stands against time alone
     rows = table(finished(tmp_path), "ELBO")
-    assert costs(rows, "ELBO", tmp_path / "costs.png") == 2
+    both = ("parameters", "training")
+    assert costs(rows, "ELBO", both, tmp_path / "costs.png") == 2
+    assert costs(rows, "ELBO", both[:1], tmp_path / "one.png") == 1
     with Image.open(tmp_path / "costs.png") as image:
         assert image.size[0] > image.size[1] > 300
-    with pytest.raises(ValueError, match="no row has both NLL and its parameters or training time"):
-        costs(rows, "NLL", tmp_path / "none.png")
+    with pytest.raises(ValueError, match="no row has both NLL and one of parameters, training"):
+        costs(rows, "NLL", both, tmp_path / "none.png")

@@ -2,7 +2,7 @@
 
 python -m tools.ladder runs/likelihood_ladder
 python -m tools.ladder runs/likelihood_ladder --out ladder.png --markdown ladder.md
-python -m tools.ladder runs/language_model --by nats/token --costs costs.png    # against parameters and time
+python -m tools.ladder runs/language_model --by nats/token --costs costs.png --against parameters training
 
 Reads `result.json` and `samples/samples.png` of every finished run below the folder. Runs of one config with several
 seeds share a row, with the mean and the sample standard deviation over them. Runs that were measured on other images
@@ -39,7 +39,10 @@ def main() -> None:
         "--picture", default="samples.png", help="show this picture of each run's samples/ (default: samples.png)"
     )
     parser.add_argument("--out", type=Path, help="write the pictures to this PNG file (default: FOLDER/PICTURE)")
-    parser.add_argument("--costs", type=Path, help="draw the figure against parameters and training time, to this PNG")
+    parser.add_argument("--costs", type=Path, help="draw that figure against others too, to this PNG file")
+    parser.add_argument(
+        "--against", nargs="+", default=["parameters", "training"], help="the others (default: parameters training)"
+    )
     parser.add_argument("--markdown", type=Path, help="write the tables to this file too, as Markdown")
     arguments = parser.parse_args()
     runs = finished(arguments.folder)
@@ -48,7 +51,8 @@ def main() -> None:
     rows = table(runs, arguments.by)
     _show(rows, {name: len(some) for name, some in runs.items()}, arguments.by, arguments.markdown)
     if arguments.costs is not None:
-        print(f"{arguments.by} of {costs(rows, arguments.by, arguments.costs)} rows: {arguments.costs}")
+        count = costs(rows, arguments.by, arguments.against, arguments.costs)
+        print(f"{arguments.by} of {count} rows against {', '.join(arguments.against)}: {arguments.costs}")
     out = arguments.out or arguments.folder / arguments.picture
     drawn = pictures({name: runs[name][0] for name in rows}, arguments.picture, out)
     print(f"{arguments.picture} of {drawn} rows: {out}")
@@ -179,22 +183,24 @@ def pictures(runs: Mapping[str, Run], picture: str, out: Path) -> int:
     return len(found)
 
 
-def costs(rows: Mapping[str, Mapping[str, Cell]], by: str, out: Path) -> int:
-    """Draw the figure `by` of each row against its parameters and its training time; returns how many rows there were.
+def costs(rows: Mapping[str, Mapping[str, Cell]], by: str, against: Sequence[str], out: Path) -> int:
+    """Draw the figure `by` of each row against other figures, a panel each; returns how many rows there were.
 
-    A row without the figure or without a cost, such as counts that are no parameters, is left out of that panel.
+    A row without one of the two figures is left out of that panel, and so is what cost nothing, as counts have no
+    parameters: the other figures stand on a logarithmic axis.
 
     Raises:
-      ValueError: no row has the figure and a cost.
+      ValueError: no row has the figure and one of the others.
     """
-    panels = [
-        (cost, {name: row for name, row in rows.items() if by in row and cost in row and row[cost].mean > 0})
-        for cost in ("parameters", "training")
-    ]
-    if not any(shown for _, shown in panels):
-        raise ValueError(f"no row has both {by} and its parameters or training time")
-    canvas = Canvas(figsize=(11, 4.5))
-    for axis, (cost, shown) in zip(canvas.subplots(1, 2, sharey=True), panels, strict=True):
+    panels = {
+        cost: {name: row for name, row in rows.items() if by in row and cost in row and row[cost].mean > 0}
+        for cost in against
+    }
+    if not any(panels.values()):
+        raise ValueError(f"no row has both {by} and one of {', '.join(against)}")
+    canvas = Canvas(figsize=(5.5 * len(panels), 4.5))
+    axes = canvas.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, (cost, shown) in zip(axes, panels.items(), strict=True):
         for i, (name, row) in enumerate(shown.items()):
             x, y = row[cost].mean, row[by].mean
             axis.errorbar(x, y, row[by].spread or None, fmt="o", capsize=3, color=f"C{i % 10}")
@@ -202,14 +208,17 @@ def costs(rows: Mapping[str, Mapping[str, Cell]], by: str, out: Path) -> int:
         if shown:
             axis.set_xscale("log")
             axis.margins(x=0.25)
-        unit = {"parameters": "", "training": " [s]"}[cost]
-        axis.set_xlabel({"parameters": "parameters", "training": "time of training"}[cost] + unit)
+        axis.set_xlabel(_named({row[cost].unit for row in shown.values()}, cost))
         axis.grid(alpha=0.3)
-    units = {row[by].unit for row in rows.values() if by in row}
-    canvas.axes[0].set_ylabel(f"{by} [{', '.join(sorted(units))}]" if units != {""} else by)
+    axes[0].set_ylabel(_named({row[by].unit for row in rows.values() if by in row}, by))
     canvas.tight_layout()
     canvas.savefig(out, dpi=150)
-    return len({name for _, shown in panels for name in shown})
+    return len({name for shown in panels.values() for name in shown})
+
+
+def _named(units: set[str], name: str) -> str:
+    said = ", ".join(sorted(unit for unit in units if unit))
+    return f"{name} [{said}]" if said else name
 
 
 if __name__ == "__main__":
