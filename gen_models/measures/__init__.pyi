@@ -13,6 +13,7 @@ from .collapse import Collapse as Collapse
 from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
+from .dialogue import Replies as Replies
 from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement
 from .distances import Distances as Distances
@@ -51,3 +52,4 @@ from .stacked_modes import StackedModes as StackedModes
 from .states import StateGradients as StateGradients
 from .text import Text as Text
 from .text import TokenLikelihood as TokenLikelihood
+from .text import ratio_of_sums as ratio_of_sums
