@@ -13,6 +13,7 @@ from .core import Optimizer as Optimizer
 from .core import TrainState as TrainState
 from .core import init_state as init_state
 from .core import make_train_step as make_train_step
+from .data.access import gathered as gathered
 from .data.batching import Batches as Batches
 from .data.batching import batches as batches
 from .data.batching import evaluation_batches as evaluation_batches
@@ -32,9 +33,15 @@ from .data.near_duplicates import first_kept as first_kept
 from .data.near_duplicates import near_codes as near_codes
 from .data.near_duplicates import nearest_reference as nearest_reference
 from .data.near_duplicates import pack_bits as pack_bits
+from .data.noise import coloured_noise as coloured_noise
+from .data.noise import noisy as noisy
+from .data.noise import signal_to_noise as signal_to_noise
 from .data.reviews import generated_reviews as generated_reviews
 from .data.reviews import review_words as review_words
 from .data.rolls import roll_windows as roll_windows
+from .data.series import seasonal_floor as seasonal_floor
+from .data.series import seasonal_series as seasonal_series
+from .data.series import series_splits as series_splits
 from .data.shapes import draw_shapes as draw_shapes
 from .data.shapes import grid_factors as grid_factors
 from .data.shapes import grid_index as grid_index
@@ -42,6 +49,13 @@ from .data.shapes import shape_sizes as shape_sizes
 from .data.shapes import shape_splits as shape_splits
 from .data.shapes import shapes as shapes
 from .data.sources import load as load
+from .data.spectrograms import griffin_lim as griffin_lim
+from .data.spectrograms import istft as istft
+from .data.spectrograms import log_mel as log_mel
+from .data.spectrograms import log_mel_features as log_mel_features
+from .data.spectrograms import mel_filters as mel_filters
+from .data.spectrograms import spectrogram as spectrogram
+from .data.spectrograms import stft as stft
 from .data.splits import Splits as Splits
 from .data.splits import load_splits as load_splits
 from .data.synthetic import adding_baseline as adding_baseline
@@ -57,6 +71,7 @@ from .data.transforms import binarise_fixed as binarise_fixed
 from .data.transforms import compose as compose
 from .data.transforms import cutout as cutout
 from .data.transforms import dequantise as dequantise
+from .data.transforms import on as on
 from .data.transforms import one_hot as one_hot
 from .data.transforms import quantise as quantise
 from .data.transforms import random_crop as random_crop
@@ -67,6 +82,7 @@ from .data.transforms import standardise as standardise
 from .data.transforms import to_symmetric as to_symmetric
 from .data.transforms import to_unit as to_unit
 from .data.transforms import to_waveform as to_waveform
+from .data.utterances import utterances as utterances
 from .export import export_sampler as export_sampler
 from .measures.base import Measure as Measure
 from .measures.base import Split as Split
@@ -109,8 +125,14 @@ from .models.latent.variational import variational_model as variational_model
 from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
+from .models.sequences.forecaster import forecaster as forecaster
+from .models.sequences.linear_forecaster import linear_forecaster as linear_forecaster
+from .models.sequences.mask_network import mask_network as mask_network
+from .models.sequences.naive_forecaster import naive_forecaster as naive_forecaster
 from .models.sequences.ngram import ngram as ngram
+from .models.sequences.patch_transformer import patch_transformer as patch_transformer
 from .models.sequences.polyphonic import polyphonic as polyphonic
+from .models.sequences.recurrent_forecaster import recurrent_forecaster as recurrent_forecaster
 from .models.sequences.recurrent_language_model import recurrent_language_model as recurrent_language_model
 from .models.sequences.recurrent_network import recurrent_network as recurrent_network
 from .models.sequences.recurrent_seq2seq import recurrent_seq2seq as recurrent_seq2seq
@@ -120,6 +142,7 @@ from .models.sequences.sentence_transformer import sentence_transformer as sente
 from .models.sequences.seq2seq_model import Memory as Memory
 from .models.sequences.seq2seq_model import seq2seq_model as seq2seq_model
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
+from .models.sequences.speech_recogniser import speech_recogniser as speech_recogniser
 from .models.sequences.temporal_convolutions import temporal_convolutions as temporal_convolutions
 from .models.sequences.temporal_convolutions import temporal_receptive_field as temporal_receptive_field
 from .models.sequences.token_model import token_model as token_model

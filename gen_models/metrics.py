@@ -10,6 +10,7 @@ can be looked at, the result is NaN. What labels stand beside a weight of 0 does
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -208,6 +209,20 @@ def _windowed(images: Float[Array, "b h w c"], kernel: np.ndarray) -> Float[Arra
         for size in images.shape[1:3]
     )
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, images, precision="highest")
+
+
+def edit_distance(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """The fewest insertions, deletions and substitutions that make one sequence of the other (Levenshtein, 1966).
+
+    It is computed on the host, in time |first| |second|; entries are compared by ==.
+    """
+    above = list(range(len(second) + 1))  # of the beginning of `first` so far, to each beginning of `second`
+    for row, one in enumerate(first, 1):
+        now = [row]
+        for column, other in enumerate(second, 1):
+            now.append(min(now[-1] + 1, above[column] + 1, above[column - 1] + (one != other)))
+        above = now
+    return above[-1]
 
 
 def auroc(scores: Float[Array, "b"], positive: Bool[Array, "b"], weight: Weight = None) -> Float[Array, ""]:

@@ -416,6 +416,47 @@ def spectrograms(
     return Path(path)
 
 
+def forecasts(
+    before: Float[np.ndarray, "n l"],
+    after: Float[np.ndarray, "n h"],
+    forecast: Float[np.ndarray, "n h"],
+    path: str | Path,
+    *,
+    band: Float[np.ndarray, "n h 2"] | None = None,
+    titles: Sequence[str] = (),
+    across: int = 2,
+) -> Path:
+    """Draw what was read of a series, what followed, and what was forecast, a panel each.
+
+    Args:
+      before: the values that were read, of which at most as many as three times the forecast's are drawn.
+      after: those that followed.
+      forecast: those that were forecast.
+      path: the PNG file.
+      band: the lower and the upper end of an interval at each step.
+      titles: over the panels.
+      across: how many in a row.
+    """
+    rows, steps = -(-len(before) // across), after.shape[1]
+    before = before[:, -3 * steps :]
+    with drawing(path, figsize=(5.0 * across, 2.3 * rows), layout="constrained") as canvas:
+        axes = canvas.subplots(rows, across, squeeze=False, sharex=True).ravel()
+        for axis in axes[len(before) :]:
+            axis.axis("off")
+        ahead = np.arange(1, steps + 1)
+        for index, (axis, read, true, guess) in enumerate(zip(axes, before, after, forecast, strict=False)):
+            axis.plot(np.arange(1 - len(read), 1), read, color="0.5", linewidth=0.9, label="read")
+            axis.plot(ahead, true, color="black", linewidth=0.9, label="what followed")
+            axis.plot(ahead, guess, color="tab:red", linewidth=1.2, label="forecast")
+            if band is not None:
+                axis.fill_between(ahead, *band[index].T, color="tab:red", alpha=0.2, linewidth=0, label="interval")
+            axis.axvline(0.5, color="0.7", linewidth=0.7)
+            axis.set_title(literal(titles[index]) if titles else "", fontsize=8)
+        axes[0].legend(frameon=False, fontsize=7)
+        canvas.supxlabel("steps ahead", fontsize=9)
+    return Path(path)
+
+
 def captioned(
     images: Float[np.ndarray, "n h w c"], captions: Sequence[str], path: str | Path, *, columns: int = 8
 ) -> Path:

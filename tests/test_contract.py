@@ -28,6 +28,11 @@ DEEP = (
     "residual_cnn",
     "sequence_classifier",
     "recurrent_network",
+    "speech_recogniser",
+    "mask_network",
+    "linear_forecaster",
+    "recurrent_forecaster",
+    "patch_transformer",
     "sentence_cnn",
     "sentence_lstm",
     "sentence_transformer",
@@ -91,6 +96,10 @@ LIKE_OTHERS = (
     "row_lstm",
     "diagonal_lstm",
     "sparse_autoencoder",
+    "speech_recogniser",
+    "recurrent_forecaster",
+    "patch_transformer",
+    "mask_network",
 )
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 

@@ -309,6 +309,7 @@ TOOLS = (
     "rate_distortion",
     "receptive_field",
     "sweep_check",
+    "judge",
 )
 
 
@@ -325,7 +326,7 @@ def test_tools_say_how_they_are_used_without_importing_jax():
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("usage: ") == len(TOOLS)
-    assert done.stdout.count("--experiment FILE") == 2 * 3  # of each tool that takes a run: usage and option
+    assert done.stdout.count("--experiment FILE") == 2 * 4  # of each tool that takes a run: usage and option
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -1,6 +1,7 @@
 """Every model, small enough to train in a blink. Adding one is one line of `ZOO`; `test_contract` then tests it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import optax
 
 from gen_models.core import Model
+from gen_models.data.spectrograms import istft, stft
 from gen_models.models.adversarial.dcgan import dcgan
 from gen_models.models.adversarial.gan import gan
 from gen_models.models.adversarial.resnet_gan import resnet_gan
@@ -34,8 +36,12 @@ from gen_models.models.latent.sparse_autoencoder import sparse_autoencoder
 from gen_models.models.latent.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from gen_models.models.latent.vae import vae
 from gen_models.models.latent.vq_vae import vq_vae
+from gen_models.models.sequences.linear_forecaster import linear_forecaster
+from gen_models.models.sequences.mask_network import mask_network
 from gen_models.models.sequences.ngram import ngram
+from gen_models.models.sequences.patch_transformer import patch_transformer
 from gen_models.models.sequences.polyphonic import polyphonic
+from gen_models.models.sequences.recurrent_forecaster import recurrent_forecaster
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.recurrent_network import recurrent_network
 from gen_models.models.sequences.recurrent_seq2seq import recurrent_seq2seq
@@ -43,6 +49,7 @@ from gen_models.models.sequences.sentence_cnn import sentence_cnn
 from gen_models.models.sequences.sentence_lstm import sentence_lstm
 from gen_models.models.sequences.sentence_transformer import sentence_transformer
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
+from gen_models.models.sequences.speech_recogniser import speech_recogniser
 from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.transformer import transformer
 from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
@@ -127,6 +134,34 @@ def steps(seed, size):
     x = rng.normal(0, 0.3, size=(size, 4, 2)).astype(np.float32)
     x[:, 0] += np.array([[1, 0], [0, 1], [-1, -1]], np.float32)[label]
     return {"x": x, "y": label}
+
+
+def waves(seed, size):
+    """Windows of eight rows of two waves, and the two rows that follow."""
+    rng = np.random.default_rng(seed)
+    phase = rng.uniform(0, 2 * np.pi, (size, 1, 2))
+    rows = np.sin(np.arange(10)[:, None] * np.array([0.7, 1.1]) + phase) + rng.normal(0, 0.1, (size, 10, 2))
+    return {"x": rows[:, :8].astype(np.float32), "y": rows[:, 8:].astype(np.float32)}
+
+
+def noisy_tones(seed, size):
+    """Sounds of sixteen samples, a tone with noise and without, some shorter."""
+    rng = np.random.default_rng(seed)
+    y = np.sin(0.8 * np.arange(16) + rng.uniform(0, 6, (size, 1))).astype(np.float32)
+    x = (y + rng.normal(0, 0.5, (size, 16))).astype(np.float32)
+    return {"x": x, "y": y, "length": rng.integers(8, 17, size=size, dtype=np.int32)}
+
+
+def heard(seed, size):
+    """Sequences of seven steps, some shorter, in which one of two labels is said, and then often the other one."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(2, size=size)
+    y = np.stack([first, 1 - first], 1).astype(np.int32)
+    x = rng.normal(0, 0.3, size=(size, 7, 2)).astype(np.float32)
+    for step, label in ((1, y[:, 0]), (4, y[:, 1])):
+        x[np.arange(size), step, label] += 1
+    counts = rng.integers(1, 3, size=size, dtype=np.int32)
+    return {"x": x, "length": np.where(counts == 2, 7, 4).astype(np.int32), "y": y, "count": counts}
 
 
 def cycles(seed, size):
@@ -278,6 +313,36 @@ ZOO: dict[str, Callable[..., Entry]] = {
         steps,
         SGD,
         deterministic=True,
+    ),
+    "linear_forecaster": lambda dtype=None: Entry(
+        linear_forecaster((8, 2), 2, window=3, dtype=dtype), waves, SGD, deterministic=True
+    ),
+    "recurrent_forecaster": lambda dtype=None: Entry(
+        recurrent_forecaster((8, 2), 2, features=4, dtype=dtype), waves, SGD, deterministic=True
+    ),
+    "patch_transformer": lambda dtype=None: Entry(
+        patch_transformer(
+            (8, 2), 2, patch=4, stride=2, features=4, layers=1, heads=2, dropout=0.1, quantiles=(0.1, 0.5), dtype=dtype
+        ),
+        waves,
+        SGD,
+    ),
+    "mask_network": lambda dtype=None: Entry(
+        mask_network(
+            16,
+            partial(stft, window=8, hop=4),
+            partial(istft, length=16, window=8, hop=4),
+            5,
+            features=3,
+            hop=4,
+            dtype=dtype,
+        ),
+        noisy_tones,
+        SLOW,
+        deterministic=True,
+    ),
+    "speech_recogniser": lambda dtype=None: Entry(
+        speech_recogniser((7, 2), 2, features=4, layers=1, dtype=dtype), heard, SLOW, deterministic=True
     ),
     "recurrent_seq2seq": lambda dtype=None: Entry(
         recurrent_seq2seq(4, source_vocabulary=3, features=6, start=3, stop=3, dtype=dtype),

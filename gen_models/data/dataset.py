@@ -35,6 +35,7 @@ class Dataset:
     - sentences: x int32 [T] words, y int32 []                                      (`sentences.py`)
     - audio: x int16 [T], y int32 [], length int32 []                               (`audio.py`)
     - rolls: x uint8 [T, 88], y uint8 [T, 88] the rows that follow, length int32 [], start bool []  (`rolls.py`)
+    - series: x float32 [L, F], y float32 [H, F] the rows that follow               (`series.py`)
     - tables: x float32 [F], mask bool [F], categories int32 [K], y                 (`tables.py`)
     - points: x float32 [D], y int32 [] where there are labels                      (`points.py`)
     - pairs: x uint8 [H, W, C], y uint8 [H', W', C']                                (`pairs.py`)

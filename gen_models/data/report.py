@@ -219,6 +219,10 @@ def _told_example(report: Report) -> str:
         return f"sentences of up to {sizes} words" + (f", {len(meaning.symbols):,} tokens" if meaning else "")
     if kind == "rolls":
         return f"windows of {report['shape'][0]} rows of {report['shape'][1]} keys"
+    if kind == "series":
+        ahead = report["parts"]["train"]["fields"]["y"]
+        names = f" of {', '.join(meaning.columns)}" if meaning else ""
+        return f"windows of {report['shape'][0]} rows of {report['shape'][1]} numbers{names}, with y {ahead}"
     if kind == "audio":
         rate = meaning.rate if meaning else None
         return f"sounds of {sizes} samples" + (f", {rate:,} a second" if rate else "")

@@ -16,6 +16,7 @@
 | `sentences:PATH` | labelled sentences as words: `sentences.py` | |
 | `audio:PATH` | sounds, `.wav` files or an archive: `audio.py` | |
 | `rolls:PATH` | music as piano rolls, MIDI files or an archive: `rolls.py` | mido for MIDI files |
+| `series:PATH` | numbers over time, in windows with what follows: `series.py` | |
 | `table:PATH` | numbers and words of a CSV file, as in `table:PATH?target=COLUMN`: `tables.py` | |
 | `points:PATH` | points of a space: `points.py` | |
 | `pairs:PATH` | pairs of images: `pairs.py` | |
@@ -83,6 +84,7 @@ PATHS: Mapping[str, Sequence[str]] = {
     "sentences": ("min_count", "length", "fold", "encoding"),
     "audio": ("length", "label"),
     "rolls": ("length", "per_beat"),
+    "series": ("look_back", "horizon", "train", "validation", "test", "columns"),
     "table": ("target", "categorical", "drop", "test"),
     "points": (),
     "pairs": ("x", "y"),
@@ -285,6 +287,12 @@ def _rolls(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     return rolls_origin(path, options, IN_MEMORY_BYTES, wanted.damaged)
 
 
+def _series(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
+    from gen_models.data.series import series_origin
+
+    return series_origin(path, options, IN_MEMORY_BYTES)
+
+
 def _table(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.tables import table_origin
 
@@ -317,6 +325,7 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "sentences": _sentences,
     "audio": _audio,
     "rolls": _rolls,
+    "series": _series,
     "table": _table,
     "points": _points,
     "pairs": _pairs,

@@ -14,9 +14,11 @@ from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
 from .dialogue import Replies as Replies
+from .denoising import Denoising as Denoising
 from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement
 from .distances import Distances as Distances
+from .forecasting import ForecastErrors as ForecastErrors
 from .latent import Elbo as Elbo
 from .latent import LatentWalk as LatentWalk
 from .latent import Reconstructions as Reconstructions
@@ -53,3 +55,4 @@ from .states import StateGradients as StateGradients
 from .text import Text as Text
 from .text import TokenLikelihood as TokenLikelihood
 from .text import ratio_of_sums as ratio_of_sums
+from .transcription import LabelErrors as LabelErrors

@@ -22,9 +22,17 @@ def _logits(model: Model, params: Params, stats: Stats, batch: Any, key: Key) ->
     return model.apply(params, stats, batch["x"])
 
 
-def predicted(trained: Trained, split: Split) -> tuple[jax.Array, jax.Array]:
-    """Logits float32 [N, K] and labels int32 [N] of a whole split, in order."""
-    logits = split.each(_logits, trained, jax.random.key(0), size=500)  # `apply` draws nothing: the key is not used
+def _logits_by_length(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    return model.apply(params, stats, batch["x"], batch["length"])
+
+
+def predicted(trained: Trained, split: Split, lengths: bool = False) -> tuple[jax.Array, jax.Array]:
+    """Logits float32 [N, K] and labels int32 [N] of a whole split, in order.
+
+    With `lengths`, the model's `apply` is told how many steps of each sequence count.
+    """
+    read = _logits_by_length if lengths else _logits
+    logits = split.each(read, trained, jax.random.key(0), size=500)  # `apply` draws nothing: the key is not used
     return jnp.asarray(logits, jnp.float32), jnp.asarray(labels_of(split))
 
 
@@ -53,6 +61,7 @@ class Accuracy:
     """Share of examples whose class is found, cross-entropy, and how well the probabilities are calibrated."""
 
     note: str = ""  # of the accuracy, such as what a guess would reach
+    lengths: bool = False  # whether the model's `apply` is told how many steps of each sequence count
     headline: ClassVar[Headline] = ("accuracy", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
@@ -60,7 +69,7 @@ class Accuracy:
 
         Cross-entropy is in nats; the calibration error is taken in 15 bins.
         """
-        logits, labels = predicted(trained, split)
+        logits, labels = predicted(trained, split, self.lengths)
         accuracy = float(metrics.accuracy(logits, labels))
         error = float(np.sqrt(accuracy * (1 - accuracy) / len(labels)))
         note = self.note or f"the spread is over {split.data.examples}"
@@ -90,10 +99,11 @@ class Confusion:
     """Which classes are taken for which, and the mistakes that the model is surest of."""
 
     mistakes: int = 40  # the largest number of mistakes in the picture
+    lengths: bool = False  # as of `Accuracy`
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `confusion.png`, and `surest_mistakes.png` where there are any: often these images are mislabelled."""
-        logits, labels = predicted(trained, split)
+        logits, labels = predicted(trained, split, self.lengths)
         guess = logits.argmax(-1)
         counts = metrics.confusion_matrix(guess, labels, logits.shape[-1])
         names = _class_names(split)

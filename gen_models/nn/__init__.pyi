@@ -12,6 +12,7 @@ from . import causal_resampling as causal_resampling
 from . import codebook as codebook
 from . import conv as conv
 from . import corruptions as corruptions
+from . import ctc as ctc
 from . import devices as devices
 from . import diagonal_lstm as diagonal_lstm
 from . import dropout as dropout

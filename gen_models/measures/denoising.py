@@ -1,0 +1,78 @@
+"""What models that take noise out of sounds are measured by: the signal-to-noise ratio before and after."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_models import plots
+from gen_models.core import Key, Model, Params, Stats
+from gen_models.data.noise import signal_to_noise
+from gen_models.data.spectrograms import istft, stft
+from gen_models.measures.base import Headline, Split, Trained
+from gen_models.measures.figure import Figure
+from gen_models.measures.sound import spectrogram, write_sounds
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Signal-to-noise ratios of noisy sounds, of `apply(x, lengths)`, and of the best mask; sounds to listen to.
+
+    The best mask knows the clean sound: of each bin it is the number from 0 to 1 by which the noisy one X is nearest to
+    the clean one S, Re(S X*) / |X|^2 cut to that range.
+    """
+
+    rate: int = 8000  # samples a second
+    window: int = 256  # of the best mask's transform
+    hop: int = 64
+    shown: int = 5  # sounds that are written
+    size: int = 50  # sounds taken at a time
+    headline: ClassVar[Headline] = ("improvement", "maximize")
+
+    def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
+        """Means over sounds in decibels, with their standard errors; the improvement is paired."""
+        values = split.each(self._ratios, trained, key, size=self.size)  # [N, 3]: before, after, by the best mask
+        before, after, best = values.T
+        for name, each, note, better in (
+            ("improvement", after - before, "a mean over sounds of differences", "maximize"),
+            ("signal-to-noise ratio", after, "", "maximize"),
+            ("signal-to-noise ratio before", before, "of the noisy sounds", None),
+            ("signal-to-noise ratio by the best mask", best, "which knows the clean sounds", None),
+        ):
+            spread = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else None
+            yield Figure(name, float(each.mean()), "dB", split.where, spread, note, better)  # type: ignore[arg-type]
+
+    def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
+        """Write `noisy.wav`, `denoised.wav` and `clean.wav` of the first sounds, and `denoised.png`, a row of each."""
+        some = split.first(self.shown)
+        parts = [some.each(what, trained, key, size=self.size) for what in (_noisy, _denoised, _clean)]
+        for name, sounds in zip(("noisy", "denoised", "clean"), parts, strict=True):
+            write_sounds(sounds, folder / f"{name}.wav", self.rate)
+        pictures = np.stack([spectrogram(sound) for sounds in parts for sound in sounds])
+        seconds, top = parts[0].shape[1] / self.rate, self.rate / 2
+        plots.spectrograms(pictures, folder / "denoised.png", seconds=seconds, hertz=top, across=len(parts[0]))
+
+    def _ratios(self, model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+        x, y = jnp.asarray(batch["x"]), jnp.asarray(batch["y"])
+        how = {"window": self.window, "hop": self.hop}
+        noisy, clean = stft(x, **how), stft(y, **how)
+        share = (clean * noisy.conj()).real / jnp.maximum(jnp.abs(noisy) ** 2, 1e-12)
+        best = istft(jnp.clip(share, 0, 1) * noisy, x.shape[1], **how)
+        found = _denoised(model, params, stats, batch, key)
+        return jnp.stack([signal_to_noise(each, y) for each in (x, found, best)], -1)
+
+
+def _denoised(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    return model.apply(params, stats, batch["x"], batch.get("length"))
+
+
+def _noisy(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    return batch["x"]
+
+
+def _clean(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    return batch["y"]
