@@ -59,7 +59,20 @@ class Recurrent:
     """Steps behind which gradients stop, a divisor of a sequence's; none: they never do."""
 
 
-Network = Recurrent  # a union, once there are others
+@dataclass(frozen=True, kw_only=True)
+class Temporal:
+    """Residual blocks of dilated causal convolutions: a temporal convolutional network."""
+
+    features: int = 24
+    """Width of each block."""
+    layers: int = 8
+    """Number of blocks, each of two convolutions of dilation 1, 2, 4, ..."""
+    window: int = 8
+    """Taps of each convolution."""
+    weight_norm: bool = True
+    """Whether kernels are weight-normalised."""
+    dropout: Dropout = 0.0
+    """Probability with which a unit is dropped in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +87,7 @@ class Config(gm.Optimisation):
     """Numbers of a sequence, or steps over which symbols are to be remembered."""
     examples: int = 30_000
     """Number of training sequences; 1,000 others validate, and 1,000 test."""
-    network: Network = field(default_factory=Recurrent)
+    network: Recurrent | Temporal = field(default_factory=Recurrent)
     """Kind of network, with its sizes."""
 
 
@@ -87,9 +100,11 @@ variants: Mapping[str, Config] = {
     "irnn": replace(base, network=Recurrent(cell="irnn")),
     "gru_unclipped": replace(base, clip_norm=0.0),
     "gru_window": replace(base, network=Recurrent(window=50)),
+    "tcn": replace(base, network=Temporal()),
     "copy_gru": _copy,
     "copy_lstm": replace(_copy, network=Recurrent(cell="lstm")),
     "copy_elman": replace(_copy, network=Recurrent(cell="elman")),
+    "copy_tcn": replace(_copy, network=Temporal(features=10)),
 }
 
 
@@ -114,7 +129,8 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
     task: dict[str, Any] = {"shape": (steps, 2), "outputs": 1, "answer": "numbers", "at": "end"}
     if config.task == "copy":
         task = {"shape": (steps, SYMBOLS + 2), "outputs": SYMBOLS + 2, "answer": "classes", "at": "each"}
-    return gm.recurrent_network(**task, **vars(config.network), dtype=config.precision)
+    make = gm.recurrent_network if isinstance(config.network, Recurrent) else gm.temporal_convolutional_network
+    return make(**task, **vars(config.network), dtype=config.precision)
 
 
 def _loss(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
@@ -157,12 +173,13 @@ class Recalled:
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """The error against its baseline, what is recalled, size, and how far gradients reach."""
+    """The error against its baseline, what is recalled, size, and of states how far gradients reach."""
     if config.task == "adding":
         own: tuple[Any, ...] = (Error(gm.adding_baseline(), "squared error"),)
     else:
         own = (Error(gm.copy_baseline(config.length, MEMORY, SYMBOLS), "nats/step"), Recalled())
-    return (*own, gm.measures.Parameters(), gm.measures.StateGradients())
+    reach = (gm.measures.StateGradients(),) if isinstance(config.network, Recurrent) else ()
+    return (*own, gm.measures.Parameters(), *reach)
 
 
 EXPERIMENT = gm.Experiment(
@@ -172,8 +189,15 @@ EXPERIMENT = gm.Experiment(
     data,
     model,
     measures,
-    swept=("gru", "lstm", "elman", "irnn", "gru_unclipped", "gru_window"),
-    tiny={"batch_size": 4, "length": 6, "network.features": 4, "network.window": 3, "examples": 20},
+    swept=("gru", "lstm", "elman", "irnn", "gru_unclipped", "gru_window", "tcn"),
+    tiny={
+        "batch_size": 4,
+        "length": 6,
+        "network.features": 4,
+        "network.window": 3,
+        "network.layers": 1,
+        "examples": 20,
+    },
 )
 
 if __name__ == "__main__":

@@ -48,7 +48,20 @@ class Recurrent:
     """Steps behind which gradients stop, a divisor of a sequence's; none: they never do."""
 
 
-Network = Recurrent  # a union, once there are others
+@dataclass(frozen=True, kw_only=True)
+class Temporal:
+    """Residual blocks of dilated causal convolutions: a temporal convolutional network."""
+
+    features: int = 25
+    """Width of each block."""
+    layers: int = 4
+    """Number of blocks, each of two convolutions of dilation 1, 2, 4, ..."""
+    window: int = 7
+    """Taps of each convolution."""
+    weight_norm: bool = True
+    """Whether kernels are weight-normalised."""
+    dropout: Dropout = 0.05
+    """Probability with which a unit is dropped in training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +73,7 @@ class Config(gm.Images, gm.Optimisation):
     batch_size: int = 64
     permuted: bool = False
     """Whether pixels come in a fixed random order, and not row by row."""
-    network: Network = field(default_factory=Recurrent)
+    network: Recurrent | Temporal = field(default_factory=Recurrent)
     """Kind of network, with its sizes."""
 
 
@@ -78,9 +91,11 @@ variants: Mapping[str, Config] = {
     "lstm": replace(base, network=Recurrent(cell="lstm")),
     "elman": replace(base, network=Recurrent(cell="elman"), learning_rate=1e-3),
     "irnn": replace(base, network=Recurrent(cell="irnn"), learning_rate=1e-3),
+    "tcn": replace(base, network=Temporal(), learning_rate=2e-3),
     "mnist_gru": _mnist,
     "mnist_lstm": replace(_mnist, network=Recurrent(cell="lstm", features=128)),
     "mnist_irnn": replace(_mnist, network=Recurrent(cell="irnn", features=100), learning_rate=1e-4),
+    "mnist_tcn": replace(_mnist, network=Temporal(layers=8), learning_rate=2e-3),
 }
 
 
@@ -103,12 +118,14 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The network of the config: one class at the end of a sequence."""
     height, width, channels = data.shape
     classes: Any = data.num_classes
-    return gm.recurrent_network((height * width, channels), classes, **vars(config.network), dtype=config.precision)
+    make = gm.recurrent_network if isinstance(config.network, Recurrent) else gm.temporal_convolutional_network
+    return make((height * width, channels), classes, **vars(config.network), dtype=config.precision)
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Accuracy, size, and how far gradients reach where the network reads forward alone."""
-    reach = () if config.network.bidirectional else (gm.measures.StateGradients(),)
+    """Accuracy, size, and how far gradients reach where states are carried forward alone."""
+    forward = isinstance(config.network, Recurrent) and not config.network.bidirectional
+    reach = (gm.measures.StateGradients(),) if forward else ()
     return (gm.measures.Accuracy(), gm.measures.Parameters(), *reach)
 
 
@@ -119,7 +136,7 @@ EXPERIMENT = gm.Experiment(
     data,
     model,
     measures,
-    swept=("gru", "lstm", "elman", "irnn"),
+    swept=("gru", "lstm", "elman", "irnn", "tcn"),
     tiny={"dataset": "digits", "batch_size": 8, "network.features": 4, "train_split": "train"},
 )
 

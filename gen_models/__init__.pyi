@@ -58,6 +58,8 @@ from .data.spectrograms import spectrogram as spectrogram
 from .data.spectrograms import stft as stft
 from .data.splits import Splits as Splits
 from .data.splits import load_splits as load_splits
+from .data.stories import generated_stories as generated_stories
+from .data.stories import story_words as story_words
 from .data.synthetic import adding_baseline as adding_baseline
 from .data.synthetic import adding_task as adding_task
 from .data.synthetic import associative_recall as associative_recall
@@ -128,6 +130,7 @@ from .models.quadratic import quadratic as quadratic
 from .models.sequences.forecaster import forecaster as forecaster
 from .models.sequences.linear_forecaster import linear_forecaster as linear_forecaster
 from .models.sequences.mask_network import mask_network as mask_network
+from .models.sequences.memory_network import memory_network as memory_network
 from .models.sequences.naive_forecaster import naive_forecaster as naive_forecaster
 from .models.sequences.ngram import ngram as ngram
 from .models.sequences.patch_transformer import patch_transformer as patch_transformer
@@ -143,6 +146,9 @@ from .models.sequences.seq2seq_model import Memory as Memory
 from .models.sequences.seq2seq_model import seq2seq_model as seq2seq_model
 from .models.sequences.sequence_classifier import sequence_classifier as sequence_classifier
 from .models.sequences.speech_recogniser import speech_recogniser as speech_recogniser
+from .models.sequences.temporal_convolutional_network import (
+    temporal_convolutional_network as temporal_convolutional_network,
+)
 from .models.sequences.temporal_convolutions import temporal_convolutions as temporal_convolutions
 from .models.sequences.temporal_convolutions import temporal_receptive_field as temporal_receptive_field
 from .models.sequences.token_model import token_model as token_model

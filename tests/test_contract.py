@@ -33,6 +33,8 @@ DEEP = (
     "linear_forecaster",
     "recurrent_forecaster",
     "patch_transformer",
+    "temporal_convolutional_network",
+    "memory_network",
     "sentence_cnn",
     "sentence_lstm",
     "sentence_transformer",
@@ -100,6 +102,7 @@ LIKE_OTHERS = (
     "recurrent_forecaster",
     "patch_transformer",
     "mask_network",
+    "temporal_convolutional_network",
 )
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 

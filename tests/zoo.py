@@ -38,6 +38,7 @@ from gen_models.models.latent.vae import vae
 from gen_models.models.latent.vq_vae import vq_vae
 from gen_models.models.sequences.linear_forecaster import linear_forecaster
 from gen_models.models.sequences.mask_network import mask_network
+from gen_models.models.sequences.memory_network import memory_network
 from gen_models.models.sequences.ngram import ngram
 from gen_models.models.sequences.patch_transformer import patch_transformer
 from gen_models.models.sequences.polyphonic import polyphonic
@@ -50,6 +51,7 @@ from gen_models.models.sequences.sentence_lstm import sentence_lstm
 from gen_models.models.sequences.sentence_transformer import sentence_transformer
 from gen_models.models.sequences.sequence_classifier import sequence_classifier
 from gen_models.models.sequences.speech_recogniser import speech_recogniser
+from gen_models.models.sequences.temporal_convolutional_network import temporal_convolutional_network
 from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.transformer import transformer
 from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
@@ -210,6 +212,13 @@ def sentences(seed, size):
     return {"x": np.where(np.arange(4) < counts[:, None], x, 0).astype(np.int32), "y": y}
 
 
+def stories(seed, size):
+    """A question, and two sentences of which the newer says the answer; the older may be padding."""
+    x = np.random.default_rng(seed).integers(1, 3, size=(size, 3, 2), dtype=np.int32)
+    x[:, 2] *= x[:, 2, :1] - 1
+    return {"x": x, "y": x[:, 1, 0]}
+
+
 SENTENCES = (
     ("sentence_cnn", sentence_cnn, {"embedding": 5, "windows": (1, 2), "features": 6}),
     ("sentence_lstm", sentence_lstm, {"embedding": 4, "features": 5}),
@@ -343,6 +352,18 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "speech_recogniser": lambda dtype=None: Entry(
         speech_recogniser((7, 2), 2, features=4, layers=1, dtype=dtype), heard, SLOW, deterministic=True
+    ),
+    "memory_network": lambda dtype=None: Entry(
+        memory_network((3, 2), 3, features=5, hops=2, linear_steps=2, dtype=dtype),
+        stories,
+        SGD,
+        deterministic=True,
+    ),
+    "temporal_convolutional_network": lambda dtype=None: Entry(
+        temporal_convolutional_network((4, 2), 3, features=5, layers=2, window=2, dtype=dtype),
+        steps,
+        SGD,
+        deterministic=True,
     ),
     "recurrent_seq2seq": lambda dtype=None: Entry(
         recurrent_seq2seq(4, source_vocabulary=3, features=6, start=3, stop=3, dtype=dtype),

@@ -217,6 +217,10 @@ def _told_example(report: Report) -> str:
         return f"sequences of {sizes} tokens" + (f", {report['num_classes']} {meaning.unit}" if meaning else "")
     if kind == "sentences":
         return f"sentences of up to {sizes} words" + (f", {len(meaning.symbols):,} tokens" if meaning else "")
+    if kind == "stories":
+        rows, words = report["shape"]
+        known = f", {len(meaning.symbols):,} tokens" if meaning else ""
+        return f"questions about up to {rows - 1} sentences of up to {words} words{known}"
     if kind == "rolls":
         return f"windows of {report['shape'][0]} rows of {report['shape'][1]} keys"
     if kind == "series":

@@ -14,6 +14,7 @@
 | `npz:PATH` | one archive of arrays: `npz.py` | |
 | `tokens:PATH` | text as sequences of characters or bytes: `tokens.py` | |
 | `sentences:PATH` | labelled sentences as words: `sentences.py` | |
+| `babi:PATH` | stories with questions, the bAbI tasks: `babi.py` | |
 | `audio:PATH` | sounds, `.wav` files or an archive: `audio.py` | |
 | `rolls:PATH` | music as piano rolls, MIDI files or an archive: `rolls.py` | mido for MIDI files |
 | `series:PATH` | numbers over time, in windows with what follows: `series.py` | |
@@ -82,6 +83,7 @@ PATHS: Mapping[str, Sequence[str]] = {
     "npz": (),
     "tokens": ("length", "unit", "documents"),
     "sentences": ("min_count", "length", "fold", "encoding"),
+    "babi": ("task", "memory"),
     "audio": ("length", "label"),
     "rolls": ("length", "per_beat"),
     "series": ("look_back", "horizon", "train", "validation", "test", "columns"),
@@ -275,6 +277,12 @@ def _sentences(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin
     return sentences_origin(path, options)
 
 
+def _babi(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
+    from gen_models.data.babi import babi_origin
+
+    return babi_origin(path, options)
+
+
 def _audio(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.audio import audio_origin
 
@@ -323,6 +331,7 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "npz": _npz,
     "tokens": _tokens,
     "sentences": _sentences,
+    "babi": _babi,
     "audio": _audio,
     "rolls": _rolls,
     "series": _series,

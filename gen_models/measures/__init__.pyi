@@ -13,8 +13,8 @@ from .collapse import Collapse as Collapse
 from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
-from .dialogue import Replies as Replies
 from .denoising import Denoising as Denoising
+from .dialogue import Replies as Replies
 from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement
 from .distances import Distances as Distances

@@ -17,6 +17,10 @@ Recurrent Networks for Sequence Modeling, 2018, section 3): block i has dilation
 
 where x' is x, or a 1x1 convolution of it where the widths differ. Kernels may be weight-normalised (Salimans & Kingma,
 2016): W = scale v / |v| for each output; the scale begins as |v|, as in the code of Bai et al., so that W begins as v.
+
+The output at the last step depends, through block i and those behind it, on the steps alone whose distance from the end
+is a multiple of 2^i. `TemporalConvolutions.last` computes no others: each block reads every second step of what the one
+before it gave, where its dilation is 1, so that all blocks together cost as much as two of whole sequences.
 """
 
 from collections.abc import Sequence
@@ -170,8 +174,8 @@ class TemporalConvolutions(nn.Module):
     """The residual blocks of a temporal convolutional network, without a head: see the top of this file.
 
     A readable one for regression is `nn.Dense(1)(TemporalConvolutions(features=(24,) * 8, window=7)(x, train))`; an
-    answer about a whole sequence is read at its last step. Step t sees `temporal_receptive_field(len(features),
-    window)` steps.
+    answer about a whole sequence is read at its last step, which `last` computes alone. Step t sees
+    `temporal_receptive_field(len(features), window)` steps.
     """
 
     features: Sequence[int]  # width of each block
@@ -184,6 +188,13 @@ class TemporalConvolutions(nn.Module):
     def __call__(self, x: Float[Array, "b t c"], train: bool = False) -> Float[Array, "b t {self.features[-1]}"]:
         """The last block's outputs; draws from the "dropout" stream of keys where `train`."""
         return self._read(x, None, None, train)[0]
+
+    def last(self, x: Float[Array, "b t c"], train: bool = False) -> Float[Array, "b {self.features[-1]}"]:
+        """The last block's output at the last step, without those that it does not depend on.
+
+        Up to rounding `self(x)[:, -1]`; where `train` and there is dropout, by other draws.
+        """
+        return self._read(x, None, None, train, ended=True)[0][:, -1]
 
     def step(self, x: Float[Array, "b c"], buffers: Any, t: Time) -> tuple[Float[Array, "b {self.features[-1]}"], Any]:
         """Step t, and the buffers after it; those before step 0 are `empty`."""
@@ -199,15 +210,17 @@ class TemporalConvolutions(nn.Module):
         return tuple(buffers)
 
     @nn.compact
-    def _read(self, x, buffers, t, train):
+    def _read(self, x, buffers, t, train, ended=False):
         kept: list[Any] = []
         for i, width in enumerate(self.features):
+            if ended and i:
+                x = x[:, (x.shape[1] - 1) % 2 :: 2]  # the last step, and every second one before it
             h, pair = x, []
             for j in range(2):
                 layer = CausalConv(
                     width,
                     self.window,
-                    dilation=2**i,
+                    dilation=1 if ended else 2**i,
                     weight_norm=self.weight_norm,
                     dtype=self.dtype,
                     name=f"conv_{i}_{j}",

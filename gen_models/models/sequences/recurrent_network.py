@@ -26,9 +26,8 @@ features. `cell="irnn"` is Elman's network with relu, whose recurrent matrix beg
 kernel with deviation 0.001 (Le et al., A Simple Way to Initialize Recurrent Networks of Rectified Linear Units, 2015).
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +38,14 @@ from jaxtyping import Array, Float, Int
 
 from gen_models.core import Key, Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import checked_labels, field, images, labels_of
-from gen_models.models.sizes import check_divides, check_each, check_numbers, check_sizes
-from gen_models.models.supervised.classification import cross_entropy
+from gen_models.models.inputs import images
+from gen_models.models.sequences.answers import HEADS, check_answers, checked_lengths, scored
+from gen_models.models.sizes import check_divides, check_numbers, check_sizes
 from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.recurrent import GRU, LSTM, Bidirectional, Elman
 
 CELLS = ("lstm", "gru", "elman", "irnn")
 ACTIVATIONS = ("tanh", "relu", "linear")
-PLACES = ("end", "each")
 
 
 def recurrent_network(
@@ -113,16 +111,13 @@ def recurrent_network(
         network that reads backward with `window` or `truncated`, `dropout` outside of [0, 1), or a `radius` that is
         negative; a batch of another shape or without answers, and outside of `jit` a label of no class.
     """
-    check_each(shape=shape)
-    shape = tuple(shape)
-    if len(shape) != 2:
-        raise ValueError(f"a sequence's shape is (steps, features), got shape={shape}")
-    check_sizes(outputs=outputs, features=features, layers=layers, window=window)
+    shape = check_answers(shape, outputs, answer, at)
+    check_sizes(features=features, layers=layers, window=window)
     check_dropout(dropout)
     check_numbers(radius=radius)
-    _check_words(answer, at, cell, activation)
-    if answer == "classes" and outputs < 2:
-        raise ValueError(f"a classifier needs two classes or more, got outputs={outputs}")
+    for what, word, known in (("cell", cell, CELLS), ("activation", activation, ACTIVATIONS)):
+        if word not in known:
+            raise unknown(what, word, known)
     if window is not None:
         check_divides("steps of a window", window, T=shape[0])
     if bidirectional and (window is not None or truncated):
@@ -162,7 +157,7 @@ def _model(network, shape, at, head, truncated, bidirectional) -> Model:
     def outputs(params, x, lengths=None, **how):
         """Outputs [B, D] or [B, T, D], and the last states."""
         x = images({"x": x}, shape)
-        lengths = None if lengths is None else _checked_lengths(lengths, len(x))
+        lengths = None if lengths is None else checked_lengths(lengths, len(x))
         return network.apply({"params": params}, x, lengths, **how)
 
     def apply(
@@ -182,21 +177,12 @@ def _model(network, shape, at, head, truncated, bidirectional) -> Model:
 
     def loss(params, stats, batch, key, *, step, train=True, carry=None, nudges=None):
         """The mean over answers; dropout where `train`."""
-        x, lengths = images(batch, shape), batch.get("length")
         if bidirectional and nudges is not None:
             raise ValueError("nudges are of one direction's states: read forward alone")
-        places = (len(x),) if at == "end" else x.shape[:2]
-        counts = None if lengths is None or at == "end" else jnp.arange(x.shape[1]) < jnp.asarray(lengths)[:, None]
-        y = head.checked(batch, places, counts)
         rngs = {"dropout": key} if train else None
-        found, states = outputs(params, x, lengths, states=carry, train=train, nudges=nudges, rngs=rngs)
-        terms, metrics = head.scored(found, y)
-        if counts is not None:
-            terms = jnp.where(counts, terms, 0)
-            metrics = {name: jnp.where(counts, value, 0) for name, value in metrics.items()}
-        total = math.prod(places) if counts is None else counts.sum()
-        metrics = {name: (value.sum() / total).astype(jnp.float32) for name, value in metrics.items()}
-        return terms.mean(), (stats, metrics, states) if truncated else (stats, metrics)
+        how = {"states": carry, "train": train, "nudges": nudges, "rngs": rngs}
+        value, metrics, states = scored(head, at, batch, shape, lambda x, lengths: outputs(params, x, lengths, **how))
+        return value, (stats, metrics, states) if truncated else (stats, metrics)
 
     def init_carry(params, batch):
         return network.empty(len(images(batch, shape)))
@@ -205,82 +191,6 @@ def _model(network, shape, at, head, truncated, bidirectional) -> Model:
         {} if bidirectional else {"encode": encode}
     )
     return Model(init=init, loss=loss, apply=apply, **more)
-
-
-class Head(NamedTuple):
-    """What answers are, and what the network's outputs [..., width] say of them."""
-
-    width: int
-    checked: Callable[..., Any]  # (batch, places, counts or None) -> y, [*places] or [*places, D]
-    scored: Callable[..., Any]  # (outputs, y) -> (terms [*places], metrics of the same shape)
-    predicted: Callable[..., Any]  # outputs -> logits or means
-    deviations: Callable[..., Any] | None = None  # outputs -> standard deviations
-
-
-def _classes(outputs: int) -> Head:
-    """One of K classes."""
-
-    def checked(batch, places, counts):
-        y = labels_of(batch)
-        if len(places) == 1:
-            return checked_labels(y, places[0], outputs)[0]
-        if y.shape != places or not jnp.issubdtype(y.dtype, jnp.integer):
-            raise ValueError(f"'y' must be {list(places)} integers, one for each step, got {y.dtype} {list(y.shape)}")
-        y = jnp.asarray(y) if counts is None else jnp.where(counts, y, 0)  # whatever padding holds
-        return checked_labels(y.reshape(-1), math.prod(places), outputs)[0].reshape(places)
-
-    def scored(logits, y):
-        flat = logits.reshape(-1, outputs)
-        terms = cross_entropy(flat, y.reshape(-1)).reshape(y.shape)
-        right = jnp.where(jnp.isnan(terms), jnp.nan, logits.argmax(-1) == y)
-        return terms, {"accuracy": right}
-
-    return Head(outputs, checked, scored, lambda logits: logits)
-
-
-def _checked_numbers(outputs: int) -> Callable[..., Any]:
-    def checked(batch, places, counts):
-        y = field(batch, "y", "the numbers that are to be predicted, as 'y'")
-        wanted = (*places, outputs)
-        if y.shape != wanted and not (outputs == 1 and y.shape == tuple(places)):
-            raise ValueError(f"'y' must be {list(wanted)}, numbers for each answer, got {list(y.shape)}")
-        y = jnp.asarray(y, jnp.float32).reshape(wanted)
-        return y if counts is None else jnp.where(counts[..., None], y, 0)
-
-    return checked
-
-
-def _numbers(outputs: int) -> Head:
-    """D numbers, by the mean of their squared errors."""
-
-    def scored(means, y):
-        squares = ((means - y) ** 2).mean(-1)
-        return squares, {"mean_squared_error": squares}
-
-    return Head(outputs, _checked_numbers(outputs), scored, lambda means: means)
-
-
-def _normal(outputs: int) -> Head:
-    """D independent normal distributions: means, then the logarithms of their deviations."""
-
-    def parts(found):
-        return jnp.split(found, 2, -1)
-
-    def scored(found, y):
-        mean, log_deviation = parts(found)
-        nats = 0.5 * ((y - mean) * jnp.exp(-log_deviation)) ** 2 + log_deviation + 0.5 * math.log(2 * math.pi)
-        return nats.sum(-1), {"mean_squared_error": ((mean - y) ** 2).mean(-1)}
-
-    return Head(
-        2 * outputs,
-        _checked_numbers(outputs),
-        scored,
-        lambda found: parts(found)[0],
-        lambda found: jnp.exp(parts(found)[1]),
-    )
-
-
-HEADS: Mapping[str, Callable[[int], Head]] = {"classes": _classes, "numbers": _numbers, "normal": _normal}
 
 
 class _Network(nn.Module, kw_only=True):
@@ -413,21 +323,3 @@ def _regularised(module, h, train, name):
 
 def _identity(scale):
     return lambda key, shape, dtype: jnp.asarray(scale, dtype) * jnp.eye(shape[0], dtype=dtype)
-
-
-def _checked_lengths(lengths: Any, n: int) -> Array:
-    lengths = jnp.asarray(lengths)
-    if lengths.shape != (n,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
-        raise ValueError(f"lengths must be [{n}] integers, one for each sequence, got {lengths.dtype} {lengths.shape}")
-    return lengths
-
-
-def _check_words(answer: str, at: str, cell: str, activation: str) -> None:
-    for what, word, known in (
-        ("kind of answer", answer, HEADS),
-        ("place of answers", at, PLACES),
-        ("cell", cell, CELLS),
-        ("activation", activation, ACTIVATIONS),
-    ):
-        if word not in known:
-            raise unknown(what, word, tuple(known))
