@@ -19,33 +19,14 @@ finds year and day, and tells the month from the places before and behind its na
 other variants have not been trained to their end yet.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
-from pathlib import Path
-from random import Random
 from typing import Annotated, Any, Literal
-
-import numpy as np
 
 import gen_models as gm
 
 Dropout = Annotated[float, gm.TRACED, gm.Range(0.0, 0.6)]
-MONTHS = (
-    *("january", "february", "march", "april", "may", "june"),
-    *("july", "august", "september", "october", "november", "december"),
-)
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-FORMS = (
-    *("{day} {month} {year}", "{month} {day}, {year}", "{weekday}, {month} {day}{th} {year}"),
-    *("the {day}{th} of {month}, {year}", "{short} {day}, {year}", "{weekday} {day} {short} {year}"),
-    *("{year}, {month} {day}", "{day:02}.{number:02}.{year}", "{number}/{day}/{year}"),
-)
-READ = " ,./0123456789abcdefghijklmnopqrstuvwxyz"  # the characters of what people write
-WRITTEN = "0123456789-"  # and of ISO 8601
-END = len(WRITTEN)  # the token that a translation begins after and ends with
-FIRST_DAY = date(1950, 1, 1)
-DAYS = 36_525  # a hundred years, to the end of 2049
+MULTI30K = "parallel:multi30k?from=de&to=en&length=32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +69,10 @@ class Config(gm.Optimisation):
 
     steps: int = 1000
     batch_size: int = 64
+    dataset: str = "dates"
+    """Generated dates, or parallel:PATH?from=LANGUAGE&to=LANGUAGE with options."""
+    train_split: str = "train"
+    """Split of pairs of sentences that is trained on, never test."""
     examples: int = 20_000
     """Number of training dates, drawn from the days that are neither validated nor tested on."""
     network: Recurrent | Transformer = field(default_factory=Recurrent)
@@ -96,72 +81,49 @@ class Config(gm.Optimisation):
     """Share of a label that is spread over all tokens in training."""
     beams: int = 4
     """Hypotheses of the beam search."""
+    length_penalty: float = 0.0
+    """Exponent of the beam search's length penalty."""
     shown: int = 6
-    """Number of dates in the pictures."""
+    """Number of translations in the pictures."""
 
 
 base = Config(learning_rate=3e-3, warmup_steps=100, clip_norm=1.0)
+text = replace(base, dataset=MULTI30K, steps=700, length_penalty=0.6)
 variants: Mapping[str, Config] = {
     "bahdanau": base,
     "lstm": replace(base, network=Recurrent(attention=False, features=128, reverse_source=True)),
     "transformer": replace(base, network=Transformer(), learning_rate=1e-3),
+    "text_bahdanau": replace(text, network=Recurrent(features=128, dropout=0.1), learning_rate=2e-3),
+    "text_lstm": replace(text, network=Recurrent(attention=False, features=128, reverse_source=True, dropout=0.1)),
+    "text_transformer": replace(text, network=Transformer(features=128, dropout=0.1), learning_rate=1e-3),
 }
 
 
-def written(day: date, form: str) -> str:
-    """A day in one of `FORMS`."""
-    th = "th" if 10 < day.day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(day.day % 10, "th")
-    month = MONTHS[day.month - 1]
-    parts = {"day": day.day, "th": th, "number": day.month, "year": day.year, "month": month, "short": month[:3]}
-    return form.format(**parts, weekday=WEEKDAYS[day.weekday()])
-
-
-def pairs(days: Sequence[int], seed: int) -> list[tuple[str, str]]:
-    """Each day, by its number from `FIRST_DAY` on, in a form drawn for it, and as ISO 8601 has it."""
-    draw, dates = Random(seed), [FIRST_DAY + timedelta(number) for number in days]
-    return [(written(day, draw.choice(FORMS)), day.isoformat()) for day in dates]
-
-
-def arrays(texts: Sequence[tuple[str, str]], longest: int) -> dict[str, np.ndarray]:
-    """Sources, padded to `longest` characters, and targets, as tokens: a batch of a model of targets given sources."""
-    source = np.zeros((len(texts), longest), np.int32)
-    target = np.full((len(texts), len("1999-12-31") + 2), END, np.int32)  # between two tokens of END
-    for row, (read, asked) in enumerate(texts):
-        source[row, : len(read)] = [READ.index(character) for character in read]
-        target[row, 1 : len(asked) + 1] = [WRITTEN.index(character) for character in asked]
-    counts = np.array([len(read) for read, _ in texts], np.int32)
-    return {"source": source, "source_length": counts, "x": target[:, :-1], "y": target[:, 1:]}
-
-
 def data(config: Config) -> "gm.Splits":
-    """Dates: one draw for all seeds of a run; a twentieth of the days is validated on, and as many are tested on."""
-    days = list(range(DAYS))
-    Random(0).shuffle(days)
-    few = DAYS // 20
-    drawn = Random(1).choices(days[2 * few :], k=config.examples)
-    texts = [pairs(part, seed) for seed, part in enumerate((drawn, days[:few], days[few : 2 * few]))]
-    longest = max(len(read) for part in texts for read, _ in part)
-    train, held_out, test = (arrays(part, longest) for part in texts)
-    return gm.Splits.of_arrays(train, test, held_out, name="dates", examples="dates")
+    """Dates, one draw for all seeds of a run; or pairs of sentences."""
+    if config.dataset == "dates":
+        return gm.date_splits(config.examples)
+    return gm.load_splits(config.dataset, config.train_split, examples="sentences", kinds=("parallel",))
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
-    """The network that the config names."""
-    network = config.network
+    """The network that the config names, for the tokens of the data."""
+    network, meaning = config.network, data.train.meaning
+    source_vocabulary, vocabulary = meaning.sizes
     common: dict[str, Any] = {
-        "source_vocabulary": len(READ),
+        "source_vocabulary": source_vocabulary,
         "features": network.features,
         "dropout": network.dropout,
         "label_smoothing": config.label_smoothing,
-        "start": END,
-        "stop": END,
+        "start": meaning.ends[1],
+        "stop": meaning.ends[1],
         "dtype": config.precision,
     }
     if isinstance(network, Transformer):
         common |= {"encoder_layers": network.layers, "decoder_layers": network.layers, "heads": network.heads}
-        return gm.transformer_seq2seq(END + 1, **common, positions=network.positions)
+        return gm.transformer_seq2seq(vocabulary, **common, positions=network.positions)
     return gm.recurrent_seq2seq(
-        END + 1,
+        vocabulary,
         **common,
         cell=network.cell,
         layers=network.layers,
@@ -170,74 +132,15 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
     )
 
 
-@dataclass(frozen=True)
-class Translations:
-    """How many translations are right, and what they look at."""
-
-    beams: int
-    shown: int
-    attends: bool
-
-    def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
-        """The share of translations that are right, by the most probable token each time and by beam search."""
-        for name, how in (("exact match", self._greedy), (f"exact match, {self.beams} beams", self._beam)):
-            asked = split.each(_asked, trained, key)
-            right = (split.each(how, trained, key) == asked).all(1)
-            spread = float(np.sqrt(right.mean() * (1 - right.mean()) / len(right)))
-            yield gm.Figure(name, float(right.mean()), "fraction", split.where, spread, better="maximize")
-
-    def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
-        """Write `translations.txt`, and draw it, and `attention.png` where the network attends."""
-        some = split.first(self.shown)
-        read, asked, found = (some.each(of, trained, key).astype(int) for of in (_read, _asked, self._greedy))
-        counts = some.each(_count, trained, key).astype(int)
-        sources = ["".join(READ[token] for token in row[:count]) for row, count in zip(read, counts, strict=True)]
-        answers, wanted = (["".join(WRITTEN[t] for t in row if t < END) for row in rows] for rows in (found, asked))
-        shown = list(zip(sources, answers, wanted, strict=True))
-        lines = [f"read     {source}\nwritten  {answer}\nasked    {want}" for source, answer, want in shown]
-        (folder / "translations.txt").write_text("\n\n".join([*lines, ""]))
-        gm.plots.texts(lines, folder / "translations.png", width=40)
-        if self.attends:
-            weights = some.each(self._weights, trained, key)
-            names = [([*answer, "end"], list(source)) for source, answer, _ in shown]
-            gm.plots.alignments(weights, names, folder / "attention.png")
-
-    def _greedy(self, model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
-        return _translated(model, params, stats, batch, key, method="greedy")
-
-    def _beam(self, model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
-        return _translated(model, params, stats, batch, key, method="beam", beams=self.beams)
-
-    def _weights(self, model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
-        """[1, T, S]: of what it wrote, the weights of the last layer, over the heads."""
-        found = self._greedy(model, params, stats, batch, key)
-        inputs = batch["x"].at[:, 1:].set(found[:, :-1])
-        given = {"source": batch["source"], "source_lengths": batch["source_length"]}
-        return model.apply(params, stats, inputs, **given, attention=True)[1][:, -1].mean(1)
-
-
-def _translated(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any, **how: Any) -> Any:
-    given = {"source": batch["source"], "source_lengths": batch["source_length"], "length": batch["y"].shape[1]}
-    return model.sample(params, stats, key, 1, **given, **how)
-
-
-def _asked(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
-    return batch["y"]
-
-
-def _read(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
-    return batch["source"]
-
-
-def _count(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
-    return batch["source_length"]
-
-
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Likelihood of a token, translations, and size."""
+    """Likelihood; of dates the share that are right, of sentences BLEU; size, and translations to look at."""
     attends = isinstance(config.network, Transformer) or config.network.attention
-    translations = Translations(config.beams, config.shown, attends)
-    return (gm.measures.TokenLikelihood(), translations, gm.measures.Parameters())
+    how = {"beams": config.beams, "alpha": config.length_penalty}
+    right: tuple[gm.Measure, ...] = (gm.measures.ExactMatches(**how),)
+    if config.dataset != "dates":
+        right = (gm.measures.SentenceLikelihood(), gm.measures.Bleu(**how))
+    shown = gm.measures.Translations(config.shown, attends)
+    return (gm.measures.TokenLikelihood(), *right, gm.measures.Parameters(), shown)
 
 
 EXPERIMENT = gm.Experiment(
@@ -247,7 +150,9 @@ EXPERIMENT = gm.Experiment(
     data,
     model,
     measures,
+    swept=("bahdanau", "lstm", "transformer"),  # of the data that everybody has
     tiny={
+        "dataset": "dates",
         "batch_size": 4,
         "examples": 40,
         "network.features": 8,

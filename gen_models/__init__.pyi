@@ -22,7 +22,9 @@ from .data.batching import streamed as streamed
 from .data.chords import chord_entropy as chord_entropy
 from .data.chords import chord_progressions as chord_progressions
 from .data.dataset import Dataset as Dataset
+from .data.dates import date_splits as date_splits
 from .data.few_labels import with_few_labels as with_few_labels
+from .data.match_reports import match_splits as match_splits
 from .data.midi import read_midi as read_midi
 from .data.midi import write_midi as write_midi
 from .data.mu_law import mu_law_decode as mu_law_decode
@@ -39,6 +41,9 @@ from .data.noise import signal_to_noise as signal_to_noise
 from .data.reviews import generated_reviews as generated_reviews
 from .data.reviews import review_words as review_words
 from .data.rolls import roll_windows as roll_windows
+from .data.scenes import caption_entropy as caption_entropy
+from .data.scenes import captions_of as captions_of
+from .data.scenes import scene_splits as scene_splits
 from .data.series import seasonal_floor as seasonal_floor
 from .data.series import seasonal_series as seasonal_series
 from .data.series import series_splits as series_splits
@@ -128,6 +133,7 @@ from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
 from .models.sequences.forecaster import forecaster as forecaster
+from .models.sequences.image_memory import ImageMemory as ImageMemory
 from .models.sequences.linear_forecaster import linear_forecaster as linear_forecaster
 from .models.sequences.mask_network import mask_network as mask_network
 from .models.sequences.memory_network import memory_network as memory_network

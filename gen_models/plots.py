@@ -332,6 +332,50 @@ def alignments(
     return Path(path)
 
 
+def word_by_word(
+    images: Float[np.ndarray, "n h w c"],
+    words: Sequence[Sequence[str]],
+    path: str | Path,
+    *,
+    weights: Float[np.ndarray, "n t s"] | None = None,
+) -> Path:
+    """Draw images with their captions, a row each; with weights also once for each word, lit where it looked.
+
+    Args:
+      images: in [0, 1].
+      words: of each image, the words of its caption.
+      path: the PNG file.
+      weights: of each word to the positions of a square map of the image, line by line.
+
+    Raises:
+      ValueError: there are not as many captions as images, or the positions are those of no square.
+    """
+    images = np.asarray(images)
+    if len(words) != len(images) or not len(images):
+        raise ValueError(f"captions must be those of each of {len(images)} images, got {len(words)}")
+    side = 0 if weights is None else round(weights.shape[2] ** 0.5)
+    if weights is not None and side**2 != weights.shape[2]:
+        raise ValueError(f"weights must be to the positions of a square, got {weights.shape[2]} positions")
+    columns = 1 if weights is None else 1 + max(map(len, words))
+    height, width = images.shape[1:3]
+    with drawing(path, figsize=(max(5.0, 1.05 * columns), 1.25 * len(images)), layout="constrained") as canvas:
+        axes = canvas.subplots(len(images), columns, squeeze=False)
+        for index, (line, image, own) in enumerate(zip(axes, images, words, strict=True)):
+            for axis in line:
+                axis.axis("off")
+            line[0].imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            if weights is None:
+                line[0].set_title(literal(" ".join(own)), fontsize=7)
+                continue
+            for axis, word, of_word in zip(line[1:], own, weights[index], strict=False):
+                lit = of_word.reshape(side, side) / max(of_word.max(), 1e-9)
+                lines, across = (np.arange(size) * side // size for size in (height, width))
+                bright = 0.25 + 0.75 * lit[lines][:, across]
+                axis.imshow((image * bright[..., None]).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axis.set_title(literal(word), fontsize=8)
+    return Path(path)
+
+
 def texts(of: Sequence[str], path: str | Path, *, width: int = 72, lines: int = 24) -> Path:
     """Draw texts side by side, in a font of one width.
 

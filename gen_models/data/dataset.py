@@ -34,6 +34,7 @@ class Dataset:
     - tokens: x int32 [T], y int32 [T] the tokens that follow, start bool []        (`tokens.py`)
     - sentences: x int32 [T] words, y int32 []                                      (`sentences.py`)
     - stories: x int32 [1 + M, W] a question and sentences, y int32 []              (`babi.py`)
+    - parallel: source int32 [T], source_length int32 [], x int32 [T], y int32 [T], length int32 []  (`parallel.py`)
     - audio: x int16 [T], y int32 [], length int32 []                               (`audio.py`)
     - rolls: x uint8 [T, 88], y uint8 [T, 88] the rows that follow, length int32 [], start bool []  (`rolls.py`)
     - series: x float32 [L, F], y float32 [H, F] the rows that follow               (`series.py`)

@@ -5,12 +5,16 @@ from typing import Any
 from gen_models.data.audio import Sound
 from gen_models.data.boxes import Objects
 from gen_models.data.dataset import Classes
+from gen_models.data.parallel import Languages
 from gen_models.data.sentences import Words
 from gen_models.data.series import Series
+from gen_models.data.symbols import Symbols
 from gen_models.data.tables import Columns
 from gen_models.data.tokens import Vocabulary
 
-KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Classes, Columns, Objects, Series, Sound, Vocabulary, Words)}
+KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Classes, Columns, Languages, Objects, Series, Sound, Symbols, Vocabulary, Words)
+}
 
 
 def meaning_to_json(meaning: Any) -> Any:

@@ -221,6 +221,10 @@ def _told_example(report: Report) -> str:
         rows, words = report["shape"]
         known = f", {len(meaning.symbols):,} tokens" if meaning else ""
         return f"questions about up to {rows - 1} sentences of up to {words} words{known}"
+    if kind == "parallel":
+        sides = zip(meaning.languages, meaning.sizes, strict=True)
+        named = " to ".join(f"{language} ({size:,} tokens)" for language, size in sides)
+        return f"pairs of sentences of up to {sizes} tokens, {named}"
     if kind == "rolls":
         return f"windows of {report['shape'][0]} rows of {report['shape'][1]} keys"
     if kind == "series":

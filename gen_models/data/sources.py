@@ -14,6 +14,7 @@
 | `npz:PATH` | one archive of arrays: `npz.py` | |
 | `tokens:PATH` | text as sequences of characters or bytes: `tokens.py` | |
 | `sentences:PATH` | labelled sentences as words: `sentences.py` | |
+| `parallel:PATH` | sentences in two languages, as byte pairs: `parallel.py` | tokenizers |
 | `babi:PATH` | stories with questions, the bAbI tasks: `babi.py` | |
 | `audio:PATH` | sounds, `.wav` files or an archive: `audio.py` | |
 | `rolls:PATH` | music as piano rolls, MIDI files or an archive: `rolls.py` | mido for MIDI files |
@@ -84,6 +85,7 @@ PATHS: Mapping[str, Sequence[str]] = {
     "tokens": ("length", "unit", "documents"),
     "sentences": ("min_count", "length", "fold", "encoding"),
     "babi": ("task", "memory"),
+    "parallel": ("from", "to", "units", "length", "test"),
     "audio": ("length", "label"),
     "rolls": ("length", "per_beat"),
     "series": ("look_back", "horizon", "train", "validation", "test", "columns"),
@@ -283,6 +285,12 @@ def _babi(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     return babi_origin(path, options)
 
 
+def _parallel(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
+    from gen_models.data.parallel import parallel_origin
+
+    return parallel_origin(path, options)
+
+
 def _audio(path: Path, options: Mapping[str, str], wanted: Wanted) -> Origin:
     from gen_models.data.audio import audio_origin
 
@@ -332,6 +340,7 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "tokens": _tokens,
     "sentences": _sentences,
     "babi": _babi,
+    "parallel": _parallel,
     "audio": _audio,
     "rolls": _rolls,
     "series": _series,

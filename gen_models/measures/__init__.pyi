@@ -56,3 +56,12 @@ from .text import Text as Text
 from .text import TokenLikelihood as TokenLikelihood
 from .text import ratio_of_sums as ratio_of_sums
 from .transcription import LabelErrors as LabelErrors
+from .translation import Bleu as Bleu
+from .translation import ExactMatches as ExactMatches
+from .translation import SentenceLikelihood as SentenceLikelihood
+from .translation import Translations as Translations
+from .translation import asked as asked
+from .translation import attention as attention
+from .translation import greedy as greedy
+from .translation import sentence_nats as sentence_nats
+from .translation import translated as translated

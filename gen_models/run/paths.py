@@ -13,7 +13,7 @@ from gen_models.run.fields import field_names, value_of, with_values
 
 # The kinds of paths that `gen_models.data.sources` reads, which cannot be asked without JAX; a test compares them.
 KINDS = (
-    *("folder", "idx", "npz", "tokens", "sentences", "babi", "audio", "rolls", "series"),
+    *("folder", "idx", "npz", "tokens", "sentences", "parallel", "babi", "audio", "rolls", "series"),
     *("table", "points", "pairs", "boxes"),
 )
 FOLDERS = ("data_dir", "run_dir", "init_from")
