@@ -46,7 +46,7 @@ class Config(gm.Optimisation):
 base = Config(learning_rate=3e-3, warmup_steps=100, clip_norm=1.0)
 variants: Mapping[str, Config] = {
     "attention": base,
-    "lstm": replace(base, network=Recurrent(attention=False, features=128)),
+    "lstm": replace(base, network=Recurrent(attention=False, features=128, reverse_source=True)),
     "transformer": replace(base, network=Transformer(), learning_rate=1e-3),
 }
 
@@ -58,7 +58,7 @@ def data(config: Config) -> "gm.Splits":
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The network that the config names, as those of translation are made."""
-    return translation.model(config, data)
+    return translation.translator(config.network, data.train.meaning, config.label_smoothing, config.precision)
 
 
 @dataclass(frozen=True)

@@ -108,16 +108,20 @@ def data(config: Config) -> "gm.Splits":
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The network that the config names, for the tokens of the data."""
-    network, meaning = config.network, data.train.meaning
+    return translator(config.network, data.train.meaning, config.label_smoothing, config.precision)
+
+
+def translator(network: Recurrent | Transformer, meaning: Any, label_smoothing: float, precision: Any) -> "gm.Model":
+    """The network for tokens of that meaning."""
     source_vocabulary, vocabulary = meaning.sizes
     common: dict[str, Any] = {
         "source_vocabulary": source_vocabulary,
         "features": network.features,
         "dropout": network.dropout,
-        "label_smoothing": config.label_smoothing,
+        "label_smoothing": label_smoothing,
         "start": meaning.ends[1],
         "stop": meaning.ends[1],
-        "dtype": config.precision,
+        "dtype": precision,
     }
     if isinstance(network, Transformer):
         common |= {"encoder_layers": network.layers, "decoder_layers": network.layers, "heads": network.heads}

@@ -2,8 +2,9 @@
 
 Xu et al., Show, Attend and Tell: Neural Image Caption Generation with Visual Attention (2015), section 3.1.1: the
 decoder gets the features of a convolutional layer, not of a dense one, so that it can look at parts of an image. Here
-a layer of stride 2 follows another, each with a rectifier, and each position of the last map gets a learned vector of
-its own, so that the decoder can tell where it looks; theirs is VGG's and has none. It is the encoder of
+a layer of stride 2 follows another, each with a rectifier, and to each position of the map before the last layer a
+learned vector of its own is added, so that features tell where they are, also in their mean; theirs is VGG's and has
+no such vectors. It is the encoder of
 `recurrent_seq2seq` and `transformer_seq2seq` with `source_vocabulary=None`.
 """
 
@@ -37,8 +38,9 @@ class ImageMemory(nn.Module, kw_only=True):
         if source.ndim != 4 or lengths is not None:
             raise ValueError(f"sources must be images [B, H, W, C] without lengths, got {list(source.shape)}")
         h = source
-        for features in self.features:
+        for index, features in enumerate(self.features):
+            if index == len(self.features) - 1:
+                places = self.param("places", nn.initializers.normal(0.3), h.shape[1:])
+                h = h + places.astype(h.dtype)
             h = nn.relu(Conv(features, (3, 3), strides=2, dtype=self.dtype)(h))
-        h = h.reshape(len(h), -1, h.shape[-1])
-        places = self.param("places", nn.initializers.normal(0.1), h.shape[1:])
-        return Memory(h + places.astype(h.dtype))
+        return Memory(h.reshape(len(h), -1, h.shape[-1]))
