@@ -8,6 +8,11 @@ knows nothing of turns. It is prompted with a turn of the test part and the name
 the next empty line. Whether it listens is measured by what the turn before tells it of the true reply: the nats a
 character of replies behind another pair's turn, less those behind their own. The name of who replies stands before
 both, so that it is the turn alone which differs. A model that only speaks on gains nothing.
+
+Measured by `python -m experiments.dialogue --train-split train+validation`, seed 0, two minutes of a core of an AMD
+EPYC that other programs shared, on 400 replies: 1.616 +- 0.013 nats a character, and the turn before tells -0.00001 +-
+0.00002 of them. So this model does not listen: once a speaker's name is read, its state has forgotten who was spoken to
+and of what. What it writes has the form of speech, lines and words, and answers nothing.
 """
 
 from collections.abc import Mapping, Sequence

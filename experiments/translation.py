@@ -139,7 +139,7 @@ def translator(network: Recurrent | Transformer, meaning: Any, label_smoothing: 
 def measures(config: Config) -> "Sequence[gm.Measure]":
     """Likelihood; of dates the share that are right, of sentences BLEU; size, and translations to look at."""
     attends = isinstance(config.network, Transformer) or config.network.attention
-    how = {"beams": config.beams, "alpha": config.length_penalty}
+    how: dict[str, Any] = {"beams": config.beams, "alpha": config.length_penalty}
     right: tuple[gm.Measure, ...] = (gm.measures.ExactMatches(**how),)
     if config.dataset != "dates":
         right = (gm.measures.SentenceLikelihood(), gm.measures.Bleu(**how))
