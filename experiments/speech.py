@@ -29,7 +29,11 @@ utterances; all times by the clock):
                                                                    heard right; 8 minutes
 
 Eight beams hear nearly the same as the most probable path (0.070 and 0.016). What the first network gets wrong in a row
-are single digits taken for others (6, 3 and 8 above all); none is left out among its surest mistakes.
+are single digits taken for others, 6, 3 and 8 above all.
+
+The judge, with the first network, tells 0.230 +- 0.042 of 100 sounds of a WaveNet as the digit that was asked for,
+where a tenth is chance, and 0.960 +- 0.028 of the real test sounds, as they are as well as cut and companded. The
+WaveNet is that of experiments.wavenet after 1,500 steps, with 1.536 +- 0.026 nats a sample.
 """
 
 from collections.abc import Mapping, Sequence

@@ -318,7 +318,9 @@ def alignments(
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
     across, down = (max(len(pair[i]) for pair in names) for i in (1, 0))
-    size = (columns * (0.17 * across + 0.9), rows * (0.17 * down + 0.6))
+    longest = max((len(name) for _, read in names for name in read), default=1)
+    size = (columns * (0.17 * across + 0.9), rows * (0.17 * down + 0.5 + 0.08 * longest))
+    turned = {"rotation": 90} if longest > 1 else {}  # words would lie over each other
     with drawing(path, figsize=size, layout="constrained") as canvas:
         axes = canvas.subplots(rows, columns, squeeze=False).ravel()
         for axis in axes[len(names) :]:
@@ -326,7 +328,7 @@ def alignments(
         for axis, each, (written, read) in zip(axes, weights, names, strict=False):
             axis.imshow(each[: len(written), : len(read)], cmap="gray_r", vmin=0, vmax=1)
             axis.xaxis.tick_top()
-            axis.set_xticks(range(len(read)), [literal(name) for name in read], fontsize=7)
+            axis.set_xticks(range(len(read)), [literal(name) for name in read], fontsize=7, **turned)
             axis.set_yticks(range(len(written)), [literal(name) for name in written], fontsize=7)
             axis.tick_params(length=0)
     return Path(path)

@@ -65,6 +65,13 @@ def write_table(root):
     return f"table:{root / 't.csv'}?target=colour"
 
 
+def write_series(root):
+    values = np.random.default_rng(0).normal(size=(60, 3))
+    lines = ["time,a,b,c", *(f"day {i}," + ",".join(f"{v:.4f}" for v in row) for i, row in enumerate(values))]
+    (root / "s.csv").write_text("\n".join(lines))
+    return f"series:{root / 's.csv'}?look_back=5&horizon=2"
+
+
 def write_points(root):
     np.savez(root / "p.npz", x=np.random.default_rng(0).normal(size=(40, 3)), y=np.arange(40) % 4)
     return f"points:{root / 'p.npz'}"
@@ -108,6 +115,7 @@ WRITERS = {
     "waves": write_waves,
     "clips": write_clips,
     "table": write_table,
+    "series": write_series,
     "points": write_points,
     "pairs": write_pairs,
     "boxes": write_boxes,

@@ -26,7 +26,7 @@ def test_frames_are_those_of_scipy_and_lead_back(window, hop, length):
     found = np.asarray(stft(x, window=window, hop=hop))
     w = scipy.signal.get_window("hann", window)
     theirs = scipy.signal.ShortTimeFFT(w, hop, fs=1, phase_shift=None)
-    wanted = np.stack([theirs.stft(one, p0=0, p1=-(-length // hop)) for one in x.astype(np.float64)]).swapaxes(1, 2)
+    wanted = np.stack([theirs.stft(one, p0=0, p1=1 - (-length // hop)) for one in x.astype(np.float64)]).swapaxes(1, 2)
     np.testing.assert_allclose(found, wanted, atol=2e-5)
     np.testing.assert_allclose(istft(found, length, window=window, hop=hop), x, atol=2e-5)
     np.testing.assert_allclose(spectrogram(x, window=window, hop=hop), np.abs(wanted) ** 2, atol=1e-3, rtol=1e-4)
@@ -36,8 +36,8 @@ def test_frames_are_those_of_scipy_and_lead_back(window, hop, length):
 def test_frames_are_those_of_the_older_function_of_scipy_but_for_its_factor():
     x = np.random.default_rng(0).normal(size=199).astype(np.float32)
     _, _, theirs = scipy.signal.stft(x, nperseg=32, noverlap=24, boundary="zeros", padded=False)
-    found = np.asarray(stft(x, window=32, hop=8)) / scipy.signal.get_window("hann", 32).sum()
-    np.testing.assert_allclose(found, theirs.T[: len(found)], atol=1e-6)
+    found = np.asarray(stft(x, window=32, hop=8))[:25] / scipy.signal.get_window("hann", 32).sum()
+    np.testing.assert_allclose(found, theirs.T, atol=1e-6)
 
 
 def test_what_is_no_spectrogram_of_a_sound_goes_to_the_nearest_one():
@@ -45,9 +45,9 @@ def test_what_is_no_spectrogram_of_a_sound_goes_to_the_nearest_one():
     rng = np.random.default_rng(0)
     window, hop, length = 8, 4, 16
     basis = np.asarray(stft(np.eye(length, dtype=np.float32), window=window, hop=hop)).reshape(length, -1)
-    wanted = rng.normal(size=(4, 5)) + 1j * rng.normal(size=(4, 5))
+    wanted = rng.normal(size=(5, 5)) + 1j * rng.normal(size=(5, 5))
     wanted[:, [0, -1]] = wanted[:, [0, -1]].real  # bins without an imaginary part
-    weigh = np.tile(np.sqrt([1, 2, 2, 2, 1]), 4)  # the bins between stand for two of the whole transform
+    weigh = np.tile(np.sqrt([1, 2, 2, 2, 1]), 5)  # the bins between stand for two of the whole transform
     system = np.concatenate([(basis * weigh).real, (basis * weigh).imag], 1).T
     right = np.concatenate([wanted.ravel().real * weigh, wanted.ravel().imag * weigh])
     best = np.linalg.lstsq(system, right, rcond=None)[0]
@@ -119,7 +119,7 @@ def test_what_is_refused():
         stft(x.astype(np.int16))
     with pytest.raises(ValueError, match="hop=20 is above half of window=32"):
         istft(np.zeros((5, 17), np.complex64), 100, window=32, hop=20)
-    with pytest.raises(ValueError, match=r"have frames \[..., 13, 17\], got \[5, 17\]"):
+    with pytest.raises(ValueError, match=r"have frames \[..., 14, 17\], got \[5, 17\]"):
         istft(np.zeros((5, 17), np.complex64), 100, window=32, hop=8)
     with pytest.raises(ValueError, match="of 90 mel filters lie between bins of window=64: take fewer"):
         mel_filters(90, rate=8000, window=64)

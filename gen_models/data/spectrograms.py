@@ -37,9 +37,10 @@ def hann(window: int) -> Float[np.ndarray, " n"]:
 
 
 def stft(x: Float[Array, "*batch t"], *, window: int = 256, hop: int = 64) -> Complex[Array, "*batch frames bins"]:
-    """The short-time Fourier transform of sounds, complex64 [..., ceil(T / hop), window / 2 + 1].
+    """The short-time Fourier transform of sounds, complex64 [..., ceil(T / hop) + 1, window / 2 + 1].
 
-    Frame p is centred at sample p hop; there is a frame for each of these that is in the sound.
+    Frame p is centred at sample p hop. The last one is centred at the sound's end or behind it, so that all samples lie
+    between the centres of two frames: what is changed in a spectrogram is not enlarged at the end of the sound.
 
     Raises:
       ValueError: `window` is odd or below 2, `hop` is not from 1 to `window`, or x is not float [..., T].
@@ -48,8 +49,8 @@ def stft(x: Float[Array, "*batch t"], *, window: int = 256, hop: int = 64) -> Co
     x = jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating) or not x.ndim or not x.shape[-1]:
         raise ValueError(f"sounds must be floats [..., T], got {x.dtype} {list(x.shape)}: to_waveform makes them")
-    count = -(-x.shape[-1] // hop)
-    padded = jnp.pad(x.astype(jnp.float32), [(0, 0)] * (x.ndim - 1) + [(window // 2, window)])
+    count = 1 - (-x.shape[-1] // hop)
+    padded = jnp.pad(x.astype(jnp.float32), [(0, 0)] * (x.ndim - 1) + [(window // 2, window // 2 + hop)])
     at = np.arange(count)[:, None] * hop + np.arange(window)
     return jnp.fft.rfft(padded[..., at] * hann(window))
 
@@ -66,7 +67,7 @@ def istft(
     _check(window, hop)
     if 2 * hop > window:
         raise ValueError(f"hop={hop} is above half of window={window}: some samples are in no frame")
-    count, bins = -(-length // hop), window // 2 + 1
+    count, bins = 1 - (-length // hop), window // 2 + 1
     if frames.shape[-2:] != (count, bins):
         raise ValueError(f"sounds of {length} samples have frames [..., {count}, {bins}], got {list(frames.shape)}")
     weights = hann(window)
@@ -135,13 +136,15 @@ def log_mel(
 ) -> Float[Array, "*batch frames count"]:
     """The natural logarithm of the energy within each mel filter, of which at least `floor` is taken.
 
+    There are ceil(T / hop) frames: those that are centred in the sound.
+
     Raises:
       ValueError: as `stft` and `mel_filters`, or the floor is not positive.
     """
     if not floor > 0:
         raise ValueError(f"floor must be above 0, as a logarithm is taken, got {floor}")
     filters = mel_filters(count, rate=rate, window=window)
-    return jnp.log(jnp.maximum(spectrogram(x, window=window, hop=hop) @ filters, floor))
+    return jnp.log(jnp.maximum(spectrogram(x, window=window, hop=hop)[..., :-1, :] @ filters, floor))
 
 
 def log_mel_features(

@@ -20,14 +20,14 @@ from gen_models.measures.sound import spectrogram, write_sounds
 
 @dataclass(frozen=True)
 class Denoising:
-    """Signal-to-noise ratios of noisy sounds, of `apply(x, lengths)`, and of the best mask; sounds to listen to.
+    """Signal-to-noise ratios of noisy sounds, of `apply(x, lengths)`, and of Wiener's mask; sounds to listen to.
 
-    The best mask knows the clean sound: of each bin it is the number from 0 to 1 by which the noisy one X is nearest to
-    the clean one S, Re(S X*) / |X|^2 cut to that range.
+    Wiener's mask knows the clean sound S and the noise N, |S|^2 / (|S|^2 + |N|^2) of each bin (Wang et al., 2014,
+    section II.B, without the square root). It is no bound: it does not use that frames overlap.
     """
 
     rate: int = 8000  # samples a second
-    window: int = 256  # of the best mask's transform
+    window: int = 256  # of the transform of Wiener's mask
     hop: int = 64
     shown: int = 5  # sounds that are written
     size: int = 50  # sounds taken at a time
@@ -35,13 +35,13 @@ class Denoising:
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """Means over sounds in decibels, with their standard errors; the improvement is paired."""
-        values = split.each(self._ratios, trained, key, size=self.size)  # [N, 3]: before, after, by the best mask
-        before, after, best = values.T
+        values = split.each(self._ratios, trained, key, size=self.size)  # [N, 3]: before, after, by Wiener's mask
+        before, after, known = values.T
         for name, each, note, better in (
             ("improvement", after - before, "a mean over sounds of differences", "maximize"),
             ("signal-to-noise ratio", after, "", "maximize"),
             ("signal-to-noise ratio before", before, "of the noisy sounds", None),
-            ("signal-to-noise ratio by the best mask", best, "which knows the clean sounds", None),
+            ("signal-to-noise ratio by Wiener's mask", known, "which knows sounds and noise; no bound", None),
         ):
             spread = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else None
             yield Figure(name, float(each.mean()), "dB", split.where, spread, note, better)  # type: ignore[arg-type]
@@ -59,11 +59,11 @@ class Denoising:
     def _ratios(self, model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
         x, y = jnp.asarray(batch["x"]), jnp.asarray(batch["y"])
         how = {"window": self.window, "hop": self.hop}
-        noisy, clean = stft(x, **how), stft(y, **how)
-        share = (clean * noisy.conj()).real / jnp.maximum(jnp.abs(noisy) ** 2, 1e-12)
-        best = istft(jnp.clip(share, 0, 1) * noisy, x.shape[1], **how)
+        signal, noise = (jnp.abs(stft(part, **how)) ** 2 for part in (y, x - y))
+        mask = signal / jnp.maximum(signal + noise, 1e-12)
+        known = istft(mask * stft(x, **how), x.shape[1], **how)
         found = _denoised(model, params, stats, batch, key)
-        return jnp.stack([signal_to_noise(each, y) for each in (x, found, best)], -1)
+        return jnp.stack([signal_to_noise(each, y) for each in (x, found, known)], -1)
 
 
 def _denoised(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

@@ -30,7 +30,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gen_models.core import Model
-from gen_models.models.inputs import images
+from gen_models.models.inputs import images, known
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
 
@@ -91,6 +91,8 @@ def memory_network(
 
         if not (train and linear_steps):
             return by(whole)(params)
+        if known(step):  # outside of `jit`, where bad labels and tokens are errors: `cond` would trace them
+            return by(begun if step < linear_steps else whole)(params)
         return jax.lax.cond(step < linear_steps, by(begun), by(whole), params)
 
     def apply(params, stats, x: Int[Array, "b rows words"], *, attended: bool = False) -> Any:
