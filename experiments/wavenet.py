@@ -2,6 +2,7 @@
 sound?
 
     python -m experiments.wavenet                                    # told the digit; the bundled part of the data
+    python -m experiments.wavenet wide
     python -m experiments.wavenet unconditional
     python -m experiments.wavenet --dataset audio:fsdd_8khz.npz      # all of the Free Spoken Digit Dataset
 
@@ -13,10 +14,18 @@ digit, and shows whether the label says anything to the model.
 The bundled sounds are of one speaker, who was recorded with 8 bits: 405 for training, 45 held out, 50 for the test. The
 entropy of their codes without any context is 3.01 nats a sample.
 
-Measured by the first command, seed 0, on one core of an AMD EPYC that about ten other programs shared: 1.877 nats a
-sample of the held-out sounds after 100 of 300 steps, about 1.5 minutes of the core. The run was stopped after 173
-steps: the figures of the test part, the label by likelihood, how it sounds, and the unconditional variant have not been
-measured yet.
+Measured, seed 0, on a core of an AMD EPYC that other programs shared: nats a sample of the test part and how often the
+likeliest digit is the one that was said, with standard errors over its 50 sounds; and of sounds that the model makes,
+how many a classifier of spoken digits, right in 96.0 +- 2.8 % of real ones, tells as the digit that was asked for
+(`python -m tools.judge RUN --by runs/speech/gru/0`, 100 and 200 sounds; a tenth is chance).
+
+    conditional   1.536 +- 0.026   0.94 +- 0.03   0.23 +- 0.04   115,808 parameters   8 CPU minutes
+    wide          1.561 +- 0.030   0.98 +- 0.02   0.46 +- 0.04   380,864              40
+
+The wide one's likelihood was best halfway (validation: 1.426, then 1.462 nats), as 405 sounds are few, and its sounds
+go on getting better: vowels have harmonics and formants where those of the narrow one are mostly hum. As spectrograms
+they were looked at; no person has listened. Sounds of a lower temperature are noise: what is most probable after a
+quiet sample is another quiet one. `unconditional` was not trained.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +61,7 @@ class Config(gm.Optimisation):
     """Samples of a sound that are read; of longer ones the beginning."""
     train_split: str = "train"
     """Split that is trained on, never test; train+validation for figures to compare with published ones."""
-    steps: int = 300
+    steps: int = 1500
     batch_size: int = 4
     levels: int = 256
     """Number of mu-law codes."""
@@ -68,8 +77,12 @@ class Config(gm.Optimisation):
     """Number by which logits are divided when sounds are made."""
 
 
-base = Config(learning_rate=3e-3, warmup_steps=20, clip_norm=1.0, evaluate_every=100)
-variants: Mapping[str, Config] = {"conditional": base, "unconditional": replace(base, conditional=False)}
+base = Config(learning_rate=3e-3, warmup_steps=20, clip_norm=1.0, evaluate_every=250)
+variants: Mapping[str, Config] = {
+    "conditional": base,
+    "wide": replace(base, network=WaveNet(features=64, skip_features=128), steps=4000, learning_rate=2e-3),
+    "unconditional": replace(base, conditional=False),
+}
 
 
 def data(config: Config) -> "gm.Splits":
