@@ -77,7 +77,7 @@ variants: Mapping[str, Config] = {
     "softmax_start": replace(base, network=MemoryNetwork(linear_steps=0)),
     "one_hop": replace(base, network=MemoryNetwork(hops=1)),
     "bag_of_words": replace(base, network=MemoryNetwork(position_encoding=False)),
-    "transformer": replace(base, network=Transformer(), optimizer="adam", learning_rate=1e-3, warmup_steps=100),
+    "transformer": replace(base, network=Transformer(), optimizer="adam", learning_rate=1e-3),
 }
 
 
@@ -139,7 +139,8 @@ class Attended:
         symbols = gm.story_words() if meaning is None else meaning.symbols
         logits, weights = trained.model.apply(trained.params, trained.stats, jnp.asarray(x), attended=True)
         texts = [
-            _told(*each, symbols) for each in zip(x, np.asarray(logits).argmax(-1), np.asarray(weights), strict=True)
+            _told(*each, symbols)
+            for each in zip(x, np.asarray(logits).argmax(-1).tolist(), np.asarray(weights), strict=True)
         ]
         (folder / "attended.txt").write_text("\n\n".join(texts) + "\n")
         gm.plots.texts(texts, folder / "attended.png", width=60, lines=x.shape[1] + 2)

@@ -1,14 +1,15 @@
-"""How well do recurrent networks classify an image that they read pixel by pixel, in order or permuted?
+"""How well do recurrent networks and dilated convolutions classify images that they read pixel by pixel?
 
     python -m experiments.sequential_mnist                                     # a GRU on the bundled digits: 64 steps
-    python -m experiments.sequential_mnist lstm                                # or elman, irnn
+    python -m experiments.sequential_mnist lstm                                # or elman, irnn, tcn
     python -m experiments.sequential_mnist --permuted                          # the pixels in a fixed random order
     python -m experiments.sequential_mnist sweep --seeds 3                     # a table
-    python -m experiments.sequential_mnist mnist_gru --data-dir DIR            # 784 steps; or mnist_lstm, mnist_irnn
+    python -m experiments.sequential_mnist mnist_gru --data-dir DIR            # 784 steps; or mnist_lstm, _irnn, _tcn
 
 Le et al., A Simple Way to Initialize Recurrent Networks of Rectified Linear Units (2015). Published test accuracies
 with 784 steps, in order and permuted: of 70,000 parameters, LSTM 0.872 and 0.857, GRU 0.962 and 0.873, Elman 0.215
-and 0.253 (Bai et al., 2018, table 1).
+and 0.253, temporal convolutions (8 blocks of 25, windows of 7, dropout 0.05: those of `mnist_tcn`) 0.990 and 0.972 (Bai
+et al., 2018, table 1).
 
 Measured by the first command, seed 0, in six minutes by the clock of one core of an AMD EPYC that other programs
 shared: 0.815 +- 0.023 of the 297 test digits (standard error over images); it knows the 1,350 training digits by heart.

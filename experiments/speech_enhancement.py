@@ -9,9 +9,10 @@ same for all models. Besides the ratio before and after stands that of Wiener's 
 sounds noisy.wav, denoised.wav and clean.wav are written, and their spectrograms in rows of this order.
 
 Measured by the first command, seed 0, in two minutes by the clock of a core of an AMD EPYC that a dozen other programs
-shared (standard error over 50 test sounds): 10.33 +- 0.37 dB, 8.70 +- 0.31 dB more than the noisy sounds have (1.63 +-
-0.59); Wiener's mask, which knows sound and noise, comes to 12.27 +- 0.36 dB. Formants stay, and between them little is
-left of the noise; what the noise had covered, above 2 kHz above all, does not come back.
+shared (standard error over 50 test sounds): 10.36 +- 0.37 dB, 8.73 +- 0.32 dB more than the noisy sounds have (1.63 +-
+0.59); Wiener's mask, which knows sound and noise, comes to 12.27 +- 0.36 dB. By pink: 9.24 +- 0.34 dB, 7.61 +- 0.31
+more, and Wiener's mask 11.07 +- 0.31. Formants stay, and between them little is left of the noise; what the noise had
+covered, above 2 kHz above all, does not come back.
 """
 
 from collections.abc import Mapping, Sequence

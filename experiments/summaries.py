@@ -11,6 +11,11 @@ word. It shows whether a network picks the events that count among those that do
 puts the winner first, which none of the report's words says; it shows nothing of the summaries of texts as people
 write them, whose words and facts are without number. Which part of a summary is wrong is measured as well: the teams
 in their order, and the goals.
+
+Measured by `python -m experiments.summaries --steps 1000`, seed 0, on a core of an AMD EPYC that a dozen other programs
+shared: 96.4 +- 0.6 % of 1,000 test summaries are right, 96.3 +- 0.6 % by four beams, at 0.0183 +- 0.0015 nats a token;
+teams and outcome in 98.3 +- 0.4 %, the goals in 96.8 +- 0.6 %. The attention lies on the goals, and hardly on what does
+not count. The other variants were not trained.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

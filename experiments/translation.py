@@ -1,22 +1,31 @@
-"""Can a network translate dates as people write them into those of ISO 8601, and where does it look meanwhile?
+"""Can a network translate dates, and texts, and where does it look meanwhile?
 
-    python -m experiments.translation                     # an LSTM that attends (Bahdanau et al., 2015)
+    python -m experiments.translation                     # an LSTM that attends (Bahdanau et al., 2015), on dates
     python -m experiments.translation lstm                # without attention (Sutskever et al., 2014)
     python -m experiments.translation transformer         # Vaswani et al. (2017)
-    python -m experiments.translation sweep --seeds 3     # a table
+    python -m experiments.translation sweep --seeds 3     # a table of these three
+    python -m experiments.translation text_bahdanau --dataset 'parallel:multi30k?from=de&to=en&length=32'
 
-"friday, march 13th 1992" is 1992-03-13: names become numbers, parts change places, and a weekday means nothing. Dates
-are drawn from a hundred years in nine forms; the days of the test part are in no other part, in any form. Characters
-are tokens. A translation is right where all of its ten characters are. Two forms of digits alone must be told apart:
-7/4/1999 is in July, 07.04.1999 in April.
+Dates: "friday, march 13th 1992" is 1992-03-13. They are generated (`gen_models.data.dates`), characters are tokens,
+and a translation is right where all of its ten characters are. Texts (`text_bahdanau`, `text_lstm`,
+`text_transformer`) are of a folder of parallel files of your own, as those of Multi30k (Elliott et al., 2016), which
+does not come with the package; they are cut by byte-pair encoding, and compared by BLEU.
 
-The pictures show of some dates the weights of the attention (for a transformer the mean over the heads of its last
-layer), from what is written, downward, to what is read; translations.txt has what was read, written and asked for.
+The pictures show of some translations the weights of the attention (for a transformer the mean over the heads of its
+last layer), from what is written, downward, to what is read; translations.txt has what was read, written and asked for.
 
 Measured by the first command, seed 0, in 1.6 CPU minutes of a core of an AMD EPYC that other programs shared: all of
 1,826 test dates are right, by greedy choice and by four beams, at 0.0016 +- 0.0001 nats a character. The attention
-finds year and day, and tells the month from the places before and behind its name, as its encoder reads both ways. The
-other variants have not been trained to their end yet.
+finds year and day, and tells the month from the places before and behind its name, as its encoder reads both ways.
+
+Multi30k, German to English, by the last command, interrupted at step 232 of 700, which is half an epoch, after 2.1 CPU
+minutes of the same core (seed 0; 982 of the 1,000 sentences of test_2016_flickr, those of 32 units or fewer): 48.1 +-
+1.7 is the perplexity of a unit, of 4,000, 67.5 +- 3.4 that of a word; BLEU is 5.8 +- 0.3 by greedy choice and 6.7 +-
+0.3 by four beams (nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0; 5.9 and 6.9 without
+case). Published after 10 epochs (bentrevett's pytorch-seq2seq, lower case, words): a perplexity of 34.66 by GRUs,
+24.03 with attention, 23.18 with packed sequences too, which have BLEU 28.11; 5.32 and 36.52 by a transformer of 9.0
+million parameters. Not reached: the network has learned how captions begin and who is in them ("A girl in a red shirt
+is holding a red shirt"), repeats itself, and looks at the first word most. The other variants were not trained.
 """
 
 from collections.abc import Mapping, Sequence

@@ -59,6 +59,7 @@ NOT_RUN = {
     "python -m tools.rate": "serves a page until Ctrl-C; tests/test_rate.py and test_rate_browser.py use it",
     "python -m tools.kill_check": "kills runs for minutes; tests/test_kill.py has small ones",
     "--launcher ray": "needs a cluster; tests/test_sweep_remote.py has one of this machine",
+    "experiments.translation text_bahdanau": "needs texts of two languages; tests/test_data_parallel.py has small ones",
     "--dataset cifar10": "needs prepared files; tests/test_data_tfds.py has small ones",
     "--coordinator": "needs several hosts; tests/test_parallel.py has several processes",
     "--wandb": "needs an account",

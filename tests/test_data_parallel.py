@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,3 +148,16 @@ def test_folders_that_are_none(tmp_path):
     (cut / "train.de.gz").write_bytes((cut / "train.de.gz").read_bytes()[:-9])
     with pytest.raises(ValueError, match="truncated or corrupt gzip"):
         load(f"parallel:{cut}{OPTIONS}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("GEN_MODELS_DATA_DIR" not in os.environ, reason="needs Multi30k below GEN_MODELS_DATA_DIR")
+def test_multi30k_is_read_whole():
+    folder = Path(os.environ["GEN_MODELS_DATA_DIR"]) / "text" / "multi30k"
+    splits = load_splits(f"parallel:{folder}?from=de&to=en&units=300")
+    assert [len(part) for part in (splits.held_out, splits.test)] == [1014, 1000]  # without length none is left out
+    lines = gzip.decompress((folder / "test_2016_flickr.en.gz").read_bytes()).decode().split("\n")
+    meaning = splits.train.meaning
+    assert [meaning.decode(row) for row in splits.test.arrays["y"]] == [line.strip() for line in lines[:1000]]
+    left_out = [int(phrase.split()[0]) for phrase in splits.train.passed_over]
+    assert len(splits.train) + sum(left_out) == 29_000

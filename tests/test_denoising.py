@@ -56,6 +56,7 @@ def test_pink_noise_falls_by_three_decibels_an_octave():
         assert found == pytest.approx(slope, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_trained_mask_takes_noise_out_and_padding_changes_nothing(tmp_path):
     model, tx = network(), optax.adam(0.02)
     x, transform = tones(64), noisy(0.0, 5.0)

@@ -52,7 +52,11 @@ def forecaster(
         0.5 in levels and sorted(set(levels)) == list(levels) and levels[0] > 0 and levels[-1] < 1
     ):
         raise ValueError(f"quantiles must rise within (0, 1), with 0.5 among them, got {levels}")
-    module = network(outputs=1 if levels is None else len(levels))
+    return _model(network(outputs=1 if levels is None else len(levels)), shape, horizon, levels)
+
+
+def _model(module, shape, horizon, levels) -> Model:
+    """The functions of a module of numbers for each row that follows."""
     wanted = (horizon, shape[1])
 
     def init(key, batch):

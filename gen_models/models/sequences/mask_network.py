@@ -72,11 +72,16 @@ def mask_network(
     if cell not in CELLS:
         raise unknown("cell", cell, tuple(CELLS))
     network = _Network(bins=bins, cell=cell, features=features, layers=layers, dropout=dropout, dtype=dtype)
+    return _model(network, length, transform, inverse, hop)
+
+
+def _model(network, length, transform, inverse, hop) -> Model:
+    """The functions of a network of masks."""
     shape = (length,)
 
     def init(key, batch):
         images(batch, shape)  # a batch of another shape is refused here, before anything is compiled
-        return network.init(key, jnp.zeros((1, 1, bins), jnp.float32), None)["params"], {}
+        return network.init(key, jnp.zeros((1, 1, network.bins), jnp.float32), None)["params"], {}
 
     def cleaned(params, x, lengths, **how):
         """Sounds without noise, masks, and which samples count."""
@@ -84,7 +89,8 @@ def mask_network(
         inside = jnp.arange(length) < (jnp.full(len(x), length) if lengths is None else jnp.asarray(lengths))[:, None]
         found = transform(jnp.where(inside, x, 0))
         sizes = jnp.log(jnp.maximum(jnp.abs(found), 1e-4))
-        frames = None if lengths is None else -(-lengths // hop)
+        # The frame behind a sound's end still holds some of it, and needs a mask as well.
+        frames = None if lengths is None else 1 - (-jnp.asarray(lengths) // hop)
         masks: Any = network.apply({"params": params}, sizes, frames, **how)
         return jnp.where(inside, inverse(masks * found), 0), masks, inside
 

@@ -77,16 +77,8 @@ def speech_recogniser(
     check_dropout(dropout)
     if cell not in CELLS:
         raise unknown("cell", cell, tuple(CELLS))
-    network = _Network(
-        outputs=classes + 1,
-        cell=cell,
-        features=features,
-        layers=layers,
-        joined=joined,
-        bidirectional=bidirectional,
-        dropout=dropout,
-        dtype=dtype,
-    )
+    sizes: dict[str, Any] = {"cell": cell, "features": features, "layers": layers, "joined": joined}
+    network = _Network(outputs=classes + 1, **sizes, bidirectional=bidirectional, dropout=dropout, dtype=dtype)
     return _model(network, shape, classes, longest)
 
 
