@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
+from rich.console import Console
 from rich.table import Table
 
 from gen_models.measures.figure import Figure
@@ -28,6 +29,9 @@ from gen_models.run.console import console, rounded_text
 from gen_models.run.directory import Run, read_json, refuse_earlier_form
 from gen_models.run.experiments import find
 from gen_models.run.fields import flat, from_json, names_marked, settings
+
+SPAN = 3  # between the largest and the smallest, beyond which an axis is logarithmic
+WIDE = 400  # columns of a table that goes to a file, where nothing need be folded
 
 
 def main() -> None:
@@ -149,10 +153,12 @@ def _show(rows: Mapping[str, Mapping[str, Cell]], counts: Mapping[str, int], by:
             cells = [rounded_text(row[name].mean, row[name].spread) if name in row else "" for name in names]
             note = row[by].note if by in row else ""
             lines.append([variant, *cells, note, str(counts[variant])])
-        shown = Table(*heads, title=title, title_justify="left")
+        shown = Table(title=title, title_justify="left")
+        for head in heads:
+            shown.add_column(head, overflow="fold")
         for line in lines:
             shown.add_row(*line)
-        console.print(shown)
+        (console if console.is_terminal else Console(width=WIDE)).print(shown)
         rule = ["---"] * len(heads)
         text += [title + ":", "", *("| " + " | ".join(line) + " |" for line in [heads, rule, *lines]), ""]
     if markdown is not None:
@@ -187,7 +193,7 @@ def costs(rows: Mapping[str, Mapping[str, Cell]], by: str, against: Sequence[str
     """Draw the figure `by` of each row against other figures, a panel each; returns how many rows there were.
 
     A row without one of the two figures is left out of that panel, and so is what cost nothing, as counts have no
-    parameters: the other figures stand on a logarithmic axis.
+    parameters. A figure that spans more than a factor of three stands on a logarithmic axis.
 
     Raises:
       ValueError: no row has the figure and one of the others.
@@ -205,9 +211,10 @@ def costs(rows: Mapping[str, Mapping[str, Cell]], by: str, against: Sequence[str
             x, y = row[cost].mean, row[by].mean
             axis.errorbar(x, y, row[by].spread or None, fmt="o", capsize=3, color=f"C{i % 10}")
             axis.annotate(name, (x, y), (6, 4), textcoords="offset points", fontsize=8)
-        if shown:
+        values = [row[cost].mean for row in shown.values()]
+        if shown and max(values) > SPAN * min(values):
             axis.set_xscale("log")
-            axis.margins(x=0.25)
+        axis.margins(x=0.25)
         axis.set_xlabel(_named({row[cost].unit for row in shown.values()}, cost))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel(_named({row[by].unit for row in rows.values() if by in row}, by))
