@@ -34,6 +34,8 @@ def _is_repeat(name):
 LIKE_OTHERS = (
     "ablations.attention",
     "autoencoder_uses",
+    "babi",
+    "captions",
     "autoencoders",
     "gan_imbalance",
     "vae_beta",
@@ -43,6 +45,8 @@ LIKE_OTHERS = (
     "posterior_collapse",
     "semi_supervised",
     "sentiment",
+    "speech_enhancement",
+    "summaries",
     "stacked_mnist",
     "translation",
     "vq_vae",
