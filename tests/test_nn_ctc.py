@@ -43,7 +43,7 @@ def test_the_loss_and_its_gradient_are_those_of_pytorch():
     log_p = jax.jit(ctc_log_prob)(theirs["logits"], *given)
     np.testing.assert_allclose(-log_p, theirs["losses"], rtol=1e-5)
     assert np.isinf(theirs["losses"][-1]) and np.isinf(log_p[-1])
-    found = jax.grad(lambda logits: -ctc_log_prob(logits, *given)[:5].sum())(theirs["logits"])
+    found = jax.jit(jax.grad(lambda logits: -ctc_log_prob(logits, *given)[:5].sum()))(theirs["logits"])
     np.testing.assert_allclose(found[:5], theirs["gradients"], atol=1e-5)
     assert (np.asarray(found[5]) == 0).all()
 
@@ -86,8 +86,9 @@ def test_a_search_with_all_prefixes_is_exact_and_a_narrow_one_a_bound():
 def test_the_best_labels_may_not_be_those_of_the_best_path():
     """Graves' example: the blank is likeliest at each of two steps, and yet "0" has more probability than nothing."""
     logits = jnp.log(jnp.array([[[0.4, 1e-9, 0.6], [0.4, 1e-9, 0.6]]]))
-    assert int(ctc_greedy(logits, jnp.array([2]))[1][0]) == 0
-    found = ctc_beam_search(logits, jnp.array([2]), beams=3, longest=2)
+    both = jax.jit(lambda *given: (ctc_greedy(*given), ctc_beam_search(*given, beams=3, longest=2)))
+    greedy, found = both(logits, jnp.array([2]))
+    assert int(greedy[1][0]) == 0
     assert found.labels[0, 0].tolist() == [0, -1]
     assert float(jnp.exp(found.log_probs[0, 0])) == pytest.approx(0.64)  # 1 - 0.6^2
 
