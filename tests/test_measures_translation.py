@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.captions import RightCaptions
+from experiments.summaries import Facts
+from gen_models.data.match_reports import READ, WRITTEN
 from gen_models.data.scenes import WORDS as SCENE_WORDS
 from gen_models.data.scenes import caption_entropy, captions_of, generated_scenes
 from gen_models.data.symbols import Symbols, with_meaning
@@ -150,3 +152,19 @@ def _first_captions(scenes):
         words = captions_of(scene)[0]
         row[: len(words)] = [SCENE_WORDS.index(word) for word in words]
     return rows
+
+
+def test_teams_and_goals_of_a_summary_are_judged_apart():
+    texts = ["reds beat golds 2 to 1", "golds beat reds 2 to 1", "reds beat golds 3 to 1", "reds and golds draw 1 to 1"]
+    y = np.zeros((4, 8), np.int32)
+    for row, text in zip(y, texts, strict=True):
+        row[: len(text.split())] = [WRITTEN.index(word) for word in text.split()]
+    split = split_of({"source": np.zeros((4, 5), np.int32), "x": np.roll(y, 1, 1), "y": y})
+    data = with_meaning(split.data, Symbols((READ, WRITTEN), (len(READ), 0), " "))
+
+    def sample(params, stats, key, n, *, source, source_lengths, length, method):
+        return jnp.asarray(params)  # the first summary, whatever is read
+
+    found = figures_of(Facts(), trained_of(y[:1], sample=sample), Split(data, data.test, "test"))
+    assert found["teams and outcome right"].value == 0.5 and found["goals right"].value == 0.5
+    assert found["goals right"].spread == pytest.approx(0.25)
