@@ -65,6 +65,8 @@ from .data.splits import Splits as Splits
 from .data.splits import load_splits as load_splits
 from .data.stories import generated_stories as generated_stories
 from .data.stories import story_words as story_words
+from .data.story_transforms import stories_as_text as stories_as_text
+from .data.story_transforms import with_empty_sentences as with_empty_sentences
 from .data.synthetic import adding_baseline as adding_baseline
 from .data.synthetic import adding_task as adding_task
 from .data.synthetic import associative_recall as associative_recall

@@ -2,6 +2,7 @@
 
 from .analogies import Analogies as Analogies
 from .anomaly import AnomalyDetection as AnomalyDetection
+from .attended import Attended as Attended
 from .base import Split as Split
 from .base import Trained as Trained
 from .classification import Accuracy as Accuracy

@@ -1,9 +1,9 @@
-"""What the experiment makes of stories: empty sentences that shift times, and texts in the order of telling."""
+"""What is made of stories: empty sentences that shift times, and texts in the order of telling."""
 
 import jax
 import numpy as np
 
-from experiments.babi import as_text, with_empty_sentences
+from gen_models.data.story_transforms import stories_as_text, with_empty_sentences
 
 X = np.array([[[1, 2], [3, 0], [4, 5], [6, 0], [0, 0], [0, 0]]] * 300, np.int32)
 
@@ -25,5 +25,5 @@ def test_empty_sentences_shift_the_times_of_those_before_and_leave_their_order()
 def test_a_text_is_the_story_from_its_beginning_and_then_the_question():
     gap = np.array([[[1, 2], [0, 0], [4, 5], [6, 0], [0, 0], [0, 0]]], np.int32)
     for x, words in ((X[:1], [6, 4, 5, 3, 1, 2]), (gap, [6, 4, 5, 1, 2])):
-        text = np.asarray(as_text({"x": x})["x"])
+        text = np.asarray(stories_as_text({"x": x})["x"])
         assert text.shape == (1, 12) and text[0].tolist() == words + [0] * (12 - len(words))
