@@ -18,7 +18,7 @@ theirs are long: 1,024 characters. `mlp` sees 8 of them; `names_mlp` sees 3 and 
 Measured with `--train-split train+validation`, as nanoGPT trains on nine tenths, seed 0, on a core of an AMD EPYC that
 other programs shared: nats a character of the test part, with the standard error over windows.
 
-    transformer    1.790 +- 0.006    804,096 parameters   4.8 CPU minutes
+    transformer    1.791 +- 0.006    804,096 parameters   4.8 CPU minutes
     transformer    1.908 +- 0.005    the same with --learning-rate 1e-3, which is nanoGPT's; its own figure is 1.88
     gru            1.682 +- 0.006    427,585              2.0
     tcn            1.787 +- 0.006    411,969
