@@ -20,6 +20,7 @@ from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Split, Trained, mean_of
 from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
+from gen_models.measures.text import ratio_of_sums
 
 SAMPLES = 1000  # of a bootstrap
 
@@ -95,14 +96,10 @@ class SentenceLikelihood:
         yield Figure(
             f"nats/{one(split)}", float(mean.value), "nats", split.where, float(mean.standard_error), "", "minimize"
         )
-        value = nats.sum() / words.sum()
-        error = float("nan")
-        if len(nats) > 1:  # of the ratio of two means: Cochran (1977), section 2.11
-            error = (nats - value * words).std(ddof=1) / (words.mean() * np.sqrt(len(nats)))
+        value, error = ratio_of_sums(nats, words)
         note = f"{int(words.sum()):,} words and ends by sacrebleu's 13a"
-        yield Figure(
-            "perplexity a word", float(np.exp(value)), "", split.where, float(error * np.exp(value)), note, "minimize"
-        )
+        perplexity = float(np.exp(value))
+        yield Figure("perplexity a word", perplexity, "", split.where, error * perplexity, note, "minimize")
 
 
 @dataclass(frozen=True)
