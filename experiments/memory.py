@@ -21,16 +21,15 @@ At the start the gradient by the first state is 2e-11 of that by the last one, t
 recurrent matrices are 1: the gates halve it in about three steps. After the training it is 0.49, and the spectral
 radius of the candidate's matrix 1.8.
 
-The first command: 0.0023 +- 0.0003, 0.014 of the baseline, after 2,000 steps and five CPU minutes; with --steps 4000
-0.00044 +- 0.00003, after 0.158, 0.027, 0.0030, 0.0012 and 0.00093 on 1,000 validation sequences after 500 to 2,500. The
-published figure is 5.3e-5.
+The first command: 0.0023 +- 0.0003, 0.014 of the baseline, after 2,000 steps and five CPU minutes; with --steps 4000,
+in six CPU minutes, 0.00044 +- 0.00003, after 0.158, 0.027, 0.0030, 0.0012 and 0.00093 on 1,000 validation sequences
+after 500 to 2,500. The published figure is 5.3e-5.
 
     tcn --length 200 --network.layers 5 --steps 1500    0.0042 +- 0.0007, 0.025 of the baseline; half a CPU minute
     tcn --steps 1000                                    0.172 +- 0.006, 1.03 of the baseline: not learned yet
 
 Bai et al. have 5.8e-5 of the temporal convolutional network among 600, and 3.5e-5 of copying over 1,000: the first was
-not reached, the second not measured. The other variants, and with them copying, were not measured yet; of clipping, truncation and
-other cells see `ablations.gates`.
+not reached, the second not measured. Copying was not measured yet; of clipping, truncation and other cells see `ablations.gates`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
