@@ -29,7 +29,7 @@ after 500 to 2,500. The published figure is 5.3e-5.
     tcn --steps 1000                                    0.172 +- 0.006, 1.03 of the baseline: not learned yet
 
 Bai et al. have 5.8e-5 of the temporal convolutional network among 600, and 3.5e-5 of copying over 1,000: the first was
-not reached, the second not measured. Copying was not measured yet; of clipping, truncation and other cells see `ablations.gates`.
+not reached, the second not measured. Of clipping, truncation and other cells see `ablations.gates`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
