@@ -52,7 +52,17 @@ EXPERIMENT = gm.Experiment(
     language_model.data,
     language_model.model,
     measures,
-    tiny={**language_model.EXPERIMENT.tiny, "heard": 12, "replied": 10, "pairs": 8},
+    tiny={
+        "length": 8,
+        "batch_size": 4,
+        "network.features": 8,
+        "network.layers": 1,
+        "written": 8,
+        "warmup_steps": 0,
+        "heard": 12,
+        "replied": 10,
+        "pairs": 8,
+    },
 )
 
 if __name__ == "__main__":

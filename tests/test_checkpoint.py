@@ -134,7 +134,8 @@ def test_random_corruptions_never_restore_wrong_values(count, tmp_path):
                 _assert_same(state, newer)
         assert (folder / "1").exists() and (folder / "2").exists(), number
         shutil.rmtree(folder)
-    assert count / 5 < fell_back < count
+    assert fell_back > count / 5
+    assert fell_back < count or count < 20  # among few all may hit what matters
 
 
 @ABANDONED

@@ -28,7 +28,16 @@ variants: Mapping[str, language_model.Config] = {
     "none": replace(base, network=language_model.Transformer(positions="none")),
 }
 
-EXPERIMENT = replace(language_model.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+_OTHERS = ("network.context", "network.embedding", "network.window")  # fields of other networks
+EXPERIMENT = replace(
+    language_model.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    table=True,
+    tiny={name: size for name, size in language_model.EXPERIMENT.tiny.items() if name not in _OTHERS},
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)
