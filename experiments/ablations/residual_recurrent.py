@@ -10,7 +10,20 @@ Hypothesis, before the runs: one layer is enough, and learns the task in 600 ste
 slowly and eight hardly, as gradients pass every layer's gates at every step; with residual connections four and eight
 are as good as one; the norm adds nothing to them.
 
-Not measured yet.
+Measured by the command above on 2 cores of an AMD EPYC that other programs shared, squared error on 1,000 test
+sequences, mean over three seeds [95% bootstrap interval]:
+
+    one                  0.0059 [0.0050, 0.0071]    3,425 parameters
+    four                 0.0015 [0.0011, 0.0019]   22,241
+    four_residual        0.0017 [0.0014, 0.0019]   22,241
+    four_residual_norm   0.0009 [0.0008, 0.0009]   22,497
+    eight                0.0538 [0.0011, 0.1576]   47,329
+    eight_residual       0.0011 [0.0010, 0.0012]   47,329
+
+Against the hypothesis, one layer of 32 units is the weakest of what learns, and four plain layers are no slower than
+four with residual connections. At eight they matter: one of the three plain networks has not learned the task after 600
+steps (0.158), the other two are as good as any, and all residual ones have. The norm, too, is better than none, in each
+seed. With three seeds none of this is certain by Holm's p.
 """
 
 from collections.abc import Mapping
