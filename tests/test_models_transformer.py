@@ -95,6 +95,17 @@ def test_without_positions_the_order_of_earlier_tokens_does_not_matter_to_one_la
         assert np.allclose(ordered, other, atol=1e-5) == (positions == "none")
 
 
+def test_positions_do_not_drown_the_tokens():
+    """At the start, logits of the last token depend on the tokens as much with sinusoids as without positions."""
+    x = jax.random.randint(jax.random.key(1), (64, 8), 0, 20)
+    spread = {}
+    for positions in ("none", "sinusoidal"):
+        model = transformer(20, context=8, features=16, layers=1, heads=2, positions=positions)
+        params, _ = jax.jit(model.init)(jax.random.key(0), {"x": x, "y": x})
+        spread[positions] = float(jax.jit(partial(model.apply, params, {}))(x)[:, -1].std(0).mean())
+    assert spread["sinusoidal"] > 0.5 * spread["none"] > 0
+
+
 @pytest.mark.slow
 def test_a_branch_adds_as_much_to_the_stream_however_deep_the_network_is():
     """GPT-2's start: the stream's variance after all layers stays within a factor of two of one layer's."""

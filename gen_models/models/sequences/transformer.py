@@ -9,9 +9,9 @@ the stream h, which begins as the token's embedding and its position's, is
 with attention to the position itself and those before it; a last layer norm, and a product with the embeddings, give
 the logits (Press & Wolf, Using the Output Embedding, 2017).
 
-Positions are learned, sinusoidal, or rotary (Su et al., RoFormer, 2021); with rotary ones nothing is added to the
-stream. Weights begin as GPT-2's: normal with standard deviation 0.02, divided by sqrt(2 layers) where a branch joins
-the stream.
+Positions are learned, sinusoidal, times 0.02, or rotary (Su et al., RoFormer, 2021); with rotary ones nothing is added
+to the stream. Weights begin as GPT-2's: normal with standard deviation 0.02, divided by sqrt(2 layers) where a branch
+joins the stream.
 """
 
 from functools import partial
@@ -31,6 +31,7 @@ from gen_models.nn.attention import Attention, KeysValues, sinusoids
 from gen_models.nn.dropout import Dropout, check_dropout
 
 POSITIONS = ("learned", "sinusoidal", "rotary", "none")
+DEVIATION = 0.02  # of weights at the start
 
 
 def transformer(
@@ -109,8 +110,8 @@ class _Transformer(nn.Module, kw_only=True):
 
     @nn.compact
     def __call__(self, tokens, cache, lengths, train, t=0):  # [B, T] -> [B, T, V]
-        init = nn.initializers.normal(0.02)
-        out_init = nn.initializers.normal(0.02 / np.sqrt(2 * self.layers))
+        init = nn.initializers.normal(DEVIATION)
+        out_init = nn.initializers.normal(DEVIATION / np.sqrt(2 * self.layers))
         dense = partial(nn.Dense, use_bias=self.use_bias, kernel_init=init, dtype=self.dtype)
         norm = partial(nn.LayerNorm, use_bias=self.use_bias, epsilon=1e-5, dtype=self.dtype)
         attend = partial(Attention, heads=self.heads, features=self.features, causal=True, use_bias=self.use_bias)
@@ -121,8 +122,10 @@ class _Transformer(nn.Module, kw_only=True):
         if self.positions in ("learned", "sinusoidal"):
             shape = (self.context, self.features)
             learned = self.positions == "learned"
-            table = self.param("positions", init, shape, jnp.float32) if learned else jnp.asarray(sinusoids(*shape))
-            h += lax.dynamic_slice_in_dim(table, t, tokens.shape[1]).astype(h.dtype)
+            # Beside embeddings of this deviation sinusoids of size 1 would drown the tokens; the paper multiplies the
+            # embeddings, which is the same but for the stream's scale, and that goes with the first layer norm.
+            table = self.param("positions", init, shape, jnp.float32) if learned else DEVIATION * sinusoids(*shape)
+            h += lax.dynamic_slice_in_dim(jnp.asarray(table), t, tokens.shape[1]).astype(h.dtype)
         h = Dropout()(h, self.dropout, train)
         kept = []
         for layer in range(self.layers):
