@@ -10,7 +10,19 @@ Hypothesis, before the runs: rotations are the best by a tenth of a nat, as they
 sinusoids and learned positions are alike; none is the worst by a little, as a causal transformer finds the order from
 its mask.
 
-Not measured yet.
+Measured by the command above on 2 cores of an AMD EPYC, nats a character of the test part, mean over three seeds [95%
+bootstrap interval]; half a minute a run:
+
+    rotary       2.072 [2.064, 2.077]   -0.247 [-0.259, -0.239]
+    learned      2.319 [2.313, 2.323]
+    sinusoidal   2.349 [2.336, 2.357]   +0.030 [+0.017, +0.044]
+    none         2.381 [2.373, 2.385]   +0.062 [+0.050, +0.072]
+
+Rotations are the best, by a quarter of a nat where a tenth was expected; sinusoids do not differ from learned positions
+with certainty (p = 0.06), none is worse by a little. Of so few steps this says who learns fast: the learned positions
+of 2,000 steps come to 1.79 (`experiments.language_model`). The first time sinusoids had 3.348, which is a unigram's:
+they were fifty times as large as the embeddings beside them and drowned the tokens, a fault of the model that this
+table found, and that was mended before the figures above were measured.
 """
 
 from collections.abc import Mapping
