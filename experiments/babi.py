@@ -93,14 +93,11 @@ variants: Mapping[str, Config] = {
 
 def data(config: Config) -> "gm.Splits":
     """Questions with their stories, and answers."""
-    if config.dataset != "stories":
-        splits = gm.load_splits(config.dataset, config.train_split, examples="questions", kinds=("stories",))
-    else:
-        counts = (config.stories, config.stories, max(1, config.stories // 10))
-        train, test, held_out = (gm.generated_stories(count, seed) for seed, count in enumerate(counts))
-        splits = gm.Splits.of_arrays(
-            train, test, held_out, name="stories", num_classes=len(gm.story_words()), examples="questions"
-        )
+    splits = (
+        gm.story_splits(config.stories)
+        if config.dataset == "stories"
+        else gm.load_splits(config.dataset, config.train_split, examples="questions", kinds=("stories",))
+    )
     if isinstance(config.network, Transformer):
         return replace(splits, transform=gm.stories_as_text, evaluation=gm.stories_as_text, how="as texts")
     as_it_is = gm.compose()

@@ -37,7 +37,7 @@ accuracies, and more orders, stand in docs/families/sequences.md.
 `names` has 199,936 parameters, as makemore's transformer, whose figure is about 1.92. With `--train-split
 train+validation` it comes to 2.017 +- 0.008 after its 4,000 steps, five CPU minutes; to 1.968 +- 0.010 after 12,000,
 when it knows its training part too well; with `--network.dropout 0.1` to 1.961 +- 0.009 after 12,000, and to 1.923 +-
-0.009 after 24,000 (`--steps 24000`, half an hour).
+0.009 after 24,000 (`--steps 24000`, about 18 CPU minutes).
 """
 
 from collections.abc import Mapping, Sequence

@@ -39,9 +39,6 @@ class Recurrent:
     """Probability with which a unit is dropped in training."""
 
 
-Network = Recurrent  # a union, once there are others
-
-
 @dataclass(frozen=True, kw_only=True)
 class Config(gm.Optimisation):
     """A network that takes noise out of sounds, and its training."""
@@ -68,7 +65,7 @@ class Config(gm.Optimisation):
     """Least signal-to-noise ratio, in decibels."""
     high: float = 10.0
     """Largest signal-to-noise ratio, in decibels."""
-    network: Network = field(default_factory=Recurrent)
+    network: Recurrent = field(default_factory=Recurrent)
     """Kind of network, with its sizes."""
 
 

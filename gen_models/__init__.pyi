@@ -37,7 +37,6 @@ from .data.near_duplicates import nearest_reference as nearest_reference
 from .data.near_duplicates import pack_bits as pack_bits
 from .data.noise import coloured_noise as coloured_noise
 from .data.noise import noisy as noisy
-from .data.noise import signal_to_noise as signal_to_noise
 from .data.reviews import generated_reviews as generated_reviews
 from .data.reviews import review_words as review_words
 from .data.rolls import roll_windows as roll_windows
@@ -64,6 +63,7 @@ from .data.spectrograms import stft as stft
 from .data.splits import Splits as Splits
 from .data.splits import load_splits as load_splits
 from .data.stories import generated_stories as generated_stories
+from .data.stories import story_splits as story_splits
 from .data.stories import story_words as story_words
 from .data.story_transforms import stories_as_text as stories_as_text
 from .data.story_transforms import with_empty_sentences as with_empty_sentences

@@ -148,6 +148,12 @@ def expected_calibration_error(
     return jnp.abs(jax.ops.segment_sum(gap, index, bins)).sum()
 
 
+def signal_to_noise(found: Float[Array, "*batch t"], clean: Float[Array, "*batch t"]) -> Float[Array, "*batch"]:
+    """The signal-to-noise ratio 10 log10(sum clean^2 / sum (found - clean)^2), decibels; sums are at least 1e-12."""
+    signal, rest = (jnp.maximum((part**2).sum(-1), 1e-12) for part in (clean, found - clean))
+    return 10 * jnp.log10(signal / rest)
+
+
 def peak_signal_to_noise(
     prediction: Float[Array, "b *event"], target: Float[Array, "b *event"], peak: float = 1.0, weight: Weight = None
 ) -> Float[Array, ""]:

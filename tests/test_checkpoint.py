@@ -109,7 +109,7 @@ ABANDONED = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableException
 
 
 @ABANDONED
-@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
 def test_random_corruptions_never_restore_wrong_values(count, tmp_path):
     rng, older, newer = random.Random(0), _state(width=300), _state(width=300)
     newer = newer._replace(params=jax.tree.map(lambda x: x + 1, newer.params))
@@ -134,8 +134,7 @@ def test_random_corruptions_never_restore_wrong_values(count, tmp_path):
                 _assert_same(state, newer)
         assert (folder / "1").exists() and (folder / "2").exists(), number
         shutil.rmtree(folder)
-    assert fell_back > count / 5
-    assert fell_back < count or count < 20  # among few all may hit what matters
+    assert count / 5 < fell_back < count
 
 
 @ABANDONED

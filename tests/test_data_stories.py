@@ -87,6 +87,9 @@ def test_files_that_are_none(tmp_path):
         (folder / "qa8_lists_test.txt").write_text(text)
         with pytest.raises(ValueError, match=f"qa8_lists_test.txt, {line}: a number and a sentence are needed"):
             load(f"babi:{folder}?task=8")
+    (folder / "qa8_lists_test.txt").write_bytes("1 Zoë left.\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"qa8_lists_test\.txt is not UTF-8 at byte 4: get it again"):
+        load(f"babi:{folder}?task=8")
 
 
 def test_the_report_says_what_an_example_is(tmp_path):

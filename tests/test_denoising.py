@@ -11,9 +11,10 @@ import scipy.signal
 
 import gen_models as gm
 from gen_models.data.audio import read_wave
-from gen_models.data.noise import coloured_noise, noisy, signal_to_noise
+from gen_models.data.noise import coloured_noise, noisy
 from gen_models.data.spectrograms import istft, stft
 from gen_models.measures.denoising import Denoising
+from gen_models.metrics import signal_to_noise
 from gen_models.models.sequences.mask_network import mask_network
 from tests.measured import KEY, figures_of, split_of, trained_of
 

@@ -287,3 +287,15 @@ def test_pictures_of_a_latent_model(tmp_path, monkeypatch):
     for name in sizes:
         with Image.open(tmp_path / name) as picture:
             assert picture.size == sizes[name]
+
+
+def test_chosen_examples_are_measured_in_their_order():
+    x = np.arange(12, dtype=np.float32).reshape(6, 2)
+    some = split_of({"x": x}).chosen([4, 1, 5])
+    assert len(some) == 3
+    np.testing.assert_array_equal(some.each(_read, trained_of(), KEY), x[[4, 1, 5]])
+    np.testing.assert_array_equal(split_of({"x": x}).chosen(range(2)).each(_read, trained_of(), KEY), x[:2])
+
+
+def _read(model, params, stats, batch, key):
+    return batch["x"]

@@ -82,3 +82,5 @@ def test_a_text_without_turns_is_refused():
     split = split_of({name: np.zeros((9, 1), np.int32) for name in ("x", "y")})
     with pytest.raises(ValueError, match="has no two turns with a reply"):
         list(Replies().figures(trained_of()._replace(vocabulary=VOCABULARY), split, KEY))
+    with pytest.raises(ValueError, match="these data have no vocabulary"):
+        list(Replies().figures(trained_of(), split, KEY))

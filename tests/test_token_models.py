@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
+from gen_models.models.sequences import token_model as token_model_file
 from gen_models.models.sequences.ngram import ngram
 from gen_models.models.sequences.recurrent_language_model import recurrent_language_model
 from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
@@ -240,3 +241,18 @@ def test_wrong_arguments_are_said_before_anything_is_computed():
         assert np.isnan(inside(x, inputs=x.at[0, 2].set(wrong)))[0]
         with pytest.raises(ValueError, match=f"tokens are 0 to 2, got {wrong}"):
             model.apply(params, {}, x.at[0, 2].set(wrong))
+
+
+def test_tokens_are_the_same_however_many_are_drawn_noise_for_at_once(monkeypatch):
+    """One at a time, all at once, and in blocks that do not divide the length."""
+    x = jnp.zeros((1, 7), jnp.int32)
+    model = recurrent_language_model(5, features=4, start=0)
+    params, stats = jax.jit(model.init)(jax.random.key(0), {"x": x, "y": x})
+    found = []
+    for noise in (1, 3 * 2 * 5, 10_000):  # numbers; 2 texts of 5 tokens need 10 for each token
+        monkeypatch.setattr(token_model_file, "NOISE", noise)
+        sample = jax.jit(lambda key: model.sample(params, stats, key, 2, length=7, prompt=x[0, :1]))
+        found.append(np.asarray(sample(jax.random.key(1))))
+    assert found[0].shape == (2, 7) and len(np.unique(found[0])) > 2
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])

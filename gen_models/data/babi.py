@@ -14,7 +14,7 @@ is that of both parts, so that every answer is a token.
 
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,8 +126,13 @@ def _files(path: Path, task: str) -> Iterator[tuple[str, str]]:
         return bool(number) and (task == "all" or number == str(int(task)))
 
     if path.is_dir():
-        found: Iterable[Path] = sorted(path.rglob("qa*.txt"))
-        yield from ((one.name, one.read_text()) for one in found if wanted(one.name))
+        for one in sorted(path.rglob("qa*.txt")):
+            if wanted(one.name):
+                try:
+                    text = one.read_text(encoding="utf-8")
+                except UnicodeDecodeError as error:
+                    raise ValueError(f"{shown(one)} is not UTF-8 at byte {error.start}: get it again") from None
+                yield one.name, text
         return
     if not path.is_file():
         raise ValueError(f"babi:{path}: there is no such file or folder")

@@ -70,9 +70,3 @@ def noisy(low: float, high: float, *, colour: Literal["white", "pink"] = "white"
         return {**batch, "x": sound + noise * jnp.sqrt(powers[0] / powers[1]) * 10 ** (-ratio / 20), "y": sound}
 
     return transform
-
-
-def signal_to_noise(found: Float[Array, "*batch t"], clean: Float[Array, "*batch t"]) -> Float[Array, "*batch"]:
-    """10 log10(sum clean^2 / sum (found - clean)^2), decibels; both sums are at least 1e-12."""
-    signal, rest = (jnp.maximum((part**2).sum(-1), LEAST) for part in (clean, found - clean))
-    return 10 * jnp.log10(signal / rest)

@@ -8,6 +8,9 @@ had it last, and where that one was. A question is asked only if the story tells
 import numpy as np
 
 from gen_models.data.babi import Question, as_arrays
+from gen_models.data.sentences import Words
+from gen_models.data.splits import Splits
+from gen_models.data.symbols import with_meaning
 
 PEOPLE = ("mary", "john", "sandra", "daniel")
 PLACES = ("kitchen", "garden", "office", "hallway", "bedroom")
@@ -19,6 +22,19 @@ SENTENCES = 10
 def story_words() -> tuple[str, ...]:
     """The word of each token: token 0 is padding."""
     return ("<padding>", *_OTHERS, *PEOPLE, *PLACES, *THINGS)
+
+
+def story_splits(examples: int) -> Splits:
+    """Generated stories: `examples` to train on, as many to test on, and a tenth as many to validate.
+
+    Raises:
+      ValueError: `examples` is not positive.
+    """
+    counts = (examples, examples, max(1, examples // 10))
+    train, test, held_out = (generated_stories(count, seed) for seed, count in enumerate(counts))
+    words = story_words()
+    splits = Splits.of_arrays(train, test, held_out, name="stories", num_classes=len(words), examples="questions")
+    return with_meaning(splits, Words(words, words))
 
 
 def generated_stories(count: int, seed: int = 0, *, sentences: int = SENTENCES) -> dict[str, np.ndarray]:

@@ -33,11 +33,6 @@ class Symbols(NamedTuple):
 
 def with_meaning(splits: Splits, meaning: Any) -> Splits:
     """The same splits, whose tokens mean that."""
-    parts = {id(part): None if part is None else replace(part, meaning=meaning) for part in _parts(splits)}
-    train, held_out, test = (parts[id(part)] for part in _parts(splits))
-    assert train is not None
-    return replace(splits, train=train, held_out=held_out, test=test)
-
-
-def _parts(splits: Splits) -> tuple[Any, Any, Any]:
-    return splits.train, splits.held_out, splits.test
+    parts = {name: getattr(splits, name) for name in ("train", "held_out", "test")}
+    told = {name: replace(part, meaning=meaning) for name, part in parts.items() if part is not None}
+    return replace(splits, **told)

@@ -10,7 +10,6 @@ import numpy as np
 
 from gen_models import plots
 from gen_models.core import Key
-from gen_models.data.stories import story_words
 from gen_models.measures.base import Split, Trained
 
 
@@ -22,10 +21,9 @@ class Attended:
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Write `attended.txt`, sentences with the weight of each hop, and draw it."""
-        arrays, meaning = split.dataset.arrays, split.dataset.meaning
+        arrays, symbols = split.dataset.arrays, split.dataset.meaning.symbols
         assert arrays is not None  # stories are in memory
         x = arrays["x"][: self.count]
-        symbols = story_words() if meaning is None else meaning.symbols
         logits, weights = trained.model.apply(trained.params, trained.stats, jnp.asarray(x), attended=True)
         texts = [
             _told(*each, symbols)

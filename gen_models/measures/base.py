@@ -18,7 +18,7 @@ and, where they apply, these class attributes:
 A measure that draws samples of the model also has `count`, `sample` and `show` (`DrawsSamples`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -144,11 +144,14 @@ class Split:
 
     def first(self, count: int) -> "Split":
         """A split of the first `count` examples; the whole split where it has no more, or `count` is 0."""
-        if count <= 0 or count >= len(self):
-            return self
+        return self if count <= 0 or count >= len(self) else self.chosen(range(count))
+
+    def chosen(self, indices: Sequence[int]) -> "Split":
+        """A split of the examples of these indices, in this order; their noise is that of their new places."""
         arrays, source = self.dataset.arrays, self.dataset.source
-        some = {name: values[:count] for name, values in arrays.items()} if arrays is not None else None
-        dataset = replace(self.dataset, arrays=some, source=None if source is None else Subset(source, range(count)))
+        at = slice(0, len(indices)) if indices == range(len(indices)) else np.asarray(indices)
+        some = {name: values[at] for name, values in arrays.items()} if arrays is not None else None
+        dataset = replace(self.dataset, arrays=some, source=None if source is None else Subset(source, indices))
         return replace(self, dataset=dataset)
 
     def each(self, function: Callable[..., Any], trained: Trained, key: Key, *, size: int = 250) -> np.ndarray:

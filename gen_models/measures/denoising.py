@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gen_models import plots
+from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
-from gen_models.data.noise import signal_to_noise
 from gen_models.data.spectrograms import istft, stft
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
@@ -63,7 +62,7 @@ class Denoising:
         mask = signal / jnp.maximum(signal + noise, 1e-12)
         known = istft(mask * stft(x, **how), x.shape[1], **how)
         found = _denoised(model, params, stats, batch, key)
-        return jnp.stack([signal_to_noise(each, y) for each in (x, found, known)], -1)
+        return jnp.stack([metrics.signal_to_noise(each, y) for each in (x, found, known)], -1)
 
 
 def _denoised(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

@@ -56,7 +56,7 @@ class Replies:
         """Nats a character of replies behind their own turns, and how many more they are behind those of other pairs.
 
         Raises:
-          ValueError: the split has no two turns with a reply.
+          ValueError: the data have no vocabulary, or the split no two turns with a reply.
         """
         found = self._pairs(trained, split)
         counts = np.array([len(pair.reply[: self.replied]) for pair in found])
@@ -86,6 +86,8 @@ class Replies:
         plots.texts(texts, folder / "dialogue.png")
 
     def _pairs(self, trained: Trained, split: Split) -> list[Pair]:
+        if trained.vocabulary is None:
+            raise ValueError("these data have no vocabulary, so that their tokens have no text")
         windows = [np.asarray(batch["y"])[np.asarray(batch["weight"]) > 0] for batch in split.batches(500)]
         found = pairs_of(trained.vocabulary.decode(np.concatenate(windows).ravel()))
         if len(found) < 2:

@@ -47,9 +47,10 @@ class ForecastErrors:
         values = split.each(self._errors, trained, key, size=self.size)
         series = {"MSE": values[..., 0].mean(0)}
         plots.lines(series, folder / "error_by_step.png", x="steps ahead, from 0 on", y="mean squared error")
-        chosen = np.unique(np.linspace(0, len(values) - 1, self.shown).astype(int))
-        found = split.each(self._forecast, trained, key, size=self.size)[chosen]  # [n, H, F, 1 or 3]
-        pairs = [split.each(what, trained, key, size=self.size)[chosen] for what in (_before, _after)]
+        chosen = np.unique(np.linspace(0, len(values) - 1, self.shown).astype(int)).tolist()
+        some = split.chosen(chosen)
+        found = some.each(self._forecast, trained, key, size=self.size)  # [n, H, F, 1 or 3]
+        pairs = [some.each(what, trained, key, size=self.size) for what in (_before, _after)]
         columns = np.arange(len(chosen)) % found.shape[2]  # of the columns in turn
         read, true, guess = (part[np.arange(len(chosen)), :, columns] for part in (*pairs, found))
         names = getattr(split.dataset.meaning, "columns", None) or [

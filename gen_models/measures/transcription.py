@@ -13,6 +13,7 @@ from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
+from gen_models.measures.text import ratio_of_sums
 from gen_models.nn.ctc import NOTHING
 
 
@@ -41,10 +42,7 @@ class LabelErrors:
             heard = _rows(split.each(how, trained, key, size=self.size))
             edits = np.array([metrics.edit_distance(one, two) for one, two in zip(heard, said, strict=True)])
             counts = np.array([len(one) for one in said])
-            rate = edits.sum() / counts.sum()
-            spread = float("nan")
-            if len(said) > 1:
-                spread = (edits - rate * counts).std(ddof=1) / (counts.mean() * np.sqrt(len(said)))
+            rate, spread = ratio_of_sums(edits, counts)
             note = f"{edits.sum():,} edits of {counts.sum():,} labels"
             yield Figure(f"label error rate{end}", rate, "edits/label", split.where, spread, note, "minimize")
             right = (edits == 0).mean()

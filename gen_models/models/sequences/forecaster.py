@@ -29,8 +29,9 @@ def forecaster(
       loss: the mean over windows, steps and columns of the squared error, or with `quantiles` twice the mean of rho_q
         over the levels as well: of the median alone it is the absolute error. Reads `batch["x"]`, float [B, L, F], and
         `batch["y"]`, float [B, H, F]. Metrics: "mse" and "mae" of what `apply` gives.
-      apply(params, stats, x): the forecast [B, H, F]; of quantiles the median. `quantiles=True` gives those of all
-        levels, [B, H, F, Q], which rise with the level.
+      apply(params, stats, x): the forecast [B, H, F]; of quantiles what the network gives for the median.
+        `quantiles=True` gives those of all levels, [B, H, F, Q], sorted so that they rise with the level: where the
+        network's cross, the one in the middle is another than the forecast.
 
     Args:
       network: called with `outputs=`, the numbers for each step and column, Q or 1, it gives the module from x [B, L,

@@ -4,8 +4,7 @@ Xu et al., Show, Attend and Tell: Neural Image Caption Generation with Visual At
 decoder gets the features of a convolutional layer, not of a dense one, so that it can look at parts of an image. Here
 a layer of stride 2 follows another, each with a rectifier, and to each position of the map before the last layer a
 learned vector of its own is added, so that features tell where they are, also in their mean; theirs is VGG's and has
-no such vectors. It is the encoder of
-`recurrent_seq2seq` and `transformer_seq2seq` with `source_vocabulary=None`.
+no such vectors. It is the encoder of `recurrent_seq2seq` and `transformer_seq2seq` with `source_vocabulary=None`.
 """
 
 from collections.abc import Sequence

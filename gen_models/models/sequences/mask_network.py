@@ -20,13 +20,13 @@ from jaxtyping import Array, Complex, Float, Int
 
 from gen_models.core import Model
 from gen_models.errors import unknown
+from gen_models.metrics import signal_to_noise
 from gen_models.models.inputs import field, images
 from gen_models.models.sizes import check_sizes
 from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.recurrent import GRU, LSTM, Bidirectional
 
 CELLS = {"gru": GRU, "lstm": LSTM}
-LEAST = 1e-12  # of powers, which loud or silent sounds may lack
 
 
 def mask_network(
@@ -109,15 +109,10 @@ def _model(network, length, transform, inverse, hop) -> Model:
         rngs = {"dropout": key} if train else None
         found, _, inside = cleaned(params, x, batch.get("length"), train=train, rngs=rngs)
         y = jnp.where(inside, jnp.asarray(y, jnp.float32), 0)
-        after, before = _decibels(found, y), _decibels(jnp.where(inside, x, 0), y)
+        after, before = signal_to_noise(found, y), signal_to_noise(jnp.where(inside, x, 0), y)
         return -after.mean(), (stats, {"improvement": (after - before).mean()})
 
     return Model(init=init, loss=loss, apply=apply)
-
-
-def _decibels(found: Array, clean: Array) -> Array:
-    signal, rest = (jnp.maximum((part**2).sum(-1), LEAST) for part in (clean, found - clean))
-    return 10 * jnp.log10(signal / rest)
 
 
 class _Network(nn.Module, kw_only=True):

@@ -17,7 +17,7 @@ the first, and the answer is a word, by the C of the last: logits = C u. So K ho
 "Linear start" (section 4.2) omits the softmax of p in the first `linear_steps` steps of training, p_i = u . m_i; in
 theirs, until the loss on validation data stops falling. Padding (token 0) is nothing: its embedding is 0, and sentences
 of padding alone are not looked at, where their code gives them the logit 0. Their 10 % of empty memories, which shift
-the times of those before them, are a transform of the data: `experiments/babi.py`.
+the times of those before them, are a transform of the data: `gm.with_empty_sentences`.
 """
 
 from collections.abc import Sequence

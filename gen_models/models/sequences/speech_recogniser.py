@@ -45,8 +45,7 @@ def speech_recogniser(
       loss: the mean over a batch of -log p(y | x), in nats an utterance. Reads `batch["x"]`, float [B, T, F], and
         `batch["y"]`, integers [B, N] from 0 to classes - 1; with `batch["length"]`, integers [B] from 1 on, only so
         many steps of x count, and with `batch["count"]`, integers [B], so many labels of y. It is infinite where an
-        utterance has more labels than steps. Metric: "nats_per_label", a mean over utterances
-        as well.
+        utterance has more labels than steps. Metric: "nats_per_label", a mean over utterances as well.
       apply(params, stats, x, lengths=None): logits [B, ceil(T / joined), classes + 1], of the labels and the blank.
       log_prob(params, stats, y, key, inputs=x, lengths=None, counts=None): [B] nats, exact.
       decode(params, stats, x, lengths=None, beams=None): the pair of labels [B, N], filled up with -1, and their

@@ -49,11 +49,13 @@ def temporal_convolutional_network(
         and [B, T] at each step. `deviations=True` gives the pair of means and standard deviations of "normal" answers.
 
     Args:
-      shape: (T, F). outputs: K classes or D numbers.
+      shape: (T, F).
+      outputs: K classes or D numbers.
       answer: what an answer is: one of K classes, D numbers, or D independent normal distributions.
       at: whether there is one answer, at a sequence's end, or one at each step.
-      features: of each block. layers: blocks, each of two convolutions with dilation 1, 2, 4, ... window: taps of each
-        convolution. An answer sees `temporal_receptive_field(layers, window)` steps.
+      features: of each block.
+      layers: blocks, each of two convolutions with dilation 1, 2, 4, ...
+      window: taps of each convolution. An answer sees `temporal_receptive_field(layers, window)` steps.
       weight_norm: whether kernels are weight-normalised.
       dropout: probability with which a unit is dropped in training, behind each convolution; may be traced.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters and losses stay float32.
