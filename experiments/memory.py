@@ -73,9 +73,11 @@ class Temporal:
     features: int = 24
     """Width of each block."""
     layers: int = 8
-    """Number of blocks, each of two convolutions of dilation 1, 2, 4, ..."""
+    """Number of blocks, each of two convolutions of dilation 1, growth, growth^2, ..."""
     window: int = 8
     """Taps of each convolution."""
+    growth: int = 2
+    """Factor of the dilation from a block to the next; 1: no block is dilated."""
     weight_norm: bool = True
     """Whether kernels are weight-normalised."""
     dropout: Dropout = 0.0

@@ -60,9 +60,15 @@ def test_tagging_is_pytorchs_and_an_answer_at_the_end_is_that_of_the_last_step()
     chex.assert_trees_all_close(at_end[1], wanted, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("steps", [13, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 2, 7, 8, 16, 17))])
-def test_the_last_step_alone_is_the_last_of_all(steps):
-    blocks = TemporalConvolutions((5, 4, 4, 6), 3)
+_MORE = [
+    pytest.param(*each, marks=pytest.mark.slow)
+    for each in ((1, 2), (2, 2), (7, 2), (8, 2), (16, 2), (17, 2), (13, 1), (14, 3))
+]
+
+
+@pytest.mark.parametrize(("steps", "growth"), [(13, 2), *_MORE])
+def test_the_last_step_alone_is_the_last_of_all(steps, growth):
+    blocks = TemporalConvolutions((5, 4, 4, 6), 3, growth=growth)
     x = jax.random.normal(jax.random.key(steps), (2, steps, 3))
     params = jax.jit(blocks.init)(KEY, x)
     last, all_ = jax.jit(lambda x: (blocks.apply(params, x, method="last"), blocks.apply(params, x)))(x)
@@ -103,6 +109,7 @@ def test_what_does_not_fit_is_refused():
         (lambda: make((4, 2), 3, at="start"), "unknown place of answers 'start'"),
         (lambda: make((4, 2), 3, answer="class"), "unknown kind of answer 'class': did you mean 'classes'"),
         (lambda: make((4, 2), 3, window=0), "sizes must be positive, got window=0"),
+        (lambda: make((4, 2), 3, growth=0), "sizes must be positive, got growth=0"),
         (lambda: make((4, 2), 3, dropout=1.0), "dropout"),
         (lambda: make((4, 2), 3).apply({}, {}, jnp.ones((1, 4, 2)), deviations=True), "no standard deviations"),
         (lambda: make((4, 2), 3).apply({}, {}, jnp.ones((1, 4, 2)), jnp.ones(2, int)), r"lengths must be \[1\]"),

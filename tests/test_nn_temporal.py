@@ -120,10 +120,13 @@ def _moved(params):
     return jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), params)
 
 
-def test_blocks_in_steps_are_the_whole_and_see_what_is_predicted():
+@pytest.mark.parametrize(
+    ("growth", "field"), [(2, 13), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, 9), (3, 17)))]
+)
+def test_blocks_in_steps_are_the_whole_and_see_what_is_predicted(growth, field):
     """Each step of the receptive field and none beyond it, by gradients; the residual widens where widths differ."""
     x = _normal(B, 20, C)
-    blocks = TemporalConvolutions((5, 4), 3)
+    blocks = TemporalConvolutions((5, 4), 3, growth=growth)
     params = _moved(jax.jit(blocks.init)(jax.random.key(0), x))
     y, steps = (
         jax.jit(lambda x: (blocks.apply(params, x), _in_steps(partial(blocks.apply, params, method="step"), x, cache)))(
@@ -134,8 +137,7 @@ def test_blocks_in_steps_are_the_whole_and_see_what_is_predicted():
     )
     assert y.shape == (B, 20, 4)
     np.testing.assert_allclose(steps, y, rtol=1e-4, atol=1e-5)
-    field = temporal_receptive_field(2, 3)
-    assert field == 13
+    assert temporal_receptive_field(2, 3, growth) == field
     gradients = jax.jit(jax.vmap(jax.grad(lambda x: blocks.apply(params, x[None])[0, -1].sum())))(_normal(32, 20, C))
     seen = np.abs(gradients).max((0, 2)) > 0  # of any of 32 sequences, as rectifiers are shut for some
     assert seen.tolist() == [False] * (20 - field) + [True] * field

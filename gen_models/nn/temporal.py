@@ -11,7 +11,8 @@ A step reads x_t alone: it and the (k - 1) d before it stand in a ring buffer [B
 in place s mod S, so that nothing is moved. A buffer of zeros is a sequence's beginning.
 
 `TemporalConvolutions` are the residual blocks of Bai et al. (An Empirical Evaluation of Generic Convolutional and
-Recurrent Networks for Sequence Modeling, 2018, section 3): block i has dilation 2^i and computes, with two such layers,
+Recurrent Networks for Sequence Modeling, 2018, section 3): block i has dilation g^i, where the growth g is 2 in theirs,
+and computes, with two such layers,
 
     y = relu(x' + branch(x)),   branch(x) = dropout(relu(conv(dropout(relu(conv(x))))))
 
@@ -19,8 +20,8 @@ where x' is x, or a 1x1 convolution of it where the widths differ. Kernels may b
 2016): W = scale v / |v| for each output; the scale begins as |v|, as in the code of Bai et al., so that W begins as v.
 
 The output at the last step depends, through block i and those behind it, on the steps alone whose distance from the end
-is a multiple of 2^i. `TemporalConvolutions.last` computes no others: each block reads every second step of what the one
-before it gave, where its dilation is 1, so that all blocks together cost as much as two of whole sequences.
+is a multiple of g^i. `TemporalConvolutions.last` computes no others: each block reads every g-th step of what the one
+before it gave, where its dilation is 1, so that with g = 2 all blocks together cost as much as two of whole sequences.
 """
 
 from collections.abc import Sequence
@@ -175,12 +176,13 @@ class TemporalConvolutions(nn.Module):
 
     A readable one for regression is `nn.Dense(1)(TemporalConvolutions(features=(24,) * 8, window=7)(x, train))`; an
     answer about a whole sequence is read at its last step, which `last` computes alone. Step t sees
-    `temporal_receptive_field(len(features), window)` steps.
+    `temporal_receptive_field(len(features), window, growth)` steps.
     """
 
     features: Sequence[int]  # width of each block
     window: int = 3
     _: KW_ONLY
+    growth: int = 2  # of the dilation, from a block to the next; 1: no block is dilated
     weight_norm: bool = True
     dropout: float | Array = 0.0  # may be traced
     dtype: DTypeLike | None = None
@@ -205,7 +207,7 @@ class TemporalConvolutions(nn.Module):
         dtype = jnp.float32 if self.dtype is None else self.dtype
         buffers = []
         for i, (before, width) in enumerate(zip((inputs, *self.features), self.features, strict=False)):
-            size = (self.window - 1) * 2**i + 1
+            size = (self.window - 1) * self.growth**i + 1
             buffers.append((jnp.zeros((batch, size, before), dtype), jnp.zeros((batch, size, width), dtype)))
         return tuple(buffers)
 
@@ -214,13 +216,13 @@ class TemporalConvolutions(nn.Module):
         kept: list[Any] = []
         for i, width in enumerate(self.features):
             if ended and i:
-                x = x[:, (x.shape[1] - 1) % 2 :: 2]  # the last step, and every second one before it
+                x = x[:, (x.shape[1] - 1) % self.growth :: self.growth]  # the last step, and every g-th before it
             h, pair = x, []
             for j in range(2):
                 layer = CausalConv(
                     width,
                     self.window,
-                    dilation=1 if ended else 2**i,
+                    dilation=1 if ended else self.growth**i,
                     weight_norm=self.weight_norm,
                     dtype=self.dtype,
                     name=f"conv_{i}_{j}",

@@ -36,6 +36,7 @@ def temporal_convolutional_network(
     features: int = 24,
     layers: int = 8,
     window: int = 7,
+    growth: int = 2,
     weight_norm: bool = True,
     dropout: float | Array = 0.0,
     dtype: DTypeLike | None = None,
@@ -54,8 +55,9 @@ def temporal_convolutional_network(
       answer: what an answer is: one of K classes, D numbers, or D independent normal distributions.
       at: whether there is one answer, at a sequence's end, or one at each step.
       features: of each block.
-      layers: blocks, each of two convolutions with dilation 1, 2, 4, ...
-      window: taps of each convolution. An answer sees `temporal_receptive_field(layers, window)` steps.
+      layers: blocks, each of two convolutions with dilation 1, growth, growth^2, ...
+      window: taps of each convolution. An answer sees `temporal_receptive_field(layers, window, growth)` steps.
+      growth: of the dilation, from a block to the next; 1: no block is dilated.
       weight_norm: whether kernels are weight-normalised.
       dropout: probability with which a unit is dropped in training, behind each convolution; may be traced.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters and losses stay float32.
@@ -65,10 +67,16 @@ def temporal_convolutional_network(
         batch of another shape or without answers, and outside of `jit` a label of no class.
     """
     shape = check_answers(shape, outputs, answer, at)
-    check_sizes(features=features, layers=layers, window=window)
+    check_sizes(features=features, layers=layers, window=window, growth=growth)
     check_dropout(dropout)
     head = HEADS[answer](outputs)
-    blocks = {"features": (features,) * layers, "window": window, "weight_norm": weight_norm, "dropout": dropout}
+    blocks = {
+        "features": (features,) * layers,
+        "window": window,
+        "growth": growth,
+        "weight_norm": weight_norm,
+        "dropout": dropout,
+    }
     network = _Network(width=head.width, at=at, blocks=blocks, dtype=dtype)
 
     def init(key, batch):

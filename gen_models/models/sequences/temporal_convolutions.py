@@ -72,14 +72,14 @@ def temporal_convolutions(
     return token_model(network, vocabulary, start=start)
 
 
-def temporal_receptive_field(layers: int, window: int = 3) -> int:
-    """Steps that an output of as many blocks depends on: 1 + 2 (window - 1) (2^layers - 1).
+def temporal_receptive_field(layers: int, window: int = 3, growth: int = 2) -> int:
+    """Steps that an output of as many blocks depends on: 1 + 2 (window - 1) (1 + growth + ... + growth^(layers - 1)).
 
     Raises:
       ValueError: a size is not positive.
     """
-    check_sizes(layers=layers, window=window)
-    return 1 + 2 * (window - 1) * (2**layers - 1)
+    check_sizes(layers=layers, window=window, growth=growth)
+    return 1 + 2 * (window - 1) * sum(growth**layer for layer in range(layers))
 
 
 class _Network(nn.Module, kw_only=True):
