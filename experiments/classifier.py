@@ -88,9 +88,9 @@ class Config(gm.Images, gm.Optimisation):
     """Weights of the classes in the loss; balanced: rare classes weigh as much as frequent ones."""
     augmentation: tuple[Literal["flip", "shift", "cutout"], ...] = ()
     """Random changes of training images: mirror left-right, move by up to 2 pixels, blank an 8x8 square."""
-    measure: tuple[Literal["validation", "flops", "gradients", "units"], ...] = ()
-    """Further figures at the end: validation accuracy, to choose by; operations for an image; and of a ResidualCnn
-    gradient norms by layer and dead units."""
+    measure: tuple[Literal["validation", "report", "flops", "gradients", "units"], ...] = ()
+    """Further figures at the end: validation accuracy, to choose by; precision, recall, F1 and areas under curves;
+    operations for an image; and of a ResidualCnn gradient norms by layer and dead units."""
 
 
 base = Config(
@@ -154,6 +154,7 @@ def measures(config: Config) -> "Sequence[gm.Measure]":
         raise ValueError(f"--measure {' '.join(of_layers)} needs a network ResidualCnn, got {name}")
     more: Mapping[str, Any] = {
         "validation": gm.measures.ValidationAccuracy,
+        "report": gm.measures.ClassificationReport,
         "flops": gm.measures.Flops,
         "gradients": gm.measures.Gradients,
         "units": gm.measures.Units,

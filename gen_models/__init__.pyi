@@ -1,5 +1,6 @@
 """The public names, for editors, type checkers and `__init__.py`, which imports each when it is used."""
 
+from . import classification_metrics as classification_metrics
 from . import diagnosis as diagnosis
 from . import distributions as distributions
 from . import evaluation as evaluation
@@ -8,6 +9,7 @@ from . import measures as measures
 from . import metrics as metrics
 from . import nn as nn
 from . import plots as plots
+from . import ranking_metrics as ranking_metrics
 from .core import Model as Model
 from .core import Optimizer as Optimizer
 from .core import TrainState as TrainState

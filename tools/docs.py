@@ -36,7 +36,13 @@ PACKAGES = {
     "features": "Extractors of features",
     "diagnosis": "Diagnosis",
 }
-MODULES = {"distributions": "Distributions", "metrics": "Metrics", "plots": "Plots"}  # whose functions are all public
+MODULES = {  # whose functions are all public
+    "distributions": "Distributions",
+    "metrics": "Metrics",
+    "classification_metrics": "Metrics of classifiers",
+    "ranking_metrics": "Metrics of scores",
+    "plots": "Plots",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

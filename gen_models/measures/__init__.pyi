@@ -9,6 +9,7 @@ from .classification import Accuracy as Accuracy
 from .classification import Confusion as Confusion
 from .classification import ValidationAccuracy as ValidationAccuracy
 from .classification import predicted as predicted
+from .classification_report import ClassificationReport as ClassificationReport
 from .codes import CodeUsage as CodeUsage
 from .collapse import Collapse as Collapse
 from .cost import Flops as Flops

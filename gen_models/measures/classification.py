@@ -13,6 +13,7 @@ from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data.dataset import Classes
 from gen_models.data.sentences import Words
+from gen_models.data.tables import Columns
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
@@ -36,10 +37,10 @@ def predicted(trained: Trained, split: Split, lengths: bool = False) -> tuple[ja
     return jnp.asarray(logits, jnp.float32), jnp.asarray(labels_of(split))
 
 
-def _class_names(split: Split) -> tuple[str, ...]:
+def class_names(split: Split) -> tuple[str, ...]:
     """The names that the classes have in the data; none where they are numbers."""
     meaning = split.dataset.meaning
-    return meaning.classes if isinstance(meaning, Classes | Words) else ()
+    return meaning.classes or () if isinstance(meaning, Classes | Columns | Words) else ()
 
 
 def labels_of(split: Split) -> np.ndarray:
@@ -102,15 +103,15 @@ class Confusion:
     lengths: bool = False  # as of `Accuracy`
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
-        """Draw `confusion.png`, and `surest_mistakes.png` where there are any: often these images are mislabelled."""
+        """Draw `confusion.png`, and of images `surest_mistakes.png` if there are any: often these are mislabelled."""
         logits, labels = predicted(trained, split, self.lengths)
         guess = logits.argmax(-1)
         counts = metrics.confusion_matrix(guess, labels, logits.shape[-1])
-        names = _class_names(split)
+        names = class_names(split)
         plots.matrix(np.asarray(counts), folder / "confusion.png", names)
         surest = np.asarray(jnp.where(guess == labels, -1.0, jax.nn.softmax(logits).max(-1))).argsort()[::-1]
         wrong = [index for index in surest[: self.mistakes] if guess[index] != labels[index]]
-        if wrong:
+        if wrong and len(split.dataset.shape) == 3:
             images = np.concatenate([np.asarray(batch["x"]) for batch in split.batches(500)])
             pairs = [(int(labels[index]), int(guess[index])) for index in wrong]
             titles = [
