@@ -77,6 +77,8 @@ from .data.synthetic import copy_task as copy_task
 from .data.synthetic import gaussian_grid as gaussian_grid
 from .data.synthetic import grid_centres as grid_centres
 from .data.synthetic import recall_chance as recall_chance
+from .data.table_preparation import preparation as preparation
+from .data.table_preparation import prepared_table as prepared_table
 from .data.transforms import binarise_dynamic as binarise_dynamic
 from .data.transforms import binarise_fixed as binarise_fixed
 from .data.transforms import compose as compose

@@ -9,11 +9,12 @@ from gen_models.data.parallel import Languages
 from gen_models.data.sentences import Words
 from gen_models.data.series import Series
 from gen_models.data.symbols import Symbols
-from gen_models.data.tables import Columns
+from gen_models.data.tables import Columns, Prepared
 from gen_models.data.tokens import Vocabulary
 
 KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Classes, Columns, Languages, Objects, Series, Sound, Symbols, Vocabulary, Words)
+    kind.__name__: kind
+    for kind in (Classes, Columns, Languages, Objects, Prepared, Series, Sound, Symbols, Vocabulary, Words)
 }
 
 

@@ -75,6 +75,12 @@ PACKAGED: Mapping[str, Packaged] = {
         {},
         "a part of the Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0; takes 0 to 4 are the test split",
     ),
+    "penguins": Packaged(
+        "table",
+        "penguins.csv",
+        {"target": "species", "untargeted": "skip"},
+        "penguins of the Palmer Archipelago (Gorman et al., 2014; Horst et al., 2020), CC0; split by us",
+    ),
 }
 NAMES = ("fashion_mnist_bundled", *PACKAGED, "digits", *TFDS_NAMES)
 # The kinds of paths, and the options that may stand behind each.
@@ -89,7 +95,7 @@ PATHS: Mapping[str, Sequence[str]] = {
     "audio": ("length", "label"),
     "rolls": ("length", "per_beat"),
     "series": ("look_back", "horizon", "train", "validation", "test", "columns"),
-    "table": ("target", "categorical", "drop", "test"),
+    "table": ("target", "categorical", "drop", "untargeted", "test", "group", "time", "fold", "folds"),
     "points": (),
     "pairs": ("x", "y"),
     "boxes": ("masks",),

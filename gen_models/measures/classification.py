@@ -13,7 +13,7 @@ from gen_models import metrics, plots
 from gen_models.core import Key, Model, Params, Stats
 from gen_models.data.dataset import Classes
 from gen_models.data.sentences import Words
-from gen_models.data.tables import Columns
+from gen_models.data.tables import Columns, Prepared
 from gen_models.measures.base import Headline, Split, Trained
 from gen_models.measures.figure import Figure
 from gen_models.measures.likelihood import one
@@ -40,7 +40,7 @@ def predicted(trained: Trained, split: Split, lengths: bool = False) -> tuple[ja
 def class_names(split: Split) -> tuple[str, ...]:
     """The names that the classes have in the data; none where they are numbers."""
     meaning = split.dataset.meaning
-    return meaning.classes or () if isinstance(meaning, Classes | Columns | Words) else ()
+    return meaning.classes or () if isinstance(meaning, Classes | Columns | Prepared | Words) else ()
 
 
 def labels_of(split: Split) -> np.ndarray:
