@@ -14,7 +14,10 @@ et al., 2018, table 1).
 Measured by the first command, seed 0, in six minutes by the clock of one core of an AMD EPYC that other programs
 shared: 0.815 +- 0.023 of the 297 test digits (standard error over images); it knows the 1,350 training digits by heart.
 At the start the loss's gradient by the first state is 4e-9 of that by the last one; after the training both are alike
-(1.3). The other variants, and MNIST, were not trained yet.
+(1.3).
+
+MNIST's 784 pixels, seed 0, on such a core: `mnist_tcn --steps 1500`, 1.6 epochs, comes to 0.9793 +- 0.0014 of the
+10,000 test digits in five CPU minutes. The other variants were not trained yet.
 """
 
 from collections.abc import Mapping, Sequence
