@@ -77,6 +77,9 @@ from .data.synthetic import copy_task as copy_task
 from .data.synthetic import gaussian_grid as gaussian_grid
 from .data.synthetic import grid_centres as grid_centres
 from .data.synthetic import recall_chance as recall_chance
+from .data.table_cleaning import TableReport as TableReport
+from .data.table_cleaning import suspected_labels as suspected_labels
+from .data.table_cleaning import table_report as table_report
 from .data.table_preparation import preparation as preparation
 from .data.table_preparation import prepared_table as prepared_table
 from .data.transforms import binarise_dynamic as binarise_dynamic
@@ -174,6 +177,7 @@ from .models.supervised.cnn import cnn as cnn
 from .models.supervised.logistic import logistic_regression as logistic_regression
 from .models.supervised.mlp import mlp as mlp
 from .models.supervised.residual_cnn import residual_cnn as residual_cnn
+from .models.supervised.table_regression import table_regression as table_regression
 from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam
 from .optimizers import adamw as adamw

@@ -72,6 +72,7 @@ DEEP = (
 )
 # Compiled for long, and of the same parts as quicker ones, which the default suite asks; the slow one asks all.
 LIKE_OTHERS = (
+    "table_regression",
     "residual_cnn",
     "convolutional_vae",
     "hierarchical_vae",

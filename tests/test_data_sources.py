@@ -357,4 +357,4 @@ for stamp in range(30):
 
 
 def test_names():
-    assert NAMES[0] == "fashion_mnist_bundled" and len(set(NAMES)) == len(NAMES) == 12
+    assert NAMES[0] == "fashion_mnist_bundled" and len(set(NAMES)) == len(NAMES) == 13

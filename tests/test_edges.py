@@ -43,7 +43,7 @@ OF_TOKENS = (  # whose "y" are tokens too
 )
 FORECASTERS = ("linear_forecaster", "recurrent_forecaster", "patch_transformer")
 # Models whose batches are neither images nor labels; they are tested where the models are.
-OWN_BATCHES = (*OF_TOKENS, *FORECASTERS, "polyphonic", "speech_recogniser", "mask_network")
+OWN_BATCHES = (*OF_TOKENS, *FORECASTERS, "polyphonic", "speech_recogniser", "mask_network", "table_regression")
 LABELLED = [name for name, build in ZOO.items() if "y" in build().batch(0, 1) and name not in OWN_BATCHES]
 
 

@@ -61,6 +61,7 @@ from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
 from gen_models.models.supervised.residual_cnn import residual_cnn
+from gen_models.models.supervised.table_regression import table_regression
 from gen_models.nn.adversarial_losses import wasserstein
 from gen_models.nn.gradient_penalties import r1, wasserstein_penalty
 from gen_models.nn.likelihoods import bernoulli, gaussian
@@ -85,6 +86,12 @@ def labelled(seed, size):
     image = rng.normal(0, 0.3, size=(size, *SHAPE)).astype(np.float32)
     image[np.arange(size), :, label] += 1  # a bright column for each class
     return {"x": image, "y": label}
+
+
+def numbered(seed, size):
+    """Rows of four numbers, and one that is linear in them."""
+    x = np.random.default_rng(seed).normal(size=(size, 4)).astype(np.float32)
+    return {"x": x, "y": 2 + 3 * x @ np.array([0.5, -1, 0.3, 0], np.float32)}
 
 
 def binary(seed, size):
@@ -241,6 +248,9 @@ ZOO: dict[str, Callable[..., Entry]] = {
         labelled,
         SGD,
         deterministic=True,
+    ),
+    "table_regression": lambda dtype=None: Entry(
+        table_regression((4,), centre=2.0, scale=3.0, hidden=(6,), dtype=dtype), numbered, SGD, deterministic=True
     ),
     "cnn": lambda axis_name=None, dtype=None: Entry(
         cnn(**CLASSES, channels=(4, 5), strides=(1, 2), dropout=0.0, axis_name=axis_name, dtype=dtype),

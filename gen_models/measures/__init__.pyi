@@ -54,6 +54,8 @@ from .sound import Sounds as Sounds
 from .spectrum import Checkerboard as Checkerboard
 from .stacked_modes import StackedModes as StackedModes
 from .states import StateGradients as StateGradients
+from .tables import TableBaselines as TableBaselines
+from .tables import TableFigures as TableFigures
 from .text import Text as Text
 from .text import TokenLikelihood as TokenLikelihood
 from .text import ratio_of_sums as ratio_of_sums

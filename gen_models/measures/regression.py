@@ -19,6 +19,12 @@ def _prediction(model: Model, params: Params, stats: Stats, batch: Any, key: Key
     return model.apply(params, stats, batch["x"]).reshape(len(batch["x"]), -1)
 
 
+def predicted_numbers(trained: Trained, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    """Predictions and truth of a whole split, in order, each [N, outputs] in float64."""
+    predicted = split.each(_prediction, trained, jax.random.key(0), size=500)
+    return predicted, np.asarray(labels_of(split), np.float64).reshape(predicted.shape)
+
+
 @dataclass(frozen=True)
 class RegressionErrors:
     """Root mean squared error, mean absolute error and R^2 of `apply(x)` against y, over examples and outputs."""
@@ -31,7 +37,7 @@ class RegressionErrors:
 
         That of the RMSE is the standard error of the mean squared error, divided by the derivative 2 RMSE.
         """
-        predicted, truth = self._both(trained, split)
+        predicted, truth = predicted_numbers(trained, split)
         squares = mean_of(((predicted - truth) ** 2).mean(1))
         rmse = float(np.sqrt(squares.value))
         error = float(squares.standard_error) / (2 * rmse) if rmse else 0.0
@@ -45,14 +51,9 @@ class RegressionErrors:
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `predictions.png`: the first output against its truth."""
-        predicted, truth = self._both(trained, split)
+        predicted, truth = predicted_numbers(trained, split)
         points = np.stack([truth[:, 0], predicted[:, 0]], 1)
         plots.scatter({"prediction against truth": points}, folder / "predictions.png")
-
-    def _both(self, trained: Trained, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions and truth, each [N, outputs] in float64."""
-        predicted = split.each(_prediction, trained, jax.random.key(0), size=500)
-        return predicted, np.asarray(labels_of(split), np.float64).reshape(predicted.shape)
 
 
 def _explained(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, str]:
