@@ -37,6 +37,11 @@ from .data.near_duplicates import first_kept as first_kept
 from .data.near_duplicates import near_codes as near_codes
 from .data.near_duplicates import nearest_reference as nearest_reference
 from .data.near_duplicates import pack_bits as pack_bits
+from .data.nist import certified_digits as certified_digits
+from .data.nist import nist_linear as nist_linear
+from .data.nist import nist_names as nist_names
+from .data.nist import nist_nonlinear as nist_nonlinear
+from .data.nist import printed_as as printed_as
 from .data.noise import coloured_noise as coloured_noise
 from .data.noise import noisy as noisy
 from .data.reviews import generated_reviews as generated_reviews
@@ -89,6 +94,7 @@ from .data.transforms import cutout as cutout
 from .data.transforms import dequantise as dequantise
 from .data.transforms import on as on
 from .data.transforms import one_hot as one_hot
+from .data.transforms import polynomial_features as polynomial_features
 from .data.transforms import quantise as quantise
 from .data.transforms import random_crop as random_crop
 from .data.transforms import random_flip as random_flip
@@ -174,8 +180,15 @@ from .models.sequences.wavenet import wavenet_receptive_field as wavenet_recepti
 from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
+from .models.supervised.least_squares import LeastSquares as LeastSquares
+from .models.supervised.least_squares import least_squares as least_squares
+from .models.supervised.least_squares import polynomial_least_squares as polynomial_least_squares
+from .models.supervised.linear_regression import fit_linear as fit_linear
+from .models.supervised.linear_regression import linear_regression as linear_regression
 from .models.supervised.logistic import logistic_regression as logistic_regression
 from .models.supervised.mlp import mlp as mlp
+from .models.supervised.perceptron import perceptron as perceptron
+from .models.supervised.rational import rational_least_squares as rational_least_squares
 from .models.supervised.residual_cnn import residual_cnn as residual_cnn
 from .models.supervised.table_regression import table_regression as table_regression
 from .optimizers import adagrad as adagrad
@@ -219,5 +232,6 @@ from .training.loop import fit as fit
 from .training.parallel import compile_step as compile_step
 from .training.parallel import data_mesh as data_mesh
 from .training.parallel import train_many as train_many
+from .training.path import parameter_path as parameter_path
 
 __version__: str

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -168,6 +168,78 @@ def lines(
             axis.set_yscale("log")
         axis.grid(alpha=0.3)
         axis.legend(frameon=False, fontsize=8)
+    return Path(path)
+
+
+class Curve(NamedTuple):
+    """Values over places: a line, dots or dashes, with a band about it where `low` and `high` are given."""
+
+    x: Any  # [n]
+    y: Any  # [n]; what is not finite is left out
+    low: Any = None  # [n], the band's lower end
+    high: Any = None
+    style: str = "-"  # matplotlib's: "-", "--", ":" or "o" for dots
+    like: str = ""  # name of another curve, whose colour this one has
+
+
+def panels(
+    of: Mapping[str, Mapping[str, Curve]],
+    path: str | Path,
+    *,
+    x: str = "",
+    y: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    columns: int = 3,
+    share: bool = True,
+) -> Path:
+    """Draw panels of curves, each name with one colour in all of them and one legend for all.
+
+    Args:
+      of: title of a panel -> name -> curve; a name that begins with "_" is not in the legend.
+      path: the PNG file.
+      x: name of the places, under the axes.
+      y: name of the values.
+      log_x: whether the axis of the places is logarithmic.
+      log_y: whether that of the values is; what is not positive is then left out.
+      columns: panels side by side at most.
+      share: whether all panels have the same axes.
+    """
+    across = min(columns, len(of))
+    down = -(-len(of) // across)
+    names = list(dict.fromkeys(name for curves in of.values() for name in curves))
+    own = [name for name in names if not any(curves[name].like for curves in of.values() if name in curves)]
+    colours = mpl.colormaps["tab10"]
+    with drawing(path, figsize=(0.6 + 3.3 * across, 0.4 + 2.7 * down), layout="constrained") as canvas:
+        axes = canvas.subplots(down, across, squeeze=False, sharex=share, sharey=share)
+        for axis, (title, curves) in zip(axes.ravel(), of.items(), strict=False):
+            for name, curve in curves.items():
+                colour = colours(own.index(curve.like or name) % 10)
+                values = np.asarray(curve.y, np.float64)
+                shown = np.where(np.isfinite(values) & ((values > 0) | (not log_y)), values, np.nan)
+                dots = {"linestyle": "none", "marker": "o", "markersize": 2.5} if curve.style == "o" else {}
+                lines = {} if dots else {"linestyle": curve.style, "linewidth": 1.3}
+                axis.plot(curve.x, shown, color=colour, label=literal(name), **dots, **lines)
+                if curve.low is not None:
+                    axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
+            axis.set_title(literal(title), fontsize=9)
+            axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
+            axis.tick_params(labelsize=7)
+            axis.grid(alpha=0.3)
+        for axis in axes.ravel()[len(of) :]:
+            axis.remove()
+        canvas.supxlabel(literal(x), fontsize=9)
+        canvas.supylabel(literal(y), fontsize=9)
+        handles = {line.get_label(): line for axis in canvas.axes for line in axis.lines}
+        shown_names = [literal(name) for name in names if not name.startswith("_")]
+        canvas.legend(
+            [handles[name] for name in shown_names],
+            shown_names,
+            loc="outside upper center",
+            frameon=False,
+            fontsize=8,
+            ncols=min(len(shown_names), 2 * across),
+        )
     return Path(path)
 
 

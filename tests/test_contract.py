@@ -73,6 +73,9 @@ DEEP = (
 # Compiled for long, and of the same parts as quicker ones, which the default suite asks; the slow one asks all.
 LIKE_OTHERS = (
     "table_regression",
+    "linear_regression",
+    "perceptron",
+    "gaussian_mlp",
     "residual_cnn",
     "convolutional_vae",
     "hierarchical_vae",

@@ -40,6 +40,7 @@ LIKE_OTHERS = (
     "gan_imbalance",
     "vae_beta",
     "vae_decoders",
+    "linear_regression",
     "memory",
     "music",
     "posterior_collapse",

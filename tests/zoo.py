@@ -58,8 +58,10 @@ from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
 from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
 from gen_models.models.supervised.cnn import cnn
+from gen_models.models.supervised.linear_regression import linear_regression
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
+from gen_models.models.supervised.perceptron import perceptron
 from gen_models.models.supervised.residual_cnn import residual_cnn
 from gen_models.models.supervised.table_regression import table_regression
 from gen_models.nn.adversarial_losses import wasserstein
@@ -92,6 +94,20 @@ def numbered(seed, size):
     """Rows of four numbers, and one that is linear in them."""
     x = np.random.default_rng(seed).normal(size=(size, 4)).astype(np.float32)
     return {"x": x, "y": 2 + 3 * x @ np.array([0.5, -1, 0.3, 0], np.float32)}
+
+
+def measured(seed, size):
+    """The images of `labelled` and two numbers that are affine in their class."""
+    batch = labelled(seed, size)
+    noise = np.random.default_rng(seed + 1).normal(0, 0.1, (size, 2))
+    y = np.stack([batch["y"] - 1.0, 0.5 * batch["y"]], 1) + noise
+    return {"x": batch["x"], "y": y.astype(np.float32)}
+
+
+def sided(seed, size):
+    """The images of `labelled`, and whether they are of the first class."""
+    batch = labelled(seed, size)
+    return batch | {"y": (batch["y"] == 0).astype(np.int32)}
 
 
 def binary(seed, size):
@@ -242,6 +258,13 @@ BITS = {"shape": (4, 4, 1), "levels": 2, "features": 4}
 ZOO: dict[str, Callable[..., Entry]] = {
     "logistic": lambda dtype=None: Entry(
         logistic_regression(**CLASSES, l2=1e-3, dtype=dtype), labelled, SGD, deterministic=True
+    ),
+    "linear_regression": lambda dtype=None: Entry(
+        linear_regression(SHAPE, 2, l2=1e-2, dtype=dtype), measured, SGD, deterministic=True
+    ),
+    "perceptron": lambda dtype=None: Entry(perceptron(SHAPE, dtype=dtype), sided, SGD, deterministic=True),
+    "gaussian_mlp": lambda dtype=None: Entry(
+        mlp(SHAPE, 2, hidden=(8,), answer="normal", dtype=dtype), measured, SGD, deterministic=True
     ),
     "mlp": lambda axis_name=None, dtype=None: Entry(
         mlp(**CLASSES, hidden=(8, 5), norm="batch", axis_name=axis_name, dtype=dtype),

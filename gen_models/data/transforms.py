@@ -17,6 +17,7 @@ correction is in `gen_models/metrics.py`.
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import combinations_with_replacement
 from typing import Any
 
 import jax
@@ -278,6 +279,30 @@ def one_hot(width: int) -> Transform:
         if not isinstance(fits, jax.core.Tracer) and not bool(jnp.all(fits)):
             raise ValueError(f"one_hot needs integers from 0 to {width - 1}, got {int(tokens[~fits][0])}")
         return {**batch, "x": jnp.where(fits[..., None], jax.nn.one_hot(tokens, width, dtype=jnp.float32), jnp.nan)}
+
+    return transform
+
+
+def polynomial_features(degree: int) -> Transform:
+    """All products of up to `degree` of a row's numbers: [B, D] to float32 [B, C(D + degree, degree) - 1].
+
+    They come by degree, as in scikit-learn's `PolynomialFeatures` without its column of ones: of (a, b) and degree 2
+    a, b, a^2, a b, b^2.
+
+    Raises:
+      ValueError: `degree` is below 1; when called, x is not [B, D].
+    """
+    if degree < 1:
+        raise ValueError(f"a degree is 1 or more, got {degree}")
+
+    def transform(batch: Batch, key: Any = None) -> Batch:
+        x = batch["x"]
+        if jnp.ndim(x) != 2:
+            raise ValueError(f"polynomial_features needs rows of numbers [B, D], got {_said(x)}")
+        x = jnp.asarray(x, jnp.float32)
+        width = range(x.shape[1])
+        chosen = (each for d in range(1, degree + 1) for each in combinations_with_replacement(width, d))
+        return {**batch, "x": jnp.stack([x[:, each].prod(1) for each in map(list, chosen)], 1)}
 
     return transform
 

@@ -28,12 +28,14 @@ def _logits_by_length(model: Model, params: Params, stats: Stats, batch: Any, ke
 
 
 def predicted(trained: Trained, split: Split, lengths: bool = False) -> tuple[jax.Array, jax.Array]:
-    """Logits float32 [N, K] and labels int32 [N] of a whole split, in order.
+    """Logits float32 [N, K] and labels int32 [N] of a whole split, in order; K is 2 where the model has one logit.
 
     With `lengths`, the model's `apply` is told how many steps of each sequence count.
     """
     read = _logits_by_length if lengths else _logits
     logits = split.each(read, trained, jax.random.key(0), size=500)  # `apply` draws nothing: the key is not used
+    if logits.ndim == 1:  # one logit, of yes against no: p(1) = sigmoid(z) is the softmax of (0, z)
+        logits = np.stack([np.zeros_like(logits), logits], 1)
     return jnp.asarray(logits, jnp.float32), jnp.asarray(labels_of(split))
 
 

@@ -1,37 +1,20 @@
-"""What classifiers share: cross-entropy, accuracy, and a Linen network as a `Model`."""
+"""What classifiers and other networks with one answer for an example share: a Linen network as a `Model`."""
 
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from gen_models.core import Model, Params
 from gen_models.models.inputs import checked_labels, images, labels_of, within_levels
 from gen_models.models.sizes import check_each, check_sizes
+from gen_models.models.supervised.cross_entropies import cross_entropy as cross_entropy
+from gen_models.models.supervised.heads import Answer, head_of
 from gen_models.nn.batch_norm import of_one_batch
-
-
-def cross_entropy(
-    logits: Float[Array, "b k"], labels: Int[Array, "b"], label_smoothing: float | Array = 0.0
-) -> Float[Array, "b"]:
-    """-sum_k q_k log softmax(logits)_k in nats, q = (1 - label_smoothing) one_hot + label_smoothing / K.
-
-    Szegedy et al., Rethinking the Inception Architecture (2016), section 7; `label_smoothing` may be traced. A label of
-    no class gives NaN inside of `jit`.
-
-    Raises:
-      ValueError: outside of `jit`, a label is no class.
-    """
-    labels, fits = checked_labels(labels, *logits.shape)
-    log_p = jax.nn.log_softmax(logits)
-    of_label = jnp.take_along_axis(log_p, jnp.where(fits, labels, 0)[:, None], axis=-1)[:, 0]
-    value = -(1 - label_smoothing) * of_label - label_smoothing * log_p.mean(-1)
-    return jnp.where(fits, value, jnp.nan).astype(log_p.dtype)
 
 
 def balanced_weights(counts: Sequence[int] | Int[np.ndarray, "k"]) -> tuple[float, ...]:
@@ -60,6 +43,7 @@ def classifier(
     penalty: Callable[[Params], Array] | None = None,
     tokens: int | None = None,
     class_weights: Sequence[float] | None = None,
+    answer: Answer = "classes",
 ) -> Model:
     """A classifier whose logits are `network(x, dropout, train)`, with x float32 [B, *shape] and logits [B, K].
 
@@ -71,17 +55,24 @@ def classifier(
     With `class_weights` [K], such as `balanced_weights`, an example's term in the training loss is multiplied by the
     weight of its class; evaluation and metrics stay unweighted.
 
+    With another `answer` than "classes" the network's outputs [B, head.width], the labels, the terms of the loss and
+    the metrics are those of its head (`heads.py`), `num_classes` is how many numbers or labels an example has (1 where
+    it is binary), and `apply` gives what the head predicts: logits [B] of "binary", [B, L] of "labels", numbers [B, D];
+    of "normal" with `deviations=True` a pair, means and standard deviations.
+
     Raises:
-      ValueError: a size is not positive, there are fewer than two classes, a rate is outside [0, 1), or a weight is
-        negative or missing; a batch without examples or labels, or of another shape.
+      ValueError: a size is not positive, an unknown answer, there are fewer than two classes, a rate is outside [0, 1),
+        or a weight is negative or missing; smoothed or weighted labels that are no classes; a batch without examples or
+        labels, or of another shape.
     """
     check_each(shape=shape)
     check_sizes(num_classes=num_classes)
     shape = tuple(shape)
     if not shape:
         raise ValueError("an example needs an axis or more, got shape=(): (1,) is a number")
-    if num_classes < 2:
-        raise ValueError(f"a classifier needs two classes or more, got num_classes={num_classes}")
+    head = head_of(answer, num_classes)
+    if answer != "classes" and not (class_weights is None and _is_zero(label_smoothing)):
+        raise ValueError(f"label_smoothing and class_weights are for classes: leave them out with answer={answer!r}")
     for name, rate in (("dropout", dropout), ("label_smoothing", label_smoothing)):
         if isinstance(rate, int | float) and not 0 <= rate < 1:
             raise ValueError(f"{name} must be in [0, 1), got {rate}")
@@ -106,13 +97,19 @@ def classifier(
         variables = network.init(key, jnp.zeros((1, *shape), jnp.float32), dropout, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def apply(params, stats, x, *, features=False):
+    def apply(params, stats, x, *, features=False, deviations=False):
         """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm.
 
-        With `features`, a pair: logits, and the features [B, D] of which they are an affine function.
+        With `features`, a pair: logits, and the features [B, D] of which they are an affine function. With another
+        answer than classes, what its head predicts in their place; with `deviations`, a pair of "normal".
         """
+        if deviations:
+            if head.deviations is None:
+                raise ValueError(f"answer={answer!r} has no deviations: answer='normal' has")
+            outputs = in_evaluation(params, stats, *inputs({"x": x}))
+            return head.predicted(outputs), head.deviations(outputs)
         if not features:
-            return in_evaluation(params, stats, *inputs({"x": x}))
+            return head.predicted(in_evaluation(params, stats, *inputs({"x": x})))
         found = []
 
         def catch(layer, args, kwargs, context):
@@ -122,7 +119,7 @@ def classifier(
 
         with nn.intercept_methods(catch):
             logits = in_evaluation(params, stats, *inputs({"x": x}))
-        return logits, found[0].astype(jnp.float32)
+        return head.predicted(logits), found[0].astype(jnp.float32)
 
     def in_evaluation(params, stats, x, fits):
         logits: Any = network.apply({"params": params, "batch_stats": stats}, x, dropout, train=False)
@@ -143,6 +140,8 @@ def classifier(
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Mean cross-entropy in nats, plus the penalty."""
+        if answer != "classes":
+            return loss_of_answers(params, stats, batch, key, train)
         x, fits = inputs(batch)
         labels, is_class = checked_labels(labels_of(batch), len(x), num_classes)
         if train:
@@ -161,4 +160,23 @@ def classifier(
         }
         return value, (stats, metrics)
 
+    def loss_of_answers(params, stats, batch, key, train):
+        """Mean of the head's terms, plus the penalty."""
+        x, fits = inputs(batch)
+        y = head.checked(batch, (len(x),), None)
+        if train:
+            outputs, stats = trained(params, stats, x, key)
+            outputs = jnp.where(fits, outputs, jnp.nan)
+        else:
+            outputs = in_evaluation(params, stats, x, fits)
+        terms, metrics = head.scored(outputs, y)
+        value = terms.mean()
+        if penalty is not None:
+            value = (value + penalty(params)).astype(value.dtype)
+        return value, (stats, {name: each.mean(dtype=jnp.float32) for name, each in metrics.items()})
+
     return Model(init, loss, apply=apply, batch_stats=batch_stats)
+
+
+def _is_zero(number: Any) -> bool:
+    return isinstance(number, int | float) and number == 0

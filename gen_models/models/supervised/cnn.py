@@ -15,6 +15,7 @@ from jaxtyping import Array
 from gen_models.core import Model
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
+from gen_models.models.supervised.heads import Answer, head_of
 from gen_models.nn.conv import Conv
 from gen_models.nn.dropout import Dropout
 
@@ -28,6 +29,7 @@ def cnn(
     dropout: float | Array = 0.2,
     label_smoothing: float | Array = 0.0,
     class_weights: Sequence[float] | None = None,
+    answer: Answer = "classes",
     momentum: float = 0.99,
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
@@ -36,19 +38,20 @@ def cnn(
 
     Args:
       shape: (height, width, channels) of one image.
-      num_classes: K; labels are integers in [0, K).
+      num_classes: K; labels are integers in [0, K). With another answer, how many numbers or labels: 1 of "binary".
       channels: of each convolution.
       strides: of each convolution.
       dropout: probability with which a unit of the pooled features is dropped in training; may be traced.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
       class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
+      answer: what is predicted, which the loss, the labels and the metrics follow: see `heads.py`.
       momentum: weight of the past in batch norm's running averages.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
       ValueError: a size is not positive, `shape` is not (H, W, C), `channels` and `strides` differ in length,
-        `num_classes` is below 2, or a rate is outside [0, 1).
+        `num_classes` is below 2, `answer` is unknown, or a rate is outside [0, 1).
     """
     check_sizes(shape=shape)
     check_each(channels=channels, strides=strides)
@@ -60,13 +63,19 @@ def cnn(
     network = _CNN(
         channels=channels,
         strides=strides,
-        num_classes=num_classes,
+        num_classes=head_of(answer, num_classes).width,
         momentum=momentum,
         axis_name=axis_name,
         dtype=dtype,
     )
     return classifier(
-        network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
+        network,
+        shape,
+        num_classes,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        answer=answer,
     )
 
 

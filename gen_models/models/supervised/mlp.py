@@ -1,4 +1,4 @@
-"""Multilayer perceptron for classification: hidden layers of affine map, batch norm, activation, dropout.
+"""Multilayer perceptron: hidden layers of affine map, batch norm, activation, dropout.
 
 Weights start as in He et al., Delving Deep into Rectifiers (2015), eq. 10: normal with variance 2 / fan-in, which suits
 the rectifier; those of the logits have variance 1 / fan-in. Batch norm: Ioffe & Szegedy (2015), algorithm 1; the layer
@@ -18,6 +18,7 @@ from gen_models.core import Model
 from gen_models.errors import unknown
 from gen_models.models.sizes import check_each
 from gen_models.models.supervised.classification import classifier
+from gen_models.models.supervised.heads import Answer, head_of
 from gen_models.nn.dropout import Dropout
 
 
@@ -31,25 +32,28 @@ def mlp(
     norm: Literal["none", "batch"] = "none",
     label_smoothing: float | Array = 0.0,
     class_weights: Sequence[float] | None = None,
+    answer: Answer = "classes",
     axis_name: str | None = None,
     dtype: DTypeLike | None = None,
 ) -> Model:
-    """A classifier for arrays of any shape, which it flattens.
+    """A network for arrays of any shape, which it flattens: a classifier, or what another `answer` makes of it.
 
     Args:
       shape: of one example in `batch["x"]`.
-      num_classes: K; labels are integers in [0, K).
+      num_classes: K; labels are integers in [0, K). With another answer, how many numbers or labels: 1 of "binary".
       hidden: widths of the hidden layers.
       activation: applied elementwise after each of them.
       dropout: probability with which a hidden unit is dropped in training; may be traced.
       norm: "batch" puts batch norm between each hidden layer's affine map and its activation; "none" does not.
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
       class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
+      answer: what is predicted, which the loss, the labels and the metrics follow: see `heads.py`.
       axis_name: mapped axis over which batch norm's statistics are averaged as well (`pmap`, `shard_map`).
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
-      ValueError: a size is not positive, `num_classes` is below 2, `norm` is unknown, or a rate is outside [0, 1).
+      ValueError: a size is not positive, `num_classes` is below 2, `norm` or `answer` is unknown, or a rate is
+        outside [0, 1).
     """
     check_each(hidden=hidden)
     hidden = tuple(hidden)
@@ -57,14 +61,20 @@ def mlp(
         raise unknown("norm", norm, ("none", "batch"))
     network = _MLP(
         hidden=hidden,
-        num_classes=num_classes,
+        num_classes=head_of(answer, num_classes).width,
         activation=activation,
         batch_norm=norm == "batch",
         axis_name=axis_name,
         dtype=dtype,
     )
     return classifier(
-        network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
+        network,
+        shape,
+        num_classes,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+        answer=answer,
     )
 
 
