@@ -96,7 +96,7 @@ def test_prepared_rows_are_scikit_learns(file, scaling, missing, tmp_path):
         expected = np.concatenate(
             [imputer.transform(x if scaler is None else scaler.transform(x)), marks.transform(x), encoded], 1
         )
-        batch = found.evaluation(part.arrays)
+        batch = jax.jit(found.evaluation)(part.arrays)
         assert set(batch) == {"x", "y"} and batch["x"].shape[1] == found.train.meaning.width == 3 + 2 + 3
         np.testing.assert_allclose(batch["x"], expected, rtol=1e-4, atol=1e-4)
     assert found.train.meaning.names == ("a", "b", "c", "a missing", "b missing", *(f"town={w}" for w in known))

@@ -156,7 +156,7 @@ def _of_neighbours(x: jax.Array, rows: np.ndarray, count: int, fallback: np.ndar
         donors = np.flatnonzero(there[:, column])
         least, at = jax.lax.top_k(-distance[:, donors], min(count, len(donors)))
         near = least > -jnp.inf
-        total = (rows[donors, column][at] * near).sum(-1)
+        total = (jnp.asarray(rows[donors, column])[at] * near).sum(-1)
         columns.append(jnp.where(near.any(-1), total / jnp.maximum(near.sum(-1), 1), fallback[column]))
     return jnp.stack(columns, 1)
 
