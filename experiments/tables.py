@@ -5,7 +5,7 @@
     python -m experiments.tables weight           # their weight, a number; or weight_linear
     python -m experiments.tables --dataset 'table:FILE.csv?target=COLUMN' --missing nearest --indicator
     python -m experiments.tables --measure baselines                     # scikit-learn's models beside it
-    python -m experiments.tables sweep mlp --grid fold=0,1,2,3,4         # a cross-validation
+    python -m experiments.tables sweep --variants mlp --grid fold=0,1,2,3,4 # a cross-validation
 
 Whether the target is a class or a number is told by its column. Rows are prepared by the training part alone
 (`gm.prepared_table`); with `fold`, that part of `folds` is the test part.
