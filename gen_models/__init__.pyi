@@ -187,6 +187,10 @@ from .models.supervised.linear_regression import fit_linear as fit_linear
 from .models.supervised.linear_regression import linear_regression as linear_regression
 from .models.supervised.logistic import logistic_regression as logistic_regression
 from .models.supervised.mlp import mlp as mlp
+from .models.supervised.nist_curves import NIST_CURVES as NIST_CURVES
+from .models.supervised.nonlinear_regression import NonlinearFit as NonlinearFit
+from .models.supervised.nonlinear_regression import nonlinear_least_squares as nonlinear_least_squares
+from .models.supervised.nonlinear_regression import nonlinear_regression as nonlinear_regression
 from .models.supervised.perceptron import perceptron as perceptron
 from .models.supervised.rational import rational_least_squares as rational_least_squares
 from .models.supervised.residual_cnn import residual_cnn as residual_cnn

@@ -41,6 +41,7 @@ LIKE_OTHERS = (
     "vae_beta",
     "vae_decoders",
     "linear_regression",
+    "nonlinear_regression",
     "memory",
     "music",
     "posterior_collapse",

@@ -14,7 +14,7 @@ import gen_models as gm
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("gen_models", "gen_models.measures")
 CONSTANTS = {  # objects with no docstring
-    *("ACTIVATIONS", "ENLARGEMENTS", "LIKELIHOODS", "PRIORS"),
+    *("ACTIVATIONS", "ENLARGEMENTS", "LIKELIHOODS", "NIST_CURVES", "PRIORS"),
     *("INCIDENTAL", "TRACED", "Batch", "Key", "Measure", "Optimizer"),
 }
 
