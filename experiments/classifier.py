@@ -76,11 +76,57 @@ class ResidualCnn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MobileNet:
+    """Inverted residual blocks of depthwise convolutions."""
+
+    channels: tuple[int, ...] = (16, 24, 32, 48)
+    """Channels of each stage."""
+    blocks: tuple[int, ...] = (1, 2, 2, 1)
+    """Blocks of each stage."""
+    strides: tuple[int, ...] = (1, 2, 2, 1)
+    """Stride of each stage."""
+    expansion: int = 4
+    """Number by which a block multiplies its channels in between."""
+    last: int = 128
+    """Channels of the 1x1 convolution behind the blocks."""
+    dropout: Dropout = 0.0
+    """Probability of dropping a pooled feature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNext:
+    """Bottleneck blocks of grouped convolutions."""
+
+    channels: tuple[int, ...] = (32, 64, 128)
+    """Channels of each stage."""
+    blocks: tuple[int, ...] = (1, 1, 1)
+    """Blocks of each stage."""
+    strides: tuple[int, ...] = (1, 2, 2)
+    """Stride of each stage."""
+    groups: int = 4
+    """Groups of each 3x3 convolution."""
+    reduction: int = 2
+    """Number by which a block divides its channels in between."""
+    dropout: Dropout = 0.0
+    """Probability of dropping a pooled feature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet18:
+    """Residual blocks of two convolutions in four stages."""
+
+    width: int = 64
+    """Channels of the first stage; each further one has twice as many."""
+    dropout: Dropout = 0.0
+    """Probability of dropping a pooled feature."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config(gm.Images, gm.Optimisation):
     """A classifier and its training."""
 
     steps: int = 1500
-    network: Logistic | Mlp | Cnn | ResidualCnn = field(default_factory=Cnn)
+    network: Logistic | Mlp | Cnn | ResidualCnn | MobileNet | ResNext | ResNet18 = field(default_factory=Cnn)
     """Kind of classifier, with its sizes."""
     label_smoothing: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.0
     """Share of the target that is spread evenly over the classes."""
@@ -104,6 +150,8 @@ base = Config(
 )
 _logistic = replace(base, network=Logistic(), learning_rate=1e-3, weight_decay=0.0, augmentation=())
 _mlp = replace(base, network=Mlp(dropout=0.2), learning_rate=1e-3, weight_decay=0.05)
+_mobile = replace(base, network=MobileNet(dropout=0.1))
+_resnext = replace(base, network=ResNext(dropout=0.1))
 _full: Mapping[str, Any] = {
     "dataset": "fashion_mnist",
     "train_split": "train+validation",
@@ -114,9 +162,25 @@ variants: Mapping[str, Config] = {
     "cnn": base,
     "mlp": _mlp,
     "logistic": _logistic,
+    "mobile": _mobile,
+    "resnext": _resnext,
     "full_cnn": replace(base, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
     "full_mlp": replace(_mlp, steps=25_000, network=Mlp(dropout=0.2, hidden=(512, 256, 128)), **_full),
     "full_logistic": replace(_logistic, steps=20_000, **_full),
+    "full_mobile": replace(_mobile, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
+    "full_resnext": replace(_resnext, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
+    # For an accelerator: 11 million parameters, 100 epochs.
+    "full_resnet18": replace(
+        base,
+        network=ResNet18(),
+        steps=47_000,
+        optimizer="sgd",
+        learning_rate=0.1,
+        warmup_steps=1_000,
+        weight_decay=5e-4,
+        augmentation=("flip", "shift"),
+        **_full,
+    ),
 }
 
 
@@ -135,6 +199,9 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
         Mlp: gm.mlp,
         Cnn: gm.cnn,
         ResidualCnn: gm.residual_cnn,
+        MobileNet: gm.mobile_net,
+        ResNext: gm.resnext,
+        ResNet18: gm.resnet18,
     }
     return made[type(config.network)](
         data.shape,
@@ -176,6 +243,9 @@ EXPERIMENT = gm.Experiment(
         "batch_size": 16,
         "network.channels": (4, 8),
         "network.strides": (2, 2),
+        "network.blocks": (1, 1),
+        "network.groups": 2,
+        "network.width": 4,
     },
 )
 

@@ -178,8 +178,12 @@ from .models.sequences.transformer_seq2seq import transformer_seq2seq as transfo
 from .models.sequences.wavenet import wavenet as wavenet
 from .models.sequences.wavenet import wavenet_receptive_field as wavenet_receptive_field
 from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
+from .models.supervised.block_networks import mobile_net as mobile_net
+from .models.supervised.block_networks import resnet18 as resnet18
+from .models.supervised.block_networks import resnext as resnext
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
+from .models.supervised.fully_convolutional import fully_convolutional as fully_convolutional
 from .models.supervised.least_squares import LeastSquares as LeastSquares
 from .models.supervised.least_squares import least_squares as least_squares
 from .models.supervised.least_squares import polynomial_least_squares as polynomial_least_squares

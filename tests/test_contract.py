@@ -26,6 +26,10 @@ SIZE = 16  # eight devices with two examples each: one pack of the GAN
 # same kinds, or are compiled for long.
 DEEP = (
     "residual_cnn",
+    "mobile_net",
+    "resnext",
+    "resnet18",
+    "fully_convolutional",
     "sequence_classifier",
     "recurrent_network",
     "speech_recogniser",
@@ -77,6 +81,10 @@ LIKE_OTHERS = (
     "perceptron",
     "gaussian_mlp",
     "residual_cnn",
+    "mobile_net",
+    "resnext",
+    "resnet18",
+    "fully_convolutional",
     "convolutional_vae",
     "hierarchical_vae",
     "ladder_vae",

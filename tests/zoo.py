@@ -57,7 +57,9 @@ from gen_models.models.sequences.transformer import transformer
 from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
 from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
+from gen_models.models.supervised.block_networks import mobile_net, resnet18, resnext
 from gen_models.models.supervised.cnn import cnn
+from gen_models.models.supervised.fully_convolutional import fully_convolutional
 from gen_models.models.supervised.linear_regression import linear_regression
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
@@ -296,6 +298,17 @@ ZOO: dict[str, Callable[..., Entry]] = {
         SGD,
         deterministic=True,
     ),
+    **{
+        name: lambda axis_name=None, dtype=None, make=make, how=how: Entry(
+            make(**CLASSES, **how, axis_name=axis_name, dtype=dtype), labelled, SGD, deterministic=True
+        )
+        for name, make, how in (
+            ("mobile_net", mobile_net, {"channels": (4,), "blocks": (1,), "strides": (1,), "expansion": 2, "last": 6}),
+            ("resnext", resnext, {"channels": (8,), "blocks": (1,), "strides": (1,), "groups": 2}),
+            ("resnet18", resnet18, {"width": 4, "blocks": (1,)}),
+            ("fully_convolutional", fully_convolutional, {"channels": (4, 5), "strides": (1, 2), "shrink": "max"}),
+        )
+    },
     "sequence_classifier": lambda dtype=None: Entry(
         sequence_classifier(length=4, vocabulary=3, num_classes=3, features=4, dtype=dtype),
         sequences,

@@ -6,6 +6,7 @@ from . import attention as attention
 from . import autoencoding as autoencoding
 from . import batch_norm as batch_norm
 from . import beam_search as beam_search
+from . import blocks as blocks
 from . import causal as causal
 from . import causal_attention as causal_attention
 from . import causal_resampling as causal_resampling

@@ -17,13 +17,15 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
   Winograd's filtering (`gen_models/nn/_winograd_cpu.py`), but for large images and, as it does not hide what a zero of
   the kernel is multiplied with, for masked kernels.
 - kernels with few outputs: the products with all taps, then a sum of shifted ones.
-- 1x1 kernels are products of matrices; depthwise ones sums of shifted and weighted images.
+- in three dimensions, which XLA:CPU has no fast form for, products with patches, or two-dimensional convolutions of
+  planes whose channels are those of the planes that a window sees, where Winograd's filtering suits these.
+- 1x1 kernels are products of matrices; depthwise and other grouped ones: `gen_models/nn/_grouped_cpu.py`.
 """
 
 import math
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +33,14 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
+from gen_models.nn._conv_setting import Setting
+from gen_models.nn._grouped_cpu import (
+    blocks_of_outputs,
+    by_merged_groups,
+    depthwise,
+    depthwise_sums,
+    suits_depthwise,
+)
 from gen_models.nn._winograd_cpu import multiplications, winograd, winograd_kernel_gradient
 from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 
@@ -41,32 +51,14 @@ _MANY_CHANNELS = 16  # from here on a strided convolution is faster as products 
 # outputs of one image: what larger ones are transformed to takes memory, and leaves the cache.
 _WINOGRAD_OUTPUTS, _WINOGRAD_CHANNELS, _WINOGRAD_PAIRS, _WINOGRAD_SHARE = 256, 32, 2048, 0.75
 _WINOGRAD_LARGEST = 4096
+_WINOGRAD_GROUPS = 4096  # inputs times outputs up to which that is faster for all groups as one than for some
 _NARROW = 64  # columns of patches below which all taps make one product instead of one for each row of the kernel
-
-
-class Setting(NamedTuple):
-    """Of a convolution in general: y[p] = sum_u x'[stride p + dilation u - before] w[u], where x'[spread q] = x[q].
-
-    Between the elements x'[spread q], and in the padding, x' is 0. Each field but the last has one entry for each
-    dimension of space. A convolution has spread 1, a transposed one stride 1.
-    """
-
-    stride: tuple[int, ...]
-    spread: tuple[int, ...]
-    dilation: tuple[int, ...]
-    pads: tuple[tuple[int, int], ...]  # (before, after), elements of x'
-    groups: int
-    masked: bool = False  # whether zeros of the kernel must hide what they are multiplied with, to the last bit
 
 
 def convolve_on_cpu(x: Array, kernel: Array, setting: Setting) -> Array:
     """The convolution by the fastest of this file's forms, its batch cut over the mesh of `over_devices`, if any."""
     if x.dtype in (jnp.bfloat16, jnp.float16):  # this CPU multiplies in float32: rounding once is exact and faster
         return convolve_on_cpu(x.astype(jnp.float32), kernel.astype(jnp.float32), setting).astype(x.dtype)
-    if _is_matmul(kernel, setting):
-        return jnp.tensordot(x, kernel[(0,) * (x.ndim - 2)], 1)
-    if setting.groups > 1 and kernel.shape[-2] == 1:
-        return _depthwise(x, kernel, setting)
     return _canonical(x, kernel, setting, mesh_for(x.shape[0]))
 
 
@@ -115,13 +107,26 @@ _canonical.defvjp(_canonical_forward, _canonical_backward)
 
 
 def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
-    if not setting.masked and _suits_winograd(x, kernel.shape, setting):
+    if _is_matmul(kernel.shape, setting):
+        return jnp.tensordot(x, kernel[(0,) * (x.ndim - 2)], 1)
+    if not setting.masked and _suits_winograd(x.shape, kernel.shape, setting):
         return winograd(x, kernel, setting.stride, setting.pads)
+    if suits_depthwise(kernel.shape, setting):
+        return depthwise(x, kernel, setting)
+    if setting.groups > 1:
+        whole = (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1])  # all groups as one, with zeros in between
+        few = not setting.masked and math.prod(whole[-2:]) <= _WINOGRAD_GROUPS
+        merged = setting.groups if few and _suits_winograd(x.shape, whole, setting._replace(groups=1)) else None
+        return by_merged_groups(x, kernel, setting, _forward, merged)
     if max(setting.spread) > 1 and max(*setting.stride, *setting.dilation, setting.groups) == 1:
         return _subpixel(x, kernel, setting)
     taps, (inputs, outputs) = math.prod(kernel.shape[:-2]), kernel.shape[-2:]
     if max(*setting.stride, *setting.spread, setting.groups) == 1 and taps * outputs <= inputs:
         return _few_outputs(x, kernel, setting)
+    if len(setting.stride) == 3 and max(setting.spread) == 1:
+        if not setting.masked and _planes_suit_winograd(x, kernel.shape, setting):
+            return _by_planes(x, kernel, setting)
+        return _by_patches(x, kernel, setting)
     if max(setting.stride) > 1 and max(*setting.spread, setting.groups) == 1 and kernel.shape[-2] >= _MANY_CHANNELS:
         return _by_patches(x, kernel, setting)
     return convolve_with_xla(x, kernel, setting)
@@ -195,8 +200,21 @@ _sums.defvjp(_sums_forward, _sums_backward)
 
 def _sums_over_positions(x: Array, gy: Array, window: tuple[int, ...], setting: Setting) -> Array:
     """sum_p x[s p + r u - lo] gy[p] for each tap u: [*window, C / groups, C']."""
-    if _suits_winograd(x, (*window, x.shape[-1], gy.shape[-1]), setting):
+    if _is_matmul((*window, x.shape[-1], gy.shape[-1]), setting):
+        sums = jnp.einsum("pc,po->co", x.reshape(-1, x.shape[-1]), gy.reshape(-1, gy.shape[-1]))
+        return sums.reshape(*window, *sums.shape)
+    if _suits_winograd(x.shape, (*window, x.shape[-1], gy.shape[-1]), setting):
         return winograd_kernel_gradient(x, gy, window, setting.stride, setting.pads)
+    if suits_depthwise((*window, x.shape[-1] // setting.groups, gy.shape[-1]), setting) and gy.shape == (
+        *gy.shape[:-1],
+        setting.groups,
+    ):
+        return depthwise_sums(x, gy, window, setting)
+    if _planes_suit_winograd(x, (*window, x.shape[-1], gy.shape[-1]), setting):
+        planes, own = _planes(x, window, gy.shape[1], setting)
+        found = winograd_kernel_gradient(planes, gy.reshape(-1, *gy.shape[2:]), window[1:], own.stride, own.pads)
+        # [k, k, k of depth * C, C'] -> [k of depth, k, k, C, C']
+        return jnp.moveaxis(found.reshape(*window[1:], window[0], x.shape[-1], -1), 2, 0)
     # So many images at a time that their positions, [images * out_space], fill one product, and the images can be cut
     # into equal parts.
     images = largest_divisor(x.shape[0], max(1, _PATCH_ROWS // math.prod(gy.shape[1:-1])))
@@ -274,6 +292,39 @@ def _by_patches(x: Array, kernel: Array, setting: Setting) -> Array:
     return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(out)
 
 
+def _by_planes(x: Array, kernel: Array, setting: Setting) -> Array:
+    """A convolution in three dimensions as one in two, of all planes that a window sees as channels."""
+    (lo, hi), reach = setting.pads[0], setting.dilation[0] * (kernel.shape[0] - 1) + 1
+    out = (x.shape[1] + lo + hi - reach) // setting.stride[0] + 1
+    planes, own = _planes(x, kernel.shape[:-2], out, setting)
+    # [k of depth, k, k, C, C'] -> [k, k, k of depth * C, C']
+    kernel = jnp.moveaxis(kernel, 0, 2).reshape(*kernel.shape[1:3], -1, kernel.shape[-1])
+    y = _forward(planes, kernel, own)
+    return y.reshape(x.shape[0], out, *y.shape[1:])
+
+
+def _planes(x: Array, window: tuple[int, ...], out: int, setting: Setting) -> tuple[Array, Setting]:
+    """What each of `out` planes of the output sees, [B * out, H, W, k of depth * C], and the planes' own setting."""
+    (lo, _), stride, dilation = setting.pads[0], setting.stride[0], setting.dilation[0]
+    span = (out - 1) * stride + 1
+    reads = span + dilation * (window[0] - 1)
+    x = lax.pad(x, jnp.zeros([], x.dtype), [(0, 0, 0), (lo, reads - lo - x.shape[1], 0), *[(0, 0, 0)] * 3])
+    seen = [lax.slice_in_dim(x, dilation * u, dilation * u + span, stride, 1) for u in range(window[0])]
+    planes = jnp.concatenate(seen, -1).reshape(-1, *x.shape[2:4], window[0] * x.shape[-1])
+    return planes, Setting(*(each[1:] for each in setting[:4]), setting.groups, setting.masked)
+
+
+def _planes_suit_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:
+    """Whether Winograd's filtering is faster for what `_by_planes` makes of a convolution."""
+    if len(kernel_shape) != 5 or max(setting.spread) > 1 or setting.groups > 1:
+        return False
+    (lo, hi), reach = setting.pads[0], setting.dilation[0] * (kernel_shape[0] - 1) + 1
+    out = (x.shape[1] + lo + hi - reach) // setting.stride[0] + 1
+    planes = jax.eval_shape(lambda x: _planes(x, kernel_shape[:-2], out, setting)[0], x)
+    own = Setting(*(each[1:] for each in setting[:4]), 1, setting.masked)
+    return _suits_winograd(planes.shape, (*kernel_shape[1:3], kernel_shape[0] * kernel_shape[3], kernel_shape[4]), own)
+
+
 def _few_outputs(x: Array, kernel: Array, setting: Setting) -> Array:
     """Where all taps have no more outputs than there are inputs: x times each tap, then a sum of shifted products."""
     space, window, outputs = len(setting.stride), kernel.shape[:-2], kernel.shape[-1]
@@ -305,18 +356,7 @@ def _subpixel(x: Array, kernel: Array, setting: Setting) -> Array:
     """
     space, spread, outputs = len(setting.spread), setting.spread, kernel.shape[-1]
     small = _small_kernels(kernel, spread)
-    pads, starts, ends = [], [], []
-    for i, ((lo, hi), s, k) in enumerate(zip(setting.pads, spread, kernel.shape[:-2], strict=True)):
-        size = (x.shape[i + 1] - 1) * s + 1 + lo + hi - (k - 1)  # of the output
-        # Block m holds the outputs from s m + lo - (s - 1), where j = s - 1, to s m + lo, where j = 0. The first block
-        # is that which ends at output 0 or after it, the last that which begins at output size - 1 or before it.
-        first, last = -(lo // s), (size - 1 - lo + s - 1) // s
-        # Block m reads x[m] to x[m + taps - 1].
-        pads.append((-first, last + small.shape[i] - x.shape[i + 1]))
-        # Output 0 is so far behind the beginning of the first block.
-        start = -(s * first + lo - (s - 1))
-        starts.append(start)
-        ends.append(start + size)
+    pads, starts, ends = blocks_of_outputs(x.shape, kernel.shape[:-2], setting)
     one = (1,) * space
     # Where the stride does not divide the window, the small kernels have zeros, which must hide what they are given.
     masked = setting.masked or any(k % s for k, s in zip(kernel.shape[:-2], spread, strict=True))
@@ -343,36 +383,19 @@ def _small_kernels(kernel: Array, spread: tuple[int, ...]) -> Array:
     return kernel.reshape(*taps, kernel.shape[space], -1)
 
 
-def _depthwise(x: Array, kernel: Array, setting: Setting) -> Array:
-    """Each channel with its own kernels: shifted images times weights, which XLA makes one loop of."""
-    window, channels = kernel.shape[:-2], x.shape[-1]
-    kernel = kernel.reshape(*window, channels, -1)  # [*window, C, C' / C]
-    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in setting.pads), (0, 0, 0)]
-    x = lax.pad(x, jnp.zeros([], x.dtype), config)[..., None]  # [B, *space, C, 1]
-    total: Any = 0
-    for tap in product(*map(range, window)):
-        part = x
-        for i, u in enumerate(tap):
-            # Tap u reads from r u on, every s-th element, and leaves r (k - 1 - u) for the taps behind it.
-            start, stop = setting.dilation[i] * u, x.shape[i + 1] - setting.dilation[i] * (window[i] - 1 - u)
-            part = lax.slice_in_dim(part, start, stop, setting.stride[i], i + 1)
-        total += part * kernel[tap]
-    return total.reshape(*total.shape[:-2], -1)  # [B, *out_space, C, C' / C] -> [B, *out_space, C']
-
-
-def _is_matmul(kernel: Array, setting: Setting) -> bool:
-    ones = (*kernel.shape[:-2], *setting.stride, *setting.spread, setting.groups)
+def _is_matmul(kernel_shape: tuple[int, ...], setting: Setting) -> bool:
+    ones = (*kernel_shape[:-2], *setting.stride, *setting.spread, setting.groups)
     return max(ones) == 1 and not any(map(any, setting.pads))
 
 
-def _suits_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:
+def _suits_winograd(x_shape: tuple[int, ...], kernel_shape: tuple[int, ...], setting: Setting) -> bool:
     """Whether Winograd's filtering is faster. Of masked kernels it may make the gradient, but not the outputs."""
     window, channels, stride = kernel_shape[:-2], kernel_shape[-2:], setting.stride
     if len(window) != 2 or max(*setting.spread, *setting.dilation, setting.groups) > 1:
         return False
-    sizes = zip(x.shape[1:3], setting.pads, window, stride, strict=True)
+    sizes = zip(x_shape[1:3], setting.pads, window, stride, strict=True)
     out = tuple((size + sum(pads) - k) // s + 1 for size, pads, k, s in sizes)
-    if min(out) < 4 or math.prod(out) > _WINOGRAD_LARGEST or x.shape[0] * math.prod(out) < _WINOGRAD_OUTPUTS:
+    if min(out) < 4 or math.prod(out) > _WINOGRAD_LARGEST or x_shape[0] * math.prod(out) < _WINOGRAD_OUTPUTS:
         return False
     least = _WINOGRAD_CHANNELS * (1 if max(stride) == 1 else 2)  # of strided ones, patches are fast too
     if min(channels) < least or math.prod(channels) < _WINOGRAD_PAIRS:

@@ -158,6 +158,15 @@ CASES |= {
     "step_wavenet": Case("temporal", "a training step of the same WaveNet, 4 sequences of 2,048 tokens, Adam", 15),
     "step_tcn": Case("temporal", "5 residual blocks of 64, windows of 3, weight norm, 16 x 256 tokens, Adam", 15),
 }
+CASES |= {
+    f"conv_{kind}": Case("convolutions", about, 15, function="convolutions", arguments=(kind,))
+    for kind, about in {
+        "depthwise": "3x3 convolution to 32, then 3x3 depthwise and 1x1 ones in turn to 128, 32 images 28x28x1, Adam",
+        "grouped": "3x3 convolution to 64, then four in 8 groups to 128, 32 images 28x28x1, Adam",
+        "1d": "five convolutions to 128 channels, windows 9 to 3, 32 sequences of 1,024 numbers, Adam",
+        "3d": "five 3x3x3 convolutions to 64 channels, 16 volumes 16x16x16x1, Adam",
+    }.items()
+}
 CASES["step_recurrent"] = Case(
     "causal", "a training step of three layers: Diagonal BiLSTM, Row LSTM, PixelCNN, 32 wide, batch 32", 15
 )
