@@ -25,6 +25,7 @@ from .data.chords import chord_entropy as chord_entropy
 from .data.chords import chord_progressions as chord_progressions
 from .data.dataset import Dataset as Dataset
 from .data.dates import date_splits as date_splits
+from .data.diagnoses import breast_cancer_splits as breast_cancer_splits
 from .data.few_labels import with_few_labels as with_few_labels
 from .data.match_reports import match_splits as match_splits
 from .data.midi import read_midi as read_midi
@@ -44,6 +45,7 @@ from .data.nist import nist_nonlinear as nist_nonlinear
 from .data.nist import printed_as as printed_as
 from .data.noise import coloured_noise as coloured_noise
 from .data.noise import noisy as noisy
+from .data.planar import planar_points as planar_points
 from .data.reviews import generated_reviews as generated_reviews
 from .data.reviews import review_words as review_words
 from .data.rolls import roll_windows as roll_windows
@@ -124,6 +126,11 @@ from .models.autoregressive.pixel_cnn import pixel_cnn as pixel_cnn
 from .models.autoregressive.pixel_cnn_pp import pixel_cnn_pp as pixel_cnn_pp
 from .models.autoregressive.pixel_rnn import pixel_rnn as pixel_rnn
 from .models.autoregressive.pixel_snail import pixel_snail as pixel_snail
+from .models.gaussian_fit import divergence as divergence
+from .models.gaussian_fit import gaussian_fit as gaussian_fit
+from .models.gaussian_fit import mixture_log_density as mixture_log_density
+from .models.info_nce import info_nce as info_nce
+from .models.info_nce import info_nce_bound as info_nce_bound
 from .models.latent.autoencoder import autoencoder as autoencoder
 from .models.latent.contractive_autoencoder import contractive_autoencoder as contractive_autoencoder
 from .models.latent.denoising_autoencoder import denoising_autoencoder as denoising_autoencoder
@@ -178,11 +185,14 @@ from .models.sequences.transformer_seq2seq import transformer_seq2seq as transfo
 from .models.sequences.wavenet import wavenet as wavenet
 from .models.sequences.wavenet import wavenet_receptive_field as wavenet_receptive_field
 from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
+from .models.side_by_side import copies as copies
+from .models.side_by_side import side_by_side as side_by_side
 from .models.supervised.block_networks import mobile_net as mobile_net
 from .models.supervised.block_networks import resnet18 as resnet18
 from .models.supervised.block_networks import resnext as resnext
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
+from .models.supervised.fully_connected import fully_connected as fully_connected
 from .models.supervised.fully_convolutional import fully_convolutional as fully_convolutional
 from .models.supervised.least_squares import LeastSquares as LeastSquares
 from .models.supervised.least_squares import least_squares as least_squares

@@ -1,4 +1,4 @@
-"""Log-probabilities, Kullback-Leibler divergences, entropies and mutual information, in nats.
+"""Log-probabilities, Kullback-Leibler divergences, entropies, mutual information in nats, and samples.
 
 The leading axis is the batch and stays; all other axes are one event and are summed, so `[B, ...]` gives `[B]`.
 Scales are given as log sigma and probabilities as logits, which no parameter value can make invalid. Half precision is
@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Bool, Float, Int, Real
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -116,6 +117,87 @@ def categorical_kl(logits: Float[Array, "b *event k"], logits_p: Float[Array, "*
     log_q, log_p = jax.nn.log_softmax(logits), jax.nn.log_softmax(logits_p)
     q = jnp.exp(log_q)
     return _sum_event((q * jnp.where(q > 0, log_q - log_p, 0.0)).sum(-1))
+
+
+def multinomial_log_prob(counts: Real[Array, "b *event k"], logits: Float[Array, "b *event k"]) -> Float[Array, "b"]:
+    """log p(counts) of independent multinomial variables over the last axis, [B] nats.
+
+    The number of trials is the counts' sum. Counts that are negative or no whole numbers give NaN; a class that was
+    drawn and has a logit of -inf gives -inf.
+
+    Raises:
+      ValueError: the shapes differ.
+    """
+    if jnp.shape(counts) != jnp.shape(logits):
+        raise ValueError(
+            f"counts have the shape {jnp.shape(counts)}, but logits {jnp.shape(logits)}: they must be equal"
+        )
+    counts, logits = _wide(counts, logits)
+    log_p = _log_softmax(logits)
+    ways = gammaln(counts.sum(-1) + 1) - gammaln(counts + 1).sum(-1)
+    value = ways + jnp.where(counts > 0, counts * log_p, 0.0).sum(-1)
+    valid = ((counts >= 0) & (counts == jnp.round(counts))).all(-1)
+    return _sum_event(jnp.where(valid, value, jnp.nan))
+
+
+def multinomial_entropy(logits: Float[Array, "b *event k"], trials: int) -> Float[Array, "b"]:
+    """Entropy of independent multinomial variables of `trials` draws, [B] nats, exact; time and memory grow as trials.
+
+    log n! comes off a sum over counts: H = -log n! + n H(p) + sum_k E[log c_k!], where c_k is binomial.
+
+    Raises:
+      ValueError: `trials` is below 1.
+    """
+    if trials < 1:
+        raise ValueError(f"trials must be 1 or more, got {trials}")
+    (logits,) = _wide(logits)
+    log_p = _log_softmax(logits)
+    log_rest = jnp.log(-jnp.expm1(jnp.minimum(log_p, 0.0)))  # log(1 - p), -inf where a class is certain
+    count = jnp.arange(trials + 1, dtype=logits.dtype)
+    factorials = gammaln(count + 1)
+
+    def times(count, log):  # 0 log 0 is 0
+        return jnp.where(count > 0, count * jnp.where(count > 0, log[..., None], 0.0), 0.0)
+
+    ways = factorials[-1] - factorials - factorials[::-1]
+    binomial = jnp.exp(ways + times(count, log_p) + times(trials - count, log_rest))
+    expected = (binomial * factorials).sum(-1)  # [..., K]
+    p = jnp.exp(log_p)
+    own = -(p * jnp.where(p > 0, log_p, 0.0)).sum(-1)
+    return _sum_event(trials * own - factorials[-1] + expected.sum(-1))
+
+
+def bernoulli_sample(key: Any, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    """0 or 1 for each logit; to draw n times, give logits [n, ...]."""
+    (logits,) = _wide(logits)
+    return jax.random.bernoulli(key, jax.nn.sigmoid(logits)).astype(logits.dtype)
+
+
+def categorical_sample(key: Any, logits: Float[Array, "*event k"]) -> Int[Array, "*event"]:
+    """A class in 0..K-1 for each row of logits; a logit of -inf is never drawn."""
+    (logits,) = _wide(logits)
+    return jax.random.categorical(key, logits)
+
+
+def multinomial_sample(key: Any, logits: Float[Array, "*event k"], trials: int) -> Float[Array, "*event k"]:
+    """How often each class comes in `trials` draws.
+
+    Raises:
+      ValueError: `trials` is below 1.
+    """
+    if trials < 1:
+        raise ValueError(f"trials must be 1 or more, got {trials}")
+    (logits,) = _wide(logits)
+    return jax.random.multinomial(key, jnp.full(logits.shape[:-1], float(trials)), jax.nn.softmax(logits))
+
+
+def normal_sample(
+    key: Any, mu: Float[Array, "*event"], log_sigma: Float[Array, "*event"] | float = 0.0
+) -> Float[Array, "*event"]:
+    """mu + sigma e with e standard normal: gradients reach both (Kingma & Welling, 2014, section 2.4)."""
+    mu, log_sigma = _wide(mu, log_sigma)
+    shape = jnp.broadcast_shapes(mu.shape, log_sigma.shape)
+    return mu + jnp.exp(log_sigma) * jax.random.normal(key, shape, mu.dtype)
 
 
 def normal_log_prob(

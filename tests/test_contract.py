@@ -115,6 +115,7 @@ LIKE_OTHERS = (
     "patch_transformer",
     "mask_network",
     "temporal_convolutional_network",
+    "fully_connected",
 )
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 

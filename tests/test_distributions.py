@@ -247,3 +247,49 @@ def test_a_part_of_the_variables_counts_alone():
     np.testing.assert_allclose(d.bernoulli_log_prob(x, logits, where), (each * where).sum((1, 2)), rtol=1e-5)
     with unchecked(), pytest.raises(ValueError, match=r"but where \(4, 2\)"):
         d.bernoulli_log_prob(x, logits, where[:, 0])
+
+
+def test_multinomial_against_scipy():
+    logits, trials = normal(4, 3), 7
+    p = scipy.special.softmax(logits.astype(np.float64), 1)
+    counts = RNG.multinomial(trials, p)
+    ours = d.multinomial_log_prob(counts, logits)
+    expected = [scipy.stats.multinomial(trials, own / own.sum()).logpmf(c) for own, c in zip(p, counts, strict=True)]
+    np.testing.assert_allclose(ours, expected, rtol=2e-5)
+    entropy = [scipy.stats.multinomial(trials, own / own.sum()).entropy() for own in p]
+    np.testing.assert_allclose(d.multinomial_entropy(logits, trials), entropy, rtol=2e-5)
+    one = d.multinomial_log_prob(np.eye(3)[[0, 2, 1, 0]], logits)  # a single trial is a categorical variable
+    np.testing.assert_allclose(one, d.categorical_log_prob(np.array([0, 2, 1, 0]), logits), rtol=1e-5)
+    np.testing.assert_allclose(d.multinomial_entropy(logits, 1), d.categorical_entropy(logits), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_multinomial_at_the_edges():
+    certain = jnp.array([[0.0, -jnp.inf]])
+    np.testing.assert_allclose(d.multinomial_log_prob(jnp.array([[3.0, 0.0]]), certain), 0, atol=1e-6)
+    assert d.multinomial_log_prob(jnp.array([[2.0, 1.0]]), certain)[0] == -jnp.inf
+    np.testing.assert_allclose(d.multinomial_entropy(certain, 5), 0, atol=1e-5)
+    assert np.isnan(d.multinomial_log_prob(jnp.array([[1.5, 0.5]]), jnp.zeros((1, 2)))).all()
+    assert np.isnan(d.multinomial_log_prob(jnp.array([[-1.0, 2.0]]), jnp.zeros((1, 2)))).all()
+    with pytest.raises(ValueError, match="they must be equal"):
+        d.multinomial_log_prob(jnp.ones((2, 3)), jnp.ones((2, 2)))
+    with pytest.raises(ValueError, match="trials must be 1 or more, got 0"):
+        d.multinomial_entropy(jnp.ones((1, 2)), 0)
+
+
+def test_samples_are_drawn_from_their_distributions():
+    """Tests of fit at a level of 1e-4, of one seed: chi-squared of counts, Kolmogorov-Smirnov of normals."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    n, logits = 4000, jnp.array([0.5, -1.0, 1.5])
+    p = scipy.special.softmax(np.asarray(logits, np.float64))
+    ones = np.asarray(d.bernoulli_sample(keys[0], jnp.full(n, -1.0))).sum()
+    assert scipy.stats.binomtest(int(ones), n, scipy.special.expit(-1.0)).pvalue > 1e-4
+    drawn = np.asarray(d.categorical_sample(keys[1], jnp.tile(logits, (n, 1))))
+    assert scipy.stats.chisquare(np.bincount(drawn, minlength=3), n * p).pvalue > 1e-4
+    counts = np.asarray(d.multinomial_sample(keys[2], jnp.tile(logits, (n // 4, 1)), 4))
+    assert (counts.sum(1) == 4).all()
+    for count in range(3):  # each is binomial
+        expected = scipy.stats.binom(4, p[count]).pmf(range(5)) * len(counts)
+        assert scipy.stats.chisquare(np.bincount(counts[:, count].astype(int), minlength=5), expected).pvalue > 1e-4
+    normals = np.asarray(d.normal_sample(keys[3], jnp.full(n, 2.0), -0.5))
+    assert scipy.stats.kstest(normals, scipy.stats.norm(2, np.exp(-0.5)).cdf).pvalue > 1e-4

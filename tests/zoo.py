@@ -57,8 +57,10 @@ from gen_models.models.sequences.transformer import transformer
 from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
 from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
+from gen_models.models.side_by_side import copies, side_by_side
 from gen_models.models.supervised.block_networks import mobile_net, resnet18, resnext
 from gen_models.models.supervised.cnn import cnn
+from gen_models.models.supervised.fully_connected import fully_connected
 from gen_models.models.supervised.fully_convolutional import fully_convolutional
 from gen_models.models.supervised.linear_regression import linear_regression
 from gen_models.models.supervised.logistic import logistic_regression
@@ -276,6 +278,20 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "table_regression": lambda dtype=None: Entry(
         table_regression((4,), centre=2.0, scale=3.0, hidden=(6,), dtype=dtype), numbered, SGD, deterministic=True
+    ),
+    "fully_connected": lambda: Entry(
+        fully_connected(SHAPE, 3, hidden=(6,), activation="tanh"), labelled, SGD, deterministic=True
+    ),
+    "side_by_side": lambda dtype=None: Entry(
+        side_by_side(
+            {
+                "mlp": copies(mlp(**CLASSES, hidden=(4,), dtype=dtype), 2),
+                "logistic": logistic_regression(**CLASSES, dtype=dtype),
+            }
+        ),
+        labelled,
+        SGD,
+        deterministic=True,
     ),
     "cnn": lambda axis_name=None, dtype=None: Entry(
         cnn(**CLASSES, channels=(4, 5), strides=(1, 2), dropout=0.0, axis_name=axis_name, dtype=dtype),

@@ -9,7 +9,9 @@ from . import kernel_distance as kernel_distance
 from . import layers as layers
 from . import manifold as manifold
 from . import modes as modes
+from . import mutual_information as mutual_information
 from . import neighbours as neighbours
 from . import ratings as ratings
 from . import receptive_field as receptive_field
+from . import signals as signals
 from . import support as support
