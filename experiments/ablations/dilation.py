@@ -14,6 +14,20 @@ features unless said; it sees `gm.temporal_receptive_field` numbers:
 Hypothesis, before the runs: without dilation four blocks cannot see a mark that is more than 57 steps away, and guess
 that number; of those that see all, dilated ones are the best, wide windows come close with twice the parameters, and
 the deep ones learn the slowest. Two blocks of dilation 1 and 8 do as well as four, in half the time.
+
+Measured by the command above on a core of an AMD EPYC that other programs shared, six CPU minutes for all 15 runs:
+squared error of the test sequences, mean over three seeds [95% bootstrap interval], FLOPs a step, parameters:
+
+    dilated          0.0068 [0.0045, 0.0096]   0.23e9   33,121
+    dilated_fast     0.0144 [0.0121, 0.0187]   0.11e9   14,497
+    not_dilated      0.0870 [0.0849, 0.0893]   0.61e9   33,121
+    deep             0.0171 [0.0059, 0.0255]   1.30e9   70,369
+    wide             0.0165 [0.0068, 0.0260]   1.16e9   65,761
+
+As expected, who sees 57 numbers has about 1/12 = 0.083, the variance of a number that he guesses. The others do not
+differ with certainty (p = 0.47), so that three seeds leave open which learns best; dilation needs a fifth of the work of
+depth or width, as only the last answer is asked for, and half their parameters. Nor is it certain that two blocks, at
+half the work, are worse than four, though their mean error is twice as large; the deep ones were not the slowest to learn.
 """
 
 from collections.abc import Mapping
