@@ -25,9 +25,10 @@ squared error of the test sequences, mean over three seeds [95% bootstrap interv
     wide             0.0165 [0.0068, 0.0260]   1.16e9   65,761
 
 As expected, who sees 57 numbers has about 1/12 = 0.083, the variance of a number that he guesses. The others do not
-differ with certainty (p = 0.47), so that three seeds leave open which learns best; dilation needs a fifth of the work of
-depth or width, as only the last answer is asked for, and half their parameters. Nor is it certain that two blocks, at
-half the work, are worse than four, though their mean error is twice as large; the deep ones were not the slowest to learn.
+differ with certainty (p = 0.47), so that three seeds leave open which learns best. Dilation needs a fifth of the work
+of depth or width, as only the last answer is asked for, and half their parameters. It is not certain either that two
+blocks, at half the work, are worse than four, though their mean error is twice as large. The deep ones were not the
+slowest to learn.
 """
 
 from collections.abc import Mapping
