@@ -27,6 +27,8 @@ from .data.dataset import Dataset as Dataset
 from .data.dates import date_splits as date_splits
 from .data.diagnoses import breast_cancer_splits as breast_cancer_splits
 from .data.few_labels import with_few_labels as with_few_labels
+from .data.item_scenes import item_scene_splits as item_scene_splits
+from .data.item_scenes import item_scenes as item_scenes
 from .data.match_reports import match_splits as match_splits
 from .data.midi import read_midi as read_midi
 from .data.midi import write_midi as write_midi
@@ -208,7 +210,10 @@ from .models.supervised.nonlinear_regression import nonlinear_regression as nonl
 from .models.supervised.perceptron import perceptron as perceptron
 from .models.supervised.rational import rational_least_squares as rational_least_squares
 from .models.supervised.residual_cnn import residual_cnn as residual_cnn
+from .models.supervised.segmentation import dice_loss as dice_loss
+from .models.supervised.segmentation import pixel_cross_entropy as pixel_cross_entropy
 from .models.supervised.table_regression import table_regression as table_regression
+from .models.supervised.unet import unet as unet
 from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam
 from .optimizers import adamw as adamw

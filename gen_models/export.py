@@ -1,4 +1,4 @@
-"""A sampler as one file of serialised StableHLO, with its parameters and its randomness inside.
+"""A sampler, or another function of a model, as one file of serialised StableHLO, with its parameters inside.
 
 The program runs with jax, numpy and flatbuffers, in a process that has neither Flax nor this package:
 
@@ -13,8 +13,9 @@ bfloat16 unless told otherwise.
 
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,6 +82,38 @@ def export_sampler(
             raise
         reason = str(error).splitlines()[0]
         raise ValueError(f"the sampler needs to know the number of samples ({reason}): give a count") from error
+    return bytes(exported.serialize())
+
+
+def export_function(
+    function: Callable[[Any], Any],
+    shapes: Callable[[Any], Any],
+    *,
+    platforms: Sequence[str] = DEFAULT_PLATFORMS,
+    count: int | None = None,
+) -> bytes:
+    """The program of a function of n examples, serialised; n may be any number above 0, parameters are inside.
+
+    Args:
+      function: arrays with a leading axis n, in any nesting of dictionaries, tuples and lists, to arrays.
+      shapes: `shapes(n)` gives the shapes and dtypes of its argument, where n may be a symbolic dimension.
+      platforms: as of `export_sampler`.
+      count: a fixed n, for a function that cannot be traced without knowing it.
+
+    Raises:
+      ValueError: as `check`, or the function needs a `count`.
+      ImportError: flatbuffers is missing.
+    """
+    check(platforms, count)
+    n: Any = jax_export.symbolic_shape("n")[0] if count is None else count
+    try:
+        with plain():
+            exported = jax_export.export(jax.jit(function), platforms=list(dict.fromkeys(platforms)))(shapes(n))
+    except (jax.errors.InconclusiveDimensionOperation, TypeError) as error:
+        if count is not None:
+            raise
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the function needs to know the number of examples ({reason}): give a count") from error
     return bytes(exported.serialize())
 
 

@@ -31,7 +31,7 @@ LAYERS = {
 WITH_JAX = {
     "run": {
         *("job", "train", "restore", "choices", "extractors", "own_classifier", "compared"),
-        *("kept_stats", "best", "start", "room", "diagnosing", "predicting"),
+        *("kept_stats", "best", "start", "room", "diagnosing", "predicting", "operations"),
     },
     "sweep": {"worker", "group", "stacked", "measure"},
 }

@@ -49,6 +49,7 @@ from .restoration import non_local_means as non_local_means
 from .restoration import total_variation as total_variation
 from .samples import Completions as Completions
 from .samples import Samples as Samples
+from .segmentation import Segmentation as Segmentation
 from .sound import LabelByLikelihood as LabelByLikelihood
 from .sound import Sounds as Sounds
 from .spectrum import Checkerboard as Checkerboard
@@ -59,6 +60,7 @@ from .tables import TableFigures as TableFigures
 from .text import Text as Text
 from .text import TokenLikelihood as TokenLikelihood
 from .text import ratio_of_sums as ratio_of_sums
+from .thresholding import SegmentationBaselines as SegmentationBaselines
 from .transcription import LabelErrors as LabelErrors
 from .translation import Bleu as Bleu
 from .translation import ExactMatches as ExactMatches

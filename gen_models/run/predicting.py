@@ -53,7 +53,7 @@ class Predictor:
         """Predictions of inputs, some at a time; they do not depend on how many."""
         total, found = len(inputs), []
         for start in range(0, total, BATCH):
-            part = {name: values[start : start + BATCH] for name, values in inputs.arrays.items()}
+            part = {name: inputs.arrays[name][start : start + BATCH] for name in self.shapes(1)}
             size = min(BATCH, total - start)
             found.append(np.asarray(self.compiled(padded(part, BATCH)))[:size])
         return self.of_outputs(np.concatenate(found))
@@ -73,10 +73,8 @@ class Predictor:
         """Shapes and dtypes of `count` raw inputs; `count` may be a symbolic dimension."""
         kind = {"tables": jnp.float32, "images": jnp.uint8, "sentences": jnp.int32}[self.form.kind]
         found = {"x": jax.ShapeDtypeStruct((count, *self.form.shape), kind)}
-        if self.form.kind == "tables":
-            found["mask"] = jax.ShapeDtypeStruct((count, *self.form.shape), jnp.bool_)
-            if self.form.meaning.categorical:
-                found["categories"] = jax.ShapeDtypeStruct((count, len(self.form.meaning.categorical)), jnp.int32)
+        if self.form.kind == "tables" and self.form.meaning.categorical:
+            found["categories"] = jax.ShapeDtypeStruct((count, len(self.form.meaning.categorical)), jnp.int32)
         return found
 
 

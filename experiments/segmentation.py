@@ -1,0 +1,98 @@
+"""Does a U-Net find what each pixel of a cluttered scene belongs to, where thresholds cannot?
+
+    python -m experiments.segmentation                     # a U-Net, cross-entropy and Dice's loss
+    python -m experiments.segmentation cross_entropy       # without Dice's loss
+    python -m experiments.segmentation sweep --seeds 3     # a table
+
+Ronneberger et al., U-Net (2015), on scenes that are composed here of the bundled clothes: one to three of them, scaled,
+one over another, on noise, of items that training did not see. Beside it stand the masks of background alone, and
+bright regions with the class of the training crops most like each, which take clothes that touch for one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+import gen_models as gm
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNet:
+    """A U-Net of some levels."""
+
+    channels: tuple[int, ...] = (8, 16, 32)
+    """Channels of each level; the image is halved between two."""
+    norm: Literal["none", "batch", "layer", "instance", "group"] = "batch"
+    """Normalisation behind each 3x3 convolution."""
+    dice: Annotated[float, gm.TRACED, gm.Range(0.0, 4.0)] = 1.0
+    """Weight of Dice's loss beside the cross-entropy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Optimisation):
+    """A segmenter of scenes and its training."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    dataset: str = "fashion_mnist_bundled"
+    """Data set of images of single items, of which scenes are composed."""
+    data_dir: str | None = None
+    """Folder where the data set lies, if it is not bundled."""
+    examples: int = 6000
+    """Number of scenes that are trained on."""
+    side: int = 48
+    """Number of pixels of a scene's sides."""
+    items: int = 3
+    """Number of items of a scene, at most."""
+    network: UNet = field(default_factory=UNet)
+    """Network, with its sizes."""
+
+
+base = Config(learning_rate=5e-3, schedule="cosine", warmup_steps=100, evaluate_every=200)
+variants: Mapping[str, Config] = {
+    "unet": base,
+    "cross_entropy": replace(base, network=UNet(dice=0.0)),
+}
+
+
+def data(config: Config) -> "gm.Splits":
+    """Scenes with the class of each pixel."""
+    return gm.item_scene_splits(
+        config.examples, dataset=config.dataset, data_dir=config.data_dir, side=config.side, most=config.items
+    )
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The U-Net, for the background and each class of items."""
+    return gm.unet(data.shape, 1 + len(data.train.meaning.classes), **vars(config.network), dtype=config.precision)
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Overlap of masks, that of what learns nothing, and size."""
+    classes = 11  # the background, and the bundled sets' ten
+    return (
+        gm.measures.Segmentation(classes, by_class=True),
+        gm.measures.SegmentationBaselines(classes),
+        gm.measures.Parameters(),
+    )
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    tiny={
+        "batch_size": 4,
+        "examples": 40,
+        "side": 32,
+        "items": 2,
+        "network.channels": (4, 4),
+        "warmup_steps": 0,
+    },
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
