@@ -59,11 +59,12 @@ def item_scene_splits(
     train = items[0]
     if train.kind != "images" or train.shape[-1] != 1 or not train.num_classes:
         raise ValueError(f"{dataset!r} must be images of one channel with labels, got {train.kind} {train.shape}")
-    if any(own.arrays is None for own in items):
+    arrays = [own.arrays for own in items if own.arrays is not None]
+    if len(arrays) < len(items):
         raise ValueError(f"{dataset!r} is too large for memory: take a smaller set of items")
     made = [
-        item_scenes(count, own.arrays["x"], own.arrays["y"], side=side, most=most, seed=3 * seed + part)
-        for part, (own, count) in enumerate(zip(items, (examples, 500, 500), strict=True))
+        item_scenes(count, own["x"], own["y"], side=side, most=most, seed=3 * seed + part)
+        for part, (own, count) in enumerate(zip(arrays, (examples, 500, 500), strict=True))
     ]
     splits = Splits.of_arrays(
         made[0], made[2], made[1], name=f"scenes of {dataset}", transform=to_unit, examples="scenes"
@@ -100,9 +101,11 @@ def item_scenes(
 
 def _scene(draw: np.random.Generator, items, labels, side: int, most: int) -> dict[str, Any]:
     canvas = draw.normal(*NOISE, (side, side))
-    owner, whole, classes = np.full((side, side), -1), [], []  # of each pixel the item that is seen; sizes of items
+    owner = np.full((side, side), -1)  # of each pixel the item that is seen
+    whole: list[int] = []  # pixels of each item
+    classes: list[int] = []
     for _ in range(draw.integers(1, most + 1)):
-        index = draw.integers(len(items))
+        index = int(draw.integers(len(items)))
         picture, inside = _scaled(items[index, ..., 0], draw.uniform(*SCALES))
         height, width = inside.shape
         for _ in range(TRIES):
@@ -114,7 +117,7 @@ def _scene(draw: np.random.Generator, items, labels, side: int, most: int) -> di
                 owner = tried
                 region = canvas[top : top + height, left : left + width]
                 region[inside] = picture[inside] + draw.normal(0, NOISE[1] / 2, inside.sum())
-                whole.append(inside.sum())
+                whole.append(int(inside.sum()))
                 classes.append(int(labels[index]))
                 break
     boxes, found = np.zeros((most, 4), np.float32), np.full(most, -1, np.int32)

@@ -51,9 +51,9 @@ def crop(image: Float[np.ndarray, "h w"], box: Any) -> Float[np.ndarray, "d"]:
     """What a box holds at 14x14 pixels, less its mean."""
     from PIL import Image
 
-    picture = Image.fromarray(np.asarray(image, np.float32)).resize(
-        (CROP, CROP), Image.Resampling.BILINEAR, box=tuple(map(float, box))
-    )
+    left, top, right, bottom = map(float, box)
+    whole = Image.fromarray(np.asarray(image, np.float32))
+    picture = whole.resize((CROP, CROP), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     flat = np.asarray(picture, np.float64).ravel()
     return flat - flat.mean()
 

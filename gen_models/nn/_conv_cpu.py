@@ -311,7 +311,13 @@ def _planes(x: Array, window: tuple[int, ...], out: int, setting: Setting) -> tu
     x = lax.pad(x, jnp.zeros([], x.dtype), [(0, 0, 0), (lo, reads - lo - x.shape[1], 0), *[(0, 0, 0)] * 3])
     seen = [lax.slice_in_dim(x, dilation * u, dilation * u + span, stride, 1) for u in range(window[0])]
     planes = jnp.concatenate(seen, -1).reshape(-1, *x.shape[2:4], window[0] * x.shape[-1])
-    return planes, Setting(*(each[1:] for each in setting[:4]), setting.groups, setting.masked)
+    return planes, _of_planes(setting)
+
+
+def _of_planes(setting: Setting) -> Setting:
+    """The setting of a plane, without what holds for depth."""
+    stride, spread, dilation, pads = setting.stride[1:], setting.spread[1:], setting.dilation[1:], setting.pads[1:]
+    return setting._replace(stride=stride, spread=spread, dilation=dilation, pads=pads)
 
 
 def _planes_suit_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:
@@ -321,7 +327,7 @@ def _planes_suit_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Sett
     (lo, hi), reach = setting.pads[0], setting.dilation[0] * (kernel_shape[0] - 1) + 1
     out = (x.shape[1] + lo + hi - reach) // setting.stride[0] + 1
     planes = jax.eval_shape(lambda x: _planes(x, kernel_shape[:-2], out, setting)[0], x)
-    own = Setting(*(each[1:] for each in setting[:4]), 1, setting.masked)
+    own = _of_planes(setting)
     return _suits_winograd(planes.shape, (*kernel_shape[1:3], kernel_shape[0] * kernel_shape[3], kernel_shape[4]), own)
 
 

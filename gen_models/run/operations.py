@@ -118,7 +118,7 @@ def _inputs(found: Loaded) -> tuple[Callable[[Any], Any], Callable[[Any], Any], 
     data = found.job.data
     meaning = data.train.meaning
     if data.train.kind == "images":
-        source = data.train.source
+        source: Any = data.train.source
         if hasattr(source, "refuse"):
             source.refuse()
         own = data.evaluation
@@ -130,7 +130,7 @@ def _inputs(found: Loaded) -> tuple[Callable[[Any], Any], Callable[[Any], Any], 
     if isinstance(meaning, Prepared) and not meaning.categorical:
         rows = preparation(meaning)
         note = f"the columns {', '.join(meaning.numeric)}, NaN where missing"
-        return lambda x: rows({"x": x})["x"], lambda n: jax.ShapeDtypeStruct((n, *data.shape), jnp.float32), note
+        return lambda x: rows({"x": x}, None)["x"], lambda n: jax.ShapeDtypeStruct((n, *data.shape), jnp.float32), note
     batch = found.job.batch_shape
     if not isinstance(batch, Mapping) or "x" not in batch:
         raise ValueError(f"{found.run.folder}: its batches have no 'x' that an operation could take")

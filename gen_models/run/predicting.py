@@ -114,14 +114,15 @@ def predictor_of(found: Loaded) -> Predictor:
 def _preparation(found: Loaded, form: Form, who: str) -> Callable[[Arrays], Any]:
     """(raw arrays) -> batch, as the run evaluates it."""
     if form.kind == "tables" and isinstance(form.meaning, Prepared):
-        return preparation(form.meaning)
+        rows = preparation(form.meaning)
+        return lambda arrays: rows(arrays, None)
     if form.kind == "sentences" and isinstance(form.meaning, Words):
         return dict
     if form.kind != "images":
         raise ValueError(
             f"{who} on {form.kind}, of which raw inputs are not read: prepared tables, images and sentences are"
         )
-    source = found.job.data.train.source
+    source: Any = found.job.data.train.source
     if hasattr(source, "refuse"):
         source.refuse()
     own = found.job.data.evaluation

@@ -96,7 +96,7 @@ def convolutions(stack: ExitStack, kind: str) -> dict[str, Contender]:
     }
 
 
-def _of_torch(layer: Layer) -> tuple[int, ...]:
+def _of_torch(layer: Layer) -> tuple[int, int, int, int, int, int]:
     """Outputs, window, stride, padding, dilation and groups."""
     return (layer.features, layer.window, layer.stride, layer.padding, layer.dilation, layer.groups)
 
