@@ -156,6 +156,9 @@ from .models.latent.variational import variational_model as variational_model
 from .models.latent.vq_vae import vq_vae as vq_vae
 from .models.quadratic import descent as descent
 from .models.quadratic import quadratic as quadratic
+from .models.regularised import early_stopped as early_stopped
+from .models.regularised import noisy_inputs as noisy_inputs
+from .models.regularised import penalised as penalised
 from .models.sequences.forecaster import forecaster as forecaster
 from .models.sequences.image_memory import ImageMemory as ImageMemory
 from .models.sequences.linear_forecaster import linear_forecaster as linear_forecaster
@@ -195,6 +198,7 @@ from .models.supervised.block_networks import resnext as resnext
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
 from .models.supervised.fully_connected import fully_connected as fully_connected
+from .models.supervised.fully_connected import sawtooth_params as sawtooth_params
 from .models.supervised.fully_convolutional import fully_convolutional as fully_convolutional
 from .models.supervised.least_squares import LeastSquares as LeastSquares
 from .models.supervised.least_squares import least_squares as least_squares
@@ -207,6 +211,8 @@ from .models.supervised.nist_curves import NIST_CURVES as NIST_CURVES
 from .models.supervised.nonlinear_regression import NonlinearFit as NonlinearFit
 from .models.supervised.nonlinear_regression import nonlinear_least_squares as nonlinear_least_squares
 from .models.supervised.nonlinear_regression import nonlinear_regression as nonlinear_regression
+from .models.supervised.normalised import log_normalised as log_normalised
+from .models.supervised.normalised import normalised as normalised
 from .models.supervised.perceptron import perceptron as perceptron
 from .models.supervised.rational import rational_least_squares as rational_least_squares
 from .models.supervised.residual_cnn import residual_cnn as residual_cnn

@@ -1,9 +1,12 @@
 """Measurements as functions, each file by itself: `gm.evaluation.modes`, ..., imported when used."""
 
 from . import batch_norm as batch_norm
+from . import bias_variance as bias_variance
 from . import collapse as collapse
 from . import disentanglement as disentanglement
+from . import feature_maps as feature_maps
 from . import frechet as frechet
+from . import high_dimensions as high_dimensions
 from . import inception_score as inception_score
 from . import kernel_distance as kernel_distance
 from . import layers as layers

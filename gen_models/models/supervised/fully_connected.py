@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array
 
-from gen_models.core import Model
+from gen_models.core import Model, Params
 from gen_models.errors import unknown
 from gen_models.models.inputs import images, labels_of
 from gen_models.models.sizes import check_each, check_sizes
@@ -115,6 +115,24 @@ def fully_connected(
         return (answered, found) if layers else answered
 
     return Model(model.init, model.loss, apply=apply)
+
+
+def sawtooth_params(layers: int) -> Params:
+    """Parameters of `fully_connected((1,), 1, hidden=(2,) * layers, answer="numbers")` that make it a sawtooth.
+
+    On [0, 1] it has exactly 2^(layers - 1) triangular teeth of height 1: each layer folds its input once more,
+    t(x) = 2 r(x) - 4 r(x - 1/2) with the rectifier r. A network of one hidden layer needs 2^layers - 1 units for as
+    many linear pieces (Telgarsky, Representation Benefits of Deep Feedforward Networks, 2015).
+
+    Raises:
+      ValueError: `layers` is below 1.
+    """
+    check_sizes(layers=layers)
+    bias, last = jnp.array([0.0, -0.5]), jnp.array([[2.0], [-4.0]])
+    params = {
+        f"Dense_{i}": {"kernel": jnp.ones((1, 2)) if i == 0 else last.repeat(2, 1), "bias": bias} for i in range(layers)
+    }
+    return {**params, "logits": {"kernel": last, "bias": jnp.zeros(1)}}
 
 
 def _regression(network: nn.Module, shape: tuple[int, ...], outputs: int, dropout: Any) -> Model:
