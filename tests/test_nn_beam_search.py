@@ -53,14 +53,12 @@ def _by_lists(example, beams, alpha):
     rank = lambda log_p, tokens: log_p / ((5 + len(tokens)) / 6) ** alpha  # noqa: E731
     going, finished = [()], []
     for _ in range(LENGTH):
-        if len(finished) >= beams:
-            break
         extended = [(*tokens, token) for tokens in going for token in range(V)]
         extended.sort(key=lambda tokens: -_log_prob(example, tokens))
         finished += [tokens for tokens in extended[:beams] if tokens[-1] == STOP]
         going = [tokens for tokens in extended if tokens[-1] != STOP][:beams]
     found = sorted(finished, key=lambda tokens: -rank(_log_prob(example, tokens), tokens))[:beams]
-    found += going if len(finished) < beams else []
+    found += going
     return sorted(((rank(_log_prob(example, tokens), tokens), tokens) for tokens in found), reverse=True)[:beams]
 
 
@@ -89,14 +87,23 @@ def test_a_narrow_search_is_that_of_lists(beams, alpha):
         np.testing.assert_allclose(found.scores[example], [score for score, _ in expected], rtol=1e-5)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 5.0])
-def test_a_width_of_one_takes_the_most_probable_token_each_time(alpha):
+def test_a_width_of_one_takes_the_most_probable_token_each_time():
     for example in range(BATCH):
         tokens, node = [], 0
         while len(tokens) < LENGTH and STOP not in tokens:
             tokens.append(int(LOG_P[example, node].argmax()))
             node = V * node + tokens[-1] + 1
-        assert _search(LOGITS, 1, STOP, alpha).tokens[example, 0].tolist() == _filled(tokens)
+        assert _search(LOGITS, 1, STOP).tokens[example, 0].tolist() == _filled(tokens)
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3])
+def test_a_sure_hypothesis_is_not_lost_to_improbable_ones_that_end_early(beams):
+    """Each step of the best sequence but the last has an end beside it, and K of them come before its own."""
+    sure = np.tile(np.float32([6, -1, 0]), (1, NODES, 1))
+    sure[:, sum(V**t for t in range(LENGTH - 1)) :] = [0, -1, 6]
+    found = _search(sure, beams, STOP)
+    assert found.tokens[0, 0].tolist() == [0, 0, 0, STOP]
+    assert np.exp(found.log_probs[0, 0]) > 0.98
 
 
 @pytest.mark.slow

@@ -5,10 +5,12 @@ for, with the length penalty of Wu et al., Google's Neural Machine Translation S
 
     s(y) = log p(y) / lp(y),   lp(y) = ((5 + |y|) / 6)^alpha,   |y| with the token that ends it
 
-Each of K hypotheses is extended by every token. Of the K most probable extensions those that end are kept as finished;
-the K most probable that do not end go on. A search is over once K hypotheses have finished, or at the last step, where
-those that go on are ranked with the finished: what is cut there is an outcome as well. So a width of 1 is the greedy
-choice of each token, and one of all sequences is an exhaustive search. Nothing else is pruned.
+Each of K hypotheses is extended by every token. Of the K most probable extensions those that end are finished, of which
+the K with the highest scores are kept; the K most probable that do not end go on. At the last step those that go on are
+ranked with the finished: what is cut there is an outcome as well. So a width of 1 without a length penalty is the
+greedy choice of each token, and one of all sequences is an exhaustive search. Nothing else is pruned. In particular a
+search is not over once K hypotheses have finished: where a network is sure, K improbable ones that end early come
+first.
 
 The search is one scan; what a network keeps of each hypothesis is gathered along with it.
 """
@@ -90,8 +92,7 @@ def beam_search(
         beam, token, log_probs = _extensions(going.log_probs, logits)
         ends = jnp.zeros(token.shape, bool) if stop is None else token == stop
         tokens = _chosen(going.tokens, beam).at[:, :, t].set(token)
-        over = jnp.isfinite(finished.log_probs).all(1, keepdims=True)
-        ended = jnp.where(ends & ~over, log_probs, -jnp.inf)[:, :beams]
+        ended = jnp.where(ends, log_probs, -jnp.inf)[:, :beams]
         score = ended / length_penalty(t + 1, alpha)
         finished = _best(finished, Beams(tokens[:, :beams], ended, score))
         kept, on = lax.top_k(jnp.where(ends, -jnp.inf, log_probs), beams)
@@ -99,8 +100,7 @@ def beam_search(
         return (_Going(_chosen(tokens, on), _chosen(token, on), kept, cache), finished), None
 
     (going, finished), _ = lax.scan(one, (going, Beams(nothing, none, none)), jnp.arange(length))
-    over = jnp.isfinite(finished.log_probs).all(1, keepdims=True)
-    cut = jnp.where(over, -jnp.inf, going.log_probs)
+    cut = going.log_probs
     return _best(finished, Beams(going.tokens, cut, cut / length_penalty(length, alpha)))
 
 
