@@ -108,6 +108,8 @@ from .data.transforms import standardise as standardise
 from .data.transforms import to_symmetric as to_symmetric
 from .data.transforms import to_unit as to_unit
 from .data.transforms import to_waveform as to_waveform
+from .data.uci import FixedSplits as FixedSplits
+from .data.uci import fixed_splits as fixed_splits
 from .data.utterances import utterances as utterances
 from .export import export_sampler as export_sampler
 from .measures.base import Measure as Measure
@@ -192,6 +194,7 @@ from .models.sequences.wavenet import wavenet_receptive_field as wavenet_recepti
 from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
 from .models.side_by_side import copies as copies
 from .models.side_by_side import side_by_side as side_by_side
+from .models.stacked import stacked as stacked
 from .models.supervised.block_networks import mobile_net as mobile_net
 from .models.supervised.block_networks import resnet18 as resnet18
 from .models.supervised.block_networks import resnext as resnext
@@ -200,13 +203,18 @@ from .models.supervised.cnn import cnn as cnn
 from .models.supervised.fully_connected import fully_connected as fully_connected
 from .models.supervised.fully_connected import sawtooth_params as sawtooth_params
 from .models.supervised.fully_convolutional import fully_convolutional as fully_convolutional
+from .models.supervised.gaussian_discriminant import fit_discriminant as fit_discriminant
+from .models.supervised.gaussian_discriminant import gaussian_discriminant as gaussian_discriminant
 from .models.supervised.least_squares import LeastSquares as LeastSquares
 from .models.supervised.least_squares import least_squares as least_squares
 from .models.supervised.least_squares import polynomial_least_squares as polynomial_least_squares
 from .models.supervised.linear_regression import fit_linear as fit_linear
 from .models.supervised.linear_regression import linear_regression as linear_regression
+from .models.supervised.logistic import fit_logistic as fit_logistic
 from .models.supervised.logistic import logistic_regression as logistic_regression
 from .models.supervised.mlp import mlp as mlp
+from .models.supervised.naive_bayes import fit_naive_bayes as fit_naive_bayes
+from .models.supervised.naive_bayes import naive_bayes as naive_bayes
 from .models.supervised.nist_curves import NIST_CURVES as NIST_CURVES
 from .models.supervised.nonlinear_regression import NonlinearFit as NonlinearFit
 from .models.supervised.nonlinear_regression import nonlinear_least_squares as nonlinear_least_squares

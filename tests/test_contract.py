@@ -77,6 +77,9 @@ DEEP = (
 # Compiled for long, and of the same parts as quicker ones, which the default suite asks; the slow one asks all.
 LIKE_OTHERS = (
     "table_regression",
+    "naive_bayes",
+    "gaussian_naive_bayes",
+    "gaussian_discriminant",
     "linear_regression",
     "perceptron",
     "gaussian_mlp",

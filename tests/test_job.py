@@ -42,6 +42,8 @@ LIKE_OTHERS = (
     "vae_decoders",
     "linear_regression",
     "nonlinear_regression",
+    "generative_against_discriminative",
+    "uci_regression",
     "memory",
     "music",
     "posterior_collapse",

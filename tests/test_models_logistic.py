@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from gen_models.models.supervised.logistic import logistic_regression
+from gen_models.models.supervised.logistic import fit_logistic, logistic_regression
 
 L2 = 0.01
 N = 600
@@ -72,6 +72,20 @@ def test_training_reaches_scikit_learns_optimum(digits, reference):
     score = reference.score(images[N:].reshape(300, -1), labels[N:])
     np.testing.assert_allclose(metrics["accuracy"], score, rtol=1e-6)
     assert score > 0.85
+
+
+def test_the_host_finds_scikit_learns_optimum(digits, reference):
+    images, labels = digits
+    arrays = {"x": images[:N], "y": labels[:N]}
+    fit = fit_logistic(arrays, 10, l2=L2)
+    np.testing.assert_allclose(fit["logits"]["kernel"], reference.coef_.T, atol=1e-5)
+    np.testing.assert_allclose(fit["logits"]["bias"], reference.intercept_, atol=1e-4)
+    model = logistic_regression((8, 8, 1), 10, fitted=fit)
+    params, _ = model.init(jax.random.key(0), arrays)
+    found = model.apply(params, {}, images[:N]).argmax(-1)
+    np.testing.assert_array_equal(found, reference.predict(images[:N].reshape(N, -1)))
+    with pytest.raises(ValueError, match="fit its data"):
+        logistic_regression((8, 8, 1), 9, fitted=fit).init(jax.random.key(0), arrays)
 
 
 def test_a_fresh_model_knows_nothing(digits):

@@ -62,9 +62,11 @@ from gen_models.models.supervised.block_networks import mobile_net, resnet18, re
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.fully_connected import fully_connected
 from gen_models.models.supervised.fully_convolutional import fully_convolutional
+from gen_models.models.supervised.gaussian_discriminant import gaussian_discriminant
 from gen_models.models.supervised.linear_regression import linear_regression
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
+from gen_models.models.supervised.naive_bayes import naive_bayes
 from gen_models.models.supervised.perceptron import perceptron
 from gen_models.models.supervised.residual_cnn import residual_cnn
 from gen_models.models.supervised.table_regression import table_regression
@@ -112,6 +114,12 @@ def sided(seed, size):
     """The images of `labelled`, and whether they are of the first class."""
     batch = labelled(seed, size)
     return batch | {"y": (batch["y"] == 0).astype(np.int32)}
+
+
+def lit(seed, size):
+    """The images of `labelled` as zeros and ones."""
+    batch = labelled(seed, size)
+    return batch | {"x": (batch["x"] > 0.5).astype(np.float32)}
 
 
 def binary(seed, size):
@@ -265,6 +273,15 @@ ZOO: dict[str, Callable[..., Entry]] = {
     ),
     "linear_regression": lambda dtype=None: Entry(
         linear_regression(SHAPE, 2, l2=1e-2, dtype=dtype), measured, SGD, deterministic=True
+    ),
+    "naive_bayes": lambda dtype=None: Entry(
+        naive_bayes(SHAPE, 3, kind="bernoulli", dtype=dtype), lit, SLOW, deterministic=True
+    ),
+    "gaussian_naive_bayes": lambda dtype=None: Entry(
+        naive_bayes(SHAPE, 3, dtype=dtype), labelled, SLOW, deterministic=True
+    ),
+    "gaussian_discriminant": lambda dtype=None: Entry(
+        gaussian_discriminant(SHAPE, 3, dtype=dtype), labelled, SLOW, deterministic=True
     ),
     "perceptron": lambda dtype=None: Entry(perceptron(SHAPE, dtype=dtype), sided, SGD, deterministic=True),
     "gaussian_mlp": lambda dtype=None: Entry(

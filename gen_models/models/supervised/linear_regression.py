@@ -22,7 +22,7 @@ from gen_models.models.sizes import check_each, check_numbers
 from gen_models.models.supervised.classification import classifier
 from gen_models.models.supervised.heads import head_of
 from gen_models.models.supervised.least_squares import LeastSquares, least_squares
-from gen_models.models.supervised.logistic import Linear
+from gen_models.models.supervised.logistic import Linear, starting_at
 
 
 def linear_regression(
@@ -59,11 +59,7 @@ def linear_regression(
     if fitted is None:
         return model
 
-    def init(key, batch):
-        _, stats = model.init(key, batch)
-        return {"logits": {"kernel": _single(fitted.kernel), "bias": _single(fitted.bias)}}, stats
-
-    return Model(init, model.loss, apply=model.apply, batch_stats=model.batch_stats)
+    return starting_at(model, {"logits": {"kernel": fitted.kernel, "bias": fitted.bias}})
 
 
 def fit_linear(arrays: Mapping[str, Any], *, l2: float = 0.0) -> LeastSquares:
@@ -81,7 +77,3 @@ def fit_linear(arrays: Mapping[str, Any], *, l2: float = 0.0) -> LeastSquares:
     y = np.asarray(field(arrays, "y", "name the targets 'y'"))
     y = y.reshape(len(y), -1)
     return least_squares(x.reshape(len(x), -1), y, ridge=y.size * l2 / 2)
-
-
-def _single(values: np.ndarray) -> Array:
-    return jnp.asarray(values, jnp.float32)

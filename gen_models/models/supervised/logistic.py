@@ -3,16 +3,22 @@
 Bishop, Pattern Recognition and Machine Learning (2006), sections 4.3.2 and 4.3.4.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array
+from scipy import optimize, special
 
 from gen_models.core import Model
 from gen_models.errors import unknown
+from gen_models.models.inputs import checked_labels, field, labels_of
+from gen_models.models.sizes import check_numbers
 from gen_models.models.supervised.classification import classifier
 from gen_models.models.supervised.heads import head_of
 
@@ -27,6 +33,7 @@ def logistic_regression(
     label_smoothing: float | Array = 0.0,
     class_weights: Sequence[float] | None = None,
     answer: Literal["classes", "binary", "labels"] = "classes",
+    fitted: Mapping[str, Any] | None = None,
     dtype: DTypeLike | None = None,
 ) -> Model:
     """log p(y = k | x) = log softmax(x W + b)_k, with W and b zero at first: the loss is convex.
@@ -39,6 +46,7 @@ def logistic_regression(
       label_smoothing: share of the target that is spread evenly over the classes; may be traced.
       class_weights: of the K classes in the training loss, such as `balanced_weights` gives; None: all weigh alike.
       answer: "classes" as above; "binary", p(y = 1 | x) = sigmoid(x w + b); "labels", the same for each of K labels.
+      fitted: what `init` starts from, such as `fit_logistic(arrays, K)`; None: zeros.
       dtype: of the network's computations, such as `jnp.bfloat16`; parameters, losses and statistics stay float32.
 
     Raises:
@@ -54,7 +62,7 @@ def logistic_regression(
     if answer not in ANSWERS:
         raise unknown("kind of answer of logistic regression", answer, ANSWERS)
     network = Linear(outputs=head_of(answer, num_classes).width, dtype=dtype)
-    return classifier(
+    model = classifier(
         network,
         shape,
         num_classes,
@@ -63,6 +71,56 @@ def logistic_regression(
         penalty=penalty,
         answer=answer,
     )
+    return model if fitted is None else starting_at(model, fitted)
+
+
+def starting_at(model: Model, params: Mapping[str, Any]) -> Model:
+    """The model, whose `init` gives these parameters in float32; ValueError where they are not of its own shapes."""
+
+    def init(key, batch):
+        fresh, stats = model.init(key, batch)
+        own = jax.tree.map(jnp.shape, fresh)
+        if jax.tree.map(np.shape, dict(params)) != own:
+            raise ValueError(f"fitted has {jax.tree.map(np.shape, dict(params))}, and the model {own}: fit its data")
+        return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), dict(params)), stats
+
+    return dataclasses.replace(model, init=init)
+
+
+def fit_logistic(
+    arrays: Mapping[str, Any], num_classes: int = 2, *, l2: float = 0.0, iterations: int = 1000
+) -> dict[str, dict[str, np.ndarray]]:
+    """The parameters at the minimum of `logistic_regression`'s loss on all examples, by L-BFGS in float64 on the host.
+
+    Of classes that a hyperplane parts and `l2` = 0 there is no minimum, and what the last iteration has is returned.
+
+    Args:
+      arrays: "x" [N, ...], which is flattened, and "y" [N], labels in [0, K).
+      num_classes: K.
+      l2: as in `logistic_regression`.
+      iterations: of L-BFGS at most.
+
+    Raises:
+      ValueError: a field is absent, labels are no classes, or `l2` is negative.
+    """
+    check_numbers(l2=l2)
+    x = np.asarray(field(arrays, "x", "name the inputs 'x'"), np.float64)
+    x = x.reshape(len(x), -1)
+    labels = np.asarray(checked_labels(labels_of(arrays), len(x), num_classes)[0])
+    marks, width = np.eye(num_classes)[labels], x.shape[1]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(width + 1, num_classes)
+        logits = x @ weights[1:] + weights[0]
+        logits = logits - special.logsumexp(logits, axis=1, keepdims=True)
+        value = -(marks * logits).sum() / len(x) + l2 / 2 * (weights[1:] ** 2).sum()
+        slope = (np.exp(logits) - marks) / len(x)
+        return value, np.concatenate([slope.sum(0, keepdims=True), x.T @ slope + l2 * weights[1:]]).ravel()
+
+    options = {"maxiter": iterations, "gtol": 1e-9, "ftol": 1e-15}
+    found = optimize.minimize(loss, np.zeros((width + 1) * num_classes), jac=True, method="L-BFGS-B", options=options)
+    weights = found.x.reshape(width + 1, num_classes)
+    return {"logits": {"kernel": weights[1:], "bias": weights[0]}}
 
 
 class Linear(nn.Module, kw_only=True):

@@ -1,0 +1,170 @@
+"""How near do a perceptron with one hidden layer, and one that learns its deviation too, come to published errors?
+
+    python -m experiments.uci_regression concrete --data-dir FOLDER    # or energy, power, wine, yacht: uci_NAME in it
+    python -m experiments.uci_regression                               # Friedman's generated function, no data needed
+
+The 20 fixed splits of a table are trained at once, as members of one model; each is standardised by its own training
+part. Settings were chosen by the error on a fifth of each training part (--measured validation).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+import gen_models as gm
+
+FOLDERS = {
+    "concrete": "uci_concrete",
+    "energy": "uci_energy",
+    "power": "uci_power-plant",
+    "wine": "uci_wine-quality-red",
+    "yacht": "uci_yacht",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Optimisation):
+    """A perceptron on the splits of a table."""
+
+    steps: int = 4000
+    batch_size: int = 128
+    dataset: Literal["friedman", "concrete", "energy", "power", "wine", "yacht"] = "friedman"
+    """Table: Friedman's function, generated, or one of UCI's."""
+    data_dir: Annotated[str | None, gm.INCIDENTAL] = None
+    """Folder of the tables uci_concrete, uci_energy, uci_power-plant, uci_wine-quality-red and uci_yacht."""
+    measured: Literal["test", "validation"] = "test"
+    """Part of each split that is measured: the test part, or a fifth of the training part, then not trained."""
+    answer: Literal["numbers", "normal"] = "numbers"
+    """Head of the network: a number by its squared error, or a normal distribution by its likelihood."""
+    hidden: tuple[int, ...] = (50,)
+    """Widths of the hidden layers."""
+    dropout: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.0
+    """Probability of dropping a hidden unit."""
+
+
+base = Config(learning_rate=0.01, evaluate_every=0, checkpoint_every=0, log_every=500)
+variants: Mapping[str, Config] = {
+    "friedman": base,
+    "friedman_normal": replace(base, answer="normal"),
+    "concrete": replace(base, dataset="concrete"),
+    "energy": replace(base, dataset="energy"),
+    "power": replace(base, dataset="power"),
+    "wine": replace(base, dataset="wine"),
+    "yacht": replace(base, dataset="yacht"),
+}
+
+
+def friedman(count: int = 500, splits: int = 20) -> Any:
+    """Friedman's first function (1991) with noise of deviation 1, and random tenths as test parts."""
+    draw = np.random.default_rng(0)
+    x = draw.uniform(size=(count, 10))
+    y = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+    order = np.stack([draw.permutation(count) for _ in range(splits)])
+    return gm.FixedSplits(x, y + draw.normal(size=count), order[:, count // 10 :], order[:, : count // 10])
+
+
+def side_by_side(table: Any, train: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Of rows [S, N] of S splits {"x" [N, S, D], "y", "mean", "scale" [N, S]}, standardised by the rows `train`."""
+    fields: dict[str, list[np.ndarray]] = {"x": [], "y": [], "mean": [], "scale": []}
+    for own, taken in zip(train, rows, strict=True):
+        x, y = table.x[own], table.y[own]
+        deviation = np.where(x.std(0) > 0, x.std(0), 1)
+        fields["x"].append((table.x[taken] - x.mean(0)) / deviation)
+        fields["y"].append((table.y[taken] - y.mean()) / y.std())
+        fields["mean"].append(np.full(len(taken), y.mean()))
+        fields["scale"].append(np.full(len(taken), y.std()))
+    return {name: np.stack(each, 1).astype(np.float32) for name, each in fields.items()}
+
+
+def data(config: Config) -> "gm.Splits":
+    """The splits of the table side by side; ValueError where its folder is not given or not there."""
+    if config.dataset == "friedman":
+        table = friedman()
+    elif config.data_dir is None:
+        raise ValueError(f"{config.dataset} is no part of this package: give --data-dir, a folder with the table's")
+    else:
+        table = gm.fixed_splits(Path(config.data_dir) / FOLDERS[config.dataset])
+    train, measured = table.train, table.test
+    if config.measured == "validation":
+        fifth = train.shape[1] // 5
+        shuffled = np.stack([np.random.default_rng(k).permutation(rows) for k, rows in enumerate(train)])
+        train, measured = shuffled[:, fifth:], shuffled[:, :fifth]
+    parts = [side_by_side(table, train, rows) for rows in (train, measured)]
+    return gm.Splits.of_arrays(*parts, name=config.dataset, examples="examples of each split", how=config.measured)
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The network, as many times as there are splits."""
+    members, features = data.shape
+    sizes: dict[str, Any] = {"hidden": config.hidden, "dropout": config.dropout, "answer": config.answer}
+    return gm.stacked(gm.mlp((features,), 1, **sizes, dtype=config.precision), members)
+
+
+def _said(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
+    return model.apply(params, stats, batch["x"])[..., 0]
+
+
+def _normal(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:
+    return model.apply(params, stats, batch["x"], deviations=True)[1][..., 0]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Root mean squared errors over the splits, in the table's units, beside those of a mean and of a line."""
+
+    answer: str
+    headline: ClassVar[tuple[str, Literal["minimize"]]] = ("rmse", "minimize")
+
+    def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
+        """Mean over the splits with its standard error: of the network, of linear regression, of the training mean."""
+        arrays: Any = split.dataset.arrays
+        y, scale = (arrays[name].astype(np.float64) for name in ("y", "scale"))
+        found = split.each(_said, trained, key, size=500)
+        said = {"RMSE": found, "RMSE, linear": linear(split), "RMSE, mean": np.zeros_like(y)}
+        for name, values in said.items():
+            each = np.sqrt((((values - y) * scale) ** 2).mean(0))
+            yield over_splits(name, each, "", split.where, "minimize")
+        if self.answer == "normal":
+            deviation = split.each(_normal, trained, key, size=500)
+            nats = -0.5 * ((y - found) / deviation) ** 2 - np.log(deviation * scale) - 0.5 * np.log(2 * np.pi)
+            yield over_splits("log-likelihood", nats.mean(0), "nats", split.where, "maximize")
+            inside = (np.abs(y - found) <= 1.6448536 * deviation).mean(0)
+            yield over_splits("in 90% intervals", inside, "fraction", split.where, None)
+
+
+def over_splits(name: str, each: np.ndarray, unit: str, where: str, better: Any) -> "gm.Figure":
+    """The mean of one number a split, with its standard error over the splits."""
+    error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else None
+    return gm.Figure(name, float(each.mean()), unit, where, error, f"over {len(each)} splits", better)
+
+
+def linear(split: "gm.Split") -> np.ndarray:
+    """What linear regression on each split's training part says of the split's measured examples, [N, S]."""
+    train: Any = split.train().dataset.arrays
+    arrays: Any = split.dataset.arrays
+    members = range(train["y"].shape[1])
+    fits = [gm.fit_linear({"x": train["x"][:, k], "y": train["y"][:, k]}, l2=1e-6) for k in members]
+    return np.concatenate([fit.predict(arrays["x"][:, k]) for k, fit in zip(members, fits, strict=True)], 1)
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Errors over the splits."""
+    return (Errors(config.answer), gm.measures.Parameters())
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    swept=("friedman", "friedman_normal"),
+    tiny={"batch_size": 16, "dataset": "friedman", "hidden": (3,)},
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
