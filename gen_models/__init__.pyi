@@ -200,6 +200,8 @@ from .models.supervised.block_networks import resnet18 as resnet18
 from .models.supervised.block_networks import resnext as resnext
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
+from .models.supervised.detector import Detections as Detections
+from .models.supervised.detector import detector as detector
 from .models.supervised.fully_connected import fully_connected as fully_connected
 from .models.supervised.fully_connected import sawtooth_params as sawtooth_params
 from .models.supervised.fully_convolutional import fully_convolutional as fully_convolutional

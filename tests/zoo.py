@@ -60,6 +60,7 @@ from gen_models.models.sequences.windowed_mlp import windowed_mlp
 from gen_models.models.side_by_side import copies, side_by_side
 from gen_models.models.supervised.block_networks import mobile_net, resnet18, resnext
 from gen_models.models.supervised.cnn import cnn
+from gen_models.models.supervised.detector import detector
 from gen_models.models.supervised.fully_connected import fully_connected
 from gen_models.models.supervised.fully_convolutional import fully_convolutional
 from gen_models.models.supervised.gaussian_discriminant import gaussian_discriminant
@@ -70,6 +71,7 @@ from gen_models.models.supervised.naive_bayes import naive_bayes
 from gen_models.models.supervised.perceptron import perceptron
 from gen_models.models.supervised.residual_cnn import residual_cnn
 from gen_models.models.supervised.table_regression import table_regression
+from gen_models.models.supervised.unet import unet
 from gen_models.nn.adversarial_losses import wasserstein
 from gen_models.nn.gradient_penalties import r1, wasserstein_penalty
 from gen_models.nn.likelihoods import bernoulli, gaussian
@@ -156,6 +158,16 @@ def points(seed, size):
     rng = np.random.default_rng(seed)
     centre = rng.choice([-1.0, 1.0], size=(size, 1))
     return {"x": (centre + 0.1 * rng.normal(size=(size, 2))).astype(np.float32)}
+
+
+def columns(seed, size):
+    """The images of `labelled`, with the class of each pixel, and the column as an object with its box."""
+    batch = labelled(seed, size)
+    label, height = batch["y"], SHAPE[0]
+    mask = np.where(np.arange(SHAPE[1]) == label[:, None], label[:, None] + 1, 0)[:, None].repeat(height, 1)
+    boxes = np.stack([label, 0 * label, label + 1, 0 * label + height], -1)[:, None]
+    objects = {"boxes": boxes.astype(np.float32), "classes": label[:, None], "count": np.ones(size, np.int32)}
+    return {"x": batch["x"], "mask": mask.astype(np.uint8)} | objects
 
 
 def sequences(seed, size):
@@ -342,6 +354,15 @@ ZOO: dict[str, Callable[..., Entry]] = {
             ("fully_convolutional", fully_convolutional, {"channels": (4, 5), "strides": (1, 2), "shrink": "max"}),
         )
     },
+    "unet": lambda axis_name=None, dtype=None: Entry(
+        unet(SHAPE, 4, channels=(3, 4), axis_name=axis_name, dtype=dtype), columns, SGD, deterministic=True
+    ),
+    "detector": lambda axis_name=None, dtype=None: Entry(
+        detector(SHAPE, 3, channels=(4,), strides=(2,), head=3, found=4, axis_name=axis_name, dtype=dtype),
+        columns,
+        SGD,
+        deterministic=True,
+    ),
     "sequence_classifier": lambda dtype=None: Entry(
         sequence_classifier(length=4, vocabulary=3, num_classes=3, features=4, dtype=dtype),
         sequences,

@@ -101,11 +101,10 @@ def item_scenes(
 
 def _scene(draw: np.random.Generator, items, labels, side: int, most: int) -> dict[str, Any]:
     canvas = draw.normal(*NOISE, (side, side))
-    owner = np.full((side, side), -1)  # of each pixel the item that is seen
-    whole: list[int] = []  # pixels of each item
-    classes: list[int] = []
+    whole: list[int] = []
+    owner, classes = np.full((side, side), -1), []  # of each pixel the item that is seen; sizes of items
     for _ in range(draw.integers(1, most + 1)):
-        index = int(draw.integers(len(items)))
+        index = draw.integers(len(items))
         picture, inside = _scaled(items[index, ..., 0], draw.uniform(*SCALES))
         height, width = inside.shape
         for _ in range(TRIES):
@@ -121,17 +120,17 @@ def _scene(draw: np.random.Generator, items, labels, side: int, most: int) -> di
                 classes.append(int(labels[index]))
                 break
     boxes, found = np.zeros((most, 4), np.float32), np.full(most, -1, np.int32)
-    for index in range(len(whole)):
-        lines, columns = np.nonzero(owner == index)
-        boxes[index] = columns.min(), lines.min(), columns.max() + 1, lines.max() + 1
-        found[index] = classes[index]
+    for place in range(len(whole)):
+        lines, columns = np.nonzero(owner == place)
+        boxes[place] = columns.min(), lines.min(), columns.max() + 1, lines.max() + 1
+        found[place] = classes[place]
     mask = np.zeros((side, side), np.uint8)
     mask[owner >= 0] = np.array([*classes, 0], np.uint8)[owner[owner >= 0]] + 1
     x = np.clip(np.rint(canvas), 0, 255).astype(np.uint8)[..., None]
     return {"x": x, "boxes": boxes, "classes": found, "count": np.int32(len(whole)), "mask": mask}
 
 
-def _scaled(item: UInt8[np.ndarray, "h w"], scale: float) -> tuple[np.ndarray, Bool[np.ndarray, "h w"]]:
+def _scaled(item: UInt8[np.ndarray, "h w"], scale: float) -> tuple[np.ndarray, Bool[np.ndarray, "lines columns"]]:
     """The item at another size, cut to what is inside of it, and where that is."""
     size = tuple(max(1, round(side * scale)) for side in item.shape[::-1])
     picture = np.asarray(Image.fromarray(item).resize(size, Image.Resampling.BILINEAR), np.float64)

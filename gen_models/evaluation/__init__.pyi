@@ -1,5 +1,6 @@
 """Measurements as functions, each file by itself: `gm.evaluation.modes`, ..., imported when used."""
 
+from . import average_precision as average_precision
 from . import batch_norm as batch_norm
 from . import bias_variance as bias_variance
 from . import collapse as collapse

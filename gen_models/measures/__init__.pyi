@@ -16,6 +16,8 @@ from .cost import Flops as Flops
 from .cost import Parameters as Parameters
 from .cost import SamplingTime as SamplingTime
 from .denoising import Denoising as Denoising
+from .detection import AveragePrecision as AveragePrecision
+from .detection import DetectionBaseline as DetectionBaseline
 from .dialogue import Replies as Replies
 from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement

@@ -72,7 +72,7 @@ class Segmentation:
         x, mask, said = (np.moveaxis(some.each(_maps, trained, key), 1, 0)[i] for i in range(3))
         rows = [np.repeat(x[..., None], 3, -1), overlaid(x, mask.astype(int)), overlaid(x, said.astype(int))]
         plots.image_grid(np.concatenate(rows), folder / "overlays.png", columns=len(x))
-        counts = split.each(self._confusion, trained, key, size=50).sum(0).astype(int)
+        counts = split.each(self._confusion, trained, key, size=50).sum(0)
         plots.matrix(counts, folder / "pixel_confusion.png", ("background", *class_names(split, self.num_classes - 1)))
 
     def _confusion(self, model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

@@ -7,6 +7,7 @@ from . import autoencoding as autoencoding
 from . import batch_norm as batch_norm
 from . import beam_search as beam_search
 from . import blocks as blocks
+from . import boxes as boxes
 from . import causal as causal
 from . import causal_attention as causal_attention
 from . import causal_resampling as causal_resampling
@@ -19,6 +20,7 @@ from . import diagonal_lstm as diagonal_lstm
 from . import dropout as dropout
 from . import gradient_penalties as gradient_penalties
 from . import heads as heads
+from . import heatmaps as heatmaps
 from . import image_damage as image_damage
 from . import judgements as judgements
 from . import last_tokens as last_tokens

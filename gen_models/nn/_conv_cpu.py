@@ -315,9 +315,9 @@ def _planes(x: Array, window: tuple[int, ...], out: int, setting: Setting) -> tu
 
 
 def _of_planes(setting: Setting) -> Setting:
-    """The setting of a plane, without what holds for depth."""
-    stride, spread, dilation, pads = setting.stride[1:], setting.spread[1:], setting.dilation[1:], setting.pads[1:]
-    return setting._replace(stride=stride, spread=spread, dilation=dilation, pads=pads)
+    """The setting without its first dimension."""
+    stride, spread, dilation, pads, groups, masked = setting
+    return Setting(stride[1:], spread[1:], dilation[1:], pads[1:], groups, masked)
 
 
 def _planes_suit_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Setting) -> bool:

@@ -6,7 +6,7 @@ Examples have one channel, so that PyTorch's order of dimensions costs nothing.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +78,7 @@ def convolutions(stack: ExitStack, kind: str) -> dict[str, Contender]:
 
         kinds, found, inputs = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}, [], 1
         for layer in layers:
-            found += [kinds[len(shape) - 1](inputs, *_of_torch(layer)), nn.ReLU()]
+            found += [kinds[len(shape) - 1](inputs, **_of_torch(layer)), nn.ReLU()]
             inputs = layer.features
         mean = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}[len(shape) - 1]
         return nn.Sequential(*found, mean(1), nn.Flatten(), nn.Linear(inputs, CLASSES))
@@ -96,9 +96,10 @@ def convolutions(stack: ExitStack, kind: str) -> dict[str, Contender]:
     }
 
 
-def _of_torch(layer: Layer) -> tuple[int, int, int, int, int, int]:
-    """Outputs, window, stride, padding, dilation and groups."""
-    return (layer.features, layer.window, layer.stride, layer.padding, layer.dilation, layer.groups)
+def _of_torch(layer: Layer) -> dict[str, Any]:
+    """PyTorch's names of a convolution's sizes."""
+    sizes = {"out_channels": layer.features, "kernel_size": layer.window, "stride": layer.stride}
+    return sizes | {"padding": layer.padding, "dilation": layer.dilation, "groups": layer.groups}
 
 
 class _Network(nn.Module):

@@ -1,0 +1,99 @@
+"""Does a detector without anchors find items in a cluttered scene, where thresholds cannot?
+
+    python -m experiments.detection                     # a heatmap of middles, boxes by generalised overlap
+    python -m experiments.detection sweep --seeds 3     # a table
+
+After Zhou et al., Objects as Points (2019), and Tian et al., FCOS (2019), on the scenes of `experiments.segmentation`:
+one to three clothes, scaled, one over another, on noise. Beside it stand the boxes of bright regions with the class of
+the training crops most like each, which take clothes that touch for one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import gen_models as gm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detector:
+    """Convolutions, with a heatmap and boxes at their end."""
+
+    channels: tuple[int, ...] = (16, 32, 64, 64)
+    """Channels of each convolution."""
+    strides: tuple[int, ...] = (1, 2, 2, 1)
+    """Stride of each convolution."""
+    head: int = 32
+    """Channels in either head."""
+    box_weight: Annotated[float, gm.TRACED, gm.Range(0.1, 4.0)] = 1.0
+    """Weight of the boxes' loss beside the heatmap's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(gm.Optimisation):
+    """A detector of items and its training."""
+
+    steps: int = 2000
+    batch_size: int = 32
+    dataset: str = "fashion_mnist_bundled"
+    """Data set of images of single items, of which scenes are composed."""
+    data_dir: str | None = None
+    """Folder where the data set lies, if it is not bundled."""
+    examples: int = 6000
+    """Number of scenes that are trained on."""
+    side: int = 48
+    """Number of pixels of a scene's sides."""
+    items: int = 3
+    """Number of items of a scene, at most."""
+    network: Detector = field(default_factory=Detector)
+    """Network, with its sizes."""
+
+
+variants: Mapping[str, Config] = {
+    "detector": Config(learning_rate=5e-3, schedule="cosine", warmup_steps=100, evaluate_every=200),
+}
+
+
+def data(config: Config) -> "gm.Splits":
+    """Scenes with boxes and classes of their items."""
+    return gm.item_scene_splits(
+        config.examples, dataset=config.dataset, data_dir=config.data_dir, side=config.side, most=config.items
+    )
+
+
+def model(config: Config, data: "gm.Splits") -> "gm.Model":
+    """The detector, for the items' classes."""
+    return gm.detector(data.shape, len(data.train.meaning.classes), **vars(config.network), dtype=config.precision)
+
+
+def measures(config: Config) -> "Sequence[gm.Measure]":
+    """Average precision, that of what learns nothing, and size."""
+    classes = 10  # of the bundled sets
+    return (
+        gm.measures.AveragePrecision(classes),
+        gm.measures.DetectionBaseline(classes),
+        gm.measures.Parameters(),
+    )
+
+
+EXPERIMENT = gm.Experiment(
+    __file__,
+    __doc__,
+    variants,
+    data,
+    model,
+    measures,
+    tiny={
+        "batch_size": 4,
+        "examples": 40,
+        "side": 32,
+        "items": 2,
+        "network.channels": (4, 4),
+        "network.strides": (2, 2),
+        "network.head": 4,
+        "warmup_steps": 0,
+    },
+)
+
+if __name__ == "__main__":
+    gm.launch(EXPERIMENT)
