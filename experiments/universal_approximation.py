@@ -31,6 +31,10 @@ The sawtooth is the clearest: its standard deviation is 0.289, and 128 units, of
 nothing of it. Training finds slow parts of a function first, and 3,000 steps end before the fast ones. Depth does
 help the sawtooth, though far from exactly. Against the hypothesis it helps the step as well, to a third of its error:
 a product of slopes makes a steeper one.
+
+In the plane (second command): of the checks, whose sign changes at sixteen squares, 128 units leave an RMSE of 0.64
+of 1, and four layers of 16, with fewer than twice the parameters, 0.30; of the product x_1 x_2 they leave 0.0036 and
+0.0044, of a bump 0.0102 and 0.0046, of a ridge 0.0117 and 0.0163.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -167,15 +171,15 @@ class Approximation:
             self._fits(trained, right)
 
     def _fits(self, trained: "gm.Trained", axis: Any) -> None:
-        """The last function along the line, or the plane's diagonal, and two fits."""
+        """The last function along the line, or along the plane's x_2 = 1/4, and two fits."""
         line = np.linspace(-1, 1, 801)
-        x = np.repeat(line[:, None], self.config.inputs, 1)
+        x = np.stack([line, np.full_like(line, 0.25)], 1)[:, : self.config.inputs]
         part = examples_of(x)
         answers = trained.model.apply(trained.params, trained.stats, part["x"])
         axis.plot(line, part["y"][:, -1], "k:", label="truth")
         for name in (f"{WIDTHS[-1]} units", f"{DEPTHS[-1]} layers"):
             axis.plot(line, np.asarray(answers[name])[:, -1, 0, 0], linewidth=1, label=name)
-        axis.set(xlabel="x" if self.config.inputs == 1 else "x_1 = x_2", title=list(values_of(x))[-1])
+        axis.set(xlabel="x" if self.config.inputs == 1 else "x_1, where x_2 = 1/4", title=list(values_of(x))[-1])
         axis.margins(y=0.3)  # room for the legend
         axis.legend(frameon=False, fontsize=8)
 
