@@ -22,8 +22,8 @@ import numpy as np
 import gen_models as gm
 
 D = 20  # entries of the generated examples
-LARGEST = 3000  # examples in the picture, and of the generated training part
-CLASSES = {"correlated": 2, "independent": 2, "digits": 10}
+POOL = 10_000  # generated examples from which training parts are drawn
+CLASSES = {"normal": 2, "digits": 10}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,10 @@ class Config(gm.Optimisation):
 
     steps: int = 1
     batch_size: int = 64
-    dataset: Literal["correlated", "independent", "digits"] = "correlated"
-    """Data: normal examples whose entries depend on each other given the class, or do not, or digits."""
+    dataset: Literal["normal", "digits"] = "normal"
+    """Data: generated examples of two normal classes, or digits of zeros and ones."""
+    correlation: float = 0.2
+    """Correlation of neighbouring entries of the generated examples, given the class; 0: naive Bayes is right."""
     examples: int = 300
     """Number of training examples of the run's own model."""
     network: NaiveBayes | Discriminant | Logistic = field(default_factory=NaiveBayes)
@@ -68,27 +70,28 @@ variants: Mapping[str, Config] = {
     "correlated": base,
     "correlated_discriminant": replace(base, network=Discriminant()),
     "correlated_logistic": replace(base, network=Logistic()),
-    "independent": replace(base, dataset="independent"),
+    "independent": replace(base, correlation=0.0),
+    "strongly_correlated": replace(base, correlation=0.4),
     "digits": replace(base, dataset="digits"),
 }
 
 
-def drawn(count: int, dependent: bool, seed: int) -> dict[str, np.ndarray]:
-    """{"x" float32 [count, D], "y"}: two normal classes of one covariance; neighbours correlate by 0.7 or 0."""
+def drawn(count: int, correlation: float, seed: int) -> dict[str, np.ndarray]:
+    """{"x" float32 [count, D], "y"}: two normal classes of one covariance, correlation ** |i - j|."""
     draw = np.random.default_rng(seed)
     y = draw.integers(2, size=count)
     order = np.arange(D)
-    covariance = 0.7 ** np.abs(order[:, None] - order) if dependent else np.eye(D)
+    covariance = float(correlation) ** np.abs(order[:, None] - order)
     away = np.random.default_rng(77).normal(size=D)
     away *= 1.2816 / np.sqrt(away @ np.linalg.solve(covariance, away))  # Bayes' rule is then wrong in 10 %
     x = draw.normal(size=(count, D)) @ np.linalg.cholesky(covariance).T + (2 * y[:, None] - 1) * away
     return {"x": x.astype(np.float32), "y": y.astype(np.int32)}
 
 
-def parts_of(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def parts_of(config: Config) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Training and test examples."""
-    if name != "digits":
-        return drawn(LARGEST, name == "correlated", 0), drawn(10_000, name == "correlated", 1)
+    if config.dataset != "digits":
+        return drawn(POOL, config.correlation, 0), drawn(5_000, config.correlation, 1)
     splits = gm.load_splits("digits", "train+validation")
     found = []
     for part in (splits.train, splits.test):
@@ -99,8 +102,10 @@ def parts_of(name: str) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
 
 def data(config: Config) -> "gm.Splits":
     """The first examples of the training part, and the test part."""
-    train, test = parts_of(config.dataset)
+    train, test = parts_of(config)
     classes, most = CLASSES[config.dataset], len(train["y"])
+    if not 0 <= config.correlation < 1:
+        raise ValueError(f"--correlation must be in [0, 1), got {config.correlation:g}")
     if not 2 * classes <= config.examples <= most or config.repeats < 2:
         raise ValueError(
             f"--examples must be {2 * classes} to {most} and --repeats 2 or more, got {config.examples} and "
@@ -142,9 +147,9 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 @lru_cache(maxsize=2)
 def errors_of(config: Config) -> tuple[list[int], dict[str, np.ndarray]]:
     """Numbers of examples, and name -> test errors [sizes, repeats]."""
-    train, test = parts_of(config.dataset)
+    train, test = parts_of(config)
     classes = CLASSES[config.dataset]
-    most = min(LARGEST, len(train["y"]), 10 * config.examples)
+    most = min(len(train["y"]) // 2, 10 * config.examples)
     sizes = sorted({int(size) for size in np.geomspace(2 * classes + 2, most, 10)})
     networks = {"naive Bayes": NaiveBayes(), "discriminant": Discriminant(), "logistic regression": Logistic()}
     errors = {name: np.zeros((len(sizes), config.repeats)) for name in networks}
@@ -158,6 +163,11 @@ def errors_of(config: Config) -> tuple[list[int], dict[str, np.ndarray]]:
     return sizes, errors
 
 
+def title_of(config: Config) -> str:
+    """What the data are, in words."""
+    return "digits" if config.dataset == "digits" else f"normal, correlation {config.correlation:g}"
+
+
 @dataclass(frozen=True)
 class ByExamples:
     """Errors of all the classifiers by the number of training examples."""
@@ -168,7 +178,7 @@ class ByExamples:
     def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
         """Errors at each number of examples, and from which on logistic regression is better than each twin."""
         sizes, errors = errors_of(self.config)
-        where = f"{self.config.dataset}, test, {self.config.repeats} training parts"
+        where = f"{title_of(self.config)}, test, {self.config.repeats} training parts"
         for name, each in errors.items():
             for size, values in zip(sizes, each, strict=True):
                 spread = float(values.std(ddof=1) / np.sqrt(len(values)))
@@ -189,7 +199,7 @@ class ByExamples:
             half = 2.093 * each.std(1, ddof=1) / np.sqrt(each.shape[1])  # Student's t of 19 degrees of freedom
             curves[name] = gm.plots.Curve(sizes, each.mean(1), each.mean(1) - half, each.mean(1) + half)
         path = folder / "error_by_examples.png"
-        gm.plots.panels({self.config.dataset: curves}, path, x="training examples", y="test error", log_x=True)
+        gm.plots.panels({title_of(self.config): curves}, path, x="training examples", y="test error", log_x=True)
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":

@@ -29,7 +29,7 @@ FOLDERS = {
 class Config(gm.Optimisation):
     """A perceptron on the splits of a table."""
 
-    steps: int = 4000
+    steps: int = 8000
     batch_size: int = 128
     dataset: Literal["friedman", "concrete", "energy", "power", "wine", "yacht"] = "friedman"
     """Table: Friedman's function, generated, or one of UCI's."""
@@ -41,7 +41,7 @@ class Config(gm.Optimisation):
     """Head of the network: a number by its squared error, or a normal distribution by its likelihood."""
     hidden: tuple[int, ...] = (50,)
     """Widths of the hidden layers."""
-    dropout: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.0
+    dropout: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.05
     """Probability of dropping a hidden unit."""
 
 
@@ -50,7 +50,7 @@ variants: Mapping[str, Config] = {
     "friedman": base,
     "friedman_normal": replace(base, answer="normal"),
     "concrete": replace(base, dataset="concrete"),
-    "energy": replace(base, dataset="energy"),
+    "energy": replace(base, dataset="energy", dropout=0.02),
     "power": replace(base, dataset="power"),
     "wine": replace(base, dataset="wine"),
     "yacht": replace(base, dataset="yacht"),

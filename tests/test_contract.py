@@ -83,7 +83,6 @@ LIKE_OTHERS = (
     "gaussian_naive_bayes",
     "gaussian_discriminant",
     "linear_regression",
-    "perceptron",
     "gaussian_mlp",
     "residual_cnn",
     "mobile_net",
