@@ -34,6 +34,11 @@ does not: from four units to 256 the variance stays at 0.04, as wide layers find
 the wildest that they could be. Two layers do fit noise, and each regulariser helps them; L2 costs next to no bias
 here, and noise of the inputs the most, as it smooths the sine itself. The best network, 0.034, is no better than the
 best polynomial, 0.029 at degree 5.
+
+With 100 examples (second command) variances fall to between a quarter and a seventh, and biases stay: no regulariser
+0.015, early stopping 0.0125, L2 0.006, L1 0.008, noise of the inputs 0.014, and dropout 0.024 in all. What helped
+with 20 examples by smoothing gains nothing then, and dropout harms: its bias of 0.016 is more than the variance that
+is left.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -29,7 +29,8 @@ the first kernel, at the start:
 The rectifier's ratios are theory's but for the width: 64 units fluctuate, and the median falls below the mean. Of ten
 layers of sigmoids none is trained, and no zero or small start with any activation, as expected. Not expected: with
 ten layers, a start that lets the rectifier's signals fall to 0.034 ends no worse than He's within the errors. A
-gradient that is forty times smaller costs some steps at first, no more.
+gradient that is forty times smaller costs some steps at first, no more. The variants shallow, deep and adam were not
+measured.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -122,6 +122,7 @@ LIKE_OTHERS = (
     "mask_network",
     "temporal_convolutional_network",
     "fully_connected",
+    "side_by_side",
 )
 SYNCHRONISED = [name for name, build in ZOO.items() if "axis_name" in inspect.signature(build).parameters]
 
