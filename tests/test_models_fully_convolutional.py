@@ -64,7 +64,7 @@ def test_every_choice_has_gradients_everywhere(shape, how):
 
 def test_what_does_not_fit_is_refused():
     model, params, stats, batch = _made((8, 8, 1), channels=(4,), strides=(1,), norm="none")
-    with pytest.raises(ValueError, match=r"takes examples \[B, any, any, 1\], got \(2, 8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"takes batches \[B, any, any, 1\], but the batch is \(2, 8, 8, 3\)"):
         model.apply(params, stats, np.zeros((2, 8, 8, 3), np.float32))
     with pytest.raises(ValueError, match="has no 'x'"):
         model.loss(params, stats, {"y": batch["y"]}, KEY, step=0)

@@ -69,7 +69,7 @@ def test_what_cannot_be_meant_is_refused():
         ({"x": x}, "has no 'mask'"),
         ({"x": x, "mask": np.zeros((1, 8, 8), np.float32)}, "'mask' must be integers"),
         ({"x": x, "mask": np.full((1, 8, 8), 3, np.uint8)}, "must be from 0 to 2, got 3 to 3"),
-        ({"x": x[..., 0], "mask": x[..., 0]}, r"takes images \[B, H, W, 1\]"),
+        ({"x": x[..., 0], "mask": x[..., 0]}, r"takes batches \[B, any, any, 1\]"),
     ):
         with pytest.raises(ValueError, match=message):
             model.loss(params, stats, batch, KEY, step=0)

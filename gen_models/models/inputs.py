@@ -34,6 +34,23 @@ def images(batch: Mapping[str, Array], shape: Sequence[int]) -> Float[Array, "b 
     return jnp.asarray(x, jnp.float32)
 
 
+def images_of_any_size(batch: Mapping[str, Array], dimensions: int, channels: int) -> Float[Array, "b *space c"]:
+    """`images` for a model that takes any size in so many dimensions of space.
+
+    Raises:
+      ValueError: as `images`, where x has not those dimensions and channels.
+    """
+    x = field(batch, "x", "name the model's input 'x'")
+    expected = f"[B, {', '.join(['any'] * dimensions)}, {channels}]"
+    if x.ndim == dimensions + 1 and x.shape[-1] == channels:
+        raise ValueError(f"the model takes batches {expected}, but got one such array: x[None] is a batch")
+    if x.ndim != dimensions + 2 or x.shape[-1] != channels:
+        raise ValueError(f"the model takes batches {expected}, but the batch is {x.shape}")
+    if x.shape[0] < 1:
+        raise ValueError(f"the batch has no examples, its shape is {x.shape}: a batch has one or more")
+    return jnp.asarray(x, jnp.float32)
+
+
 def field(batch: Mapping[str, Array], name: str, remedy: str) -> Any:
     """An array of a batch, as it is.
 

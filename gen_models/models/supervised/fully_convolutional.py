@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from gen_models.core import Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import field
+from gen_models.models.inputs import images_of_any_size
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.blocks import NORMS, POOLINGS, Norm, pool, pooled
@@ -137,33 +137,27 @@ def _of_any_size(network: nn.Module, shape: tuple[int, ...], num_classes: int, r
     def of(size: tuple[int, ...]) -> Model:
         return classifier(network, size, num_classes, **rates)
 
-    def sized(x: Any) -> Model:
-        if x.ndim != len(shape) + 1 or x.shape[-1] != shape[-1]:
-            space = ", ".join("any" for _ in shape[:-1])
-            raise ValueError(f"the model takes examples [B, {space}, {shape[-1]}], got {tuple(x.shape)}")
+    def sized(batch: Any) -> Model:
+        x = images_of_any_size(batch, len(shape) - 1, shape[-1])
         return of(tuple(int(size) for size in x.shape[1:]))
 
     def apply(params, stats, x, *, features=False, maps=False) -> Any:
         if not maps:
-            return sized(x).apply(params, stats, x, features=features)
-        sized(x)
+            return sized({"x": x}).apply(params, stats, x, features=features)
+        x = images_of_any_size({"x": x}, len(shape) - 1, shape[-1])
         variables = {"params": params, "batch_stats": stats}
-        return network.apply(variables, jnp.asarray(x, jnp.float32), 0.0, train=False, maps=True)
+        return network.apply(variables, x, 0.0, train=False, maps=True)
 
     def loss(params, stats, batch, key, *, step, train=True):
-        return sized(_x(batch)).loss(params, stats, batch, key, step=step, train=train)  # type: ignore[operator]
+        return sized(batch).loss(params, stats, batch, key, step=step, train=train)  # type: ignore[operator]
 
     def batch_stats(params, stats, batch, key):
-        return sized(_x(batch)).batch_stats(params, stats, batch, key)
+        return sized(batch).batch_stats(params, stats, batch, key)
 
     def init(key, batch):
-        return sized(_x(batch)).init(key, batch)
+        return sized(batch).init(key, batch)
 
     return dataclasses.replace(given, init=init, loss=loss, apply=apply, batch_stats=batch_stats)
-
-
-def _x(batch: Any) -> Any:
-    return field(batch, "x", "name the model's input 'x'")
 
 
 class _Network(nn.Module, kw_only=True):

@@ -93,8 +93,9 @@ def generative_classifier(
 
     def loss(params, stats, batch, key, *, step, train=True):
         """Mean of -log p(x, y) in nats."""
-        joint = apply(params, stats, field(batch, "x", "name the model's input 'x'"))
-        labels = labels_of(batch)
+        x = images(batch, shape)
+        labels, _ = checked_labels(labels_of(batch), len(x), num_classes)
+        joint = apply(params, stats, x)
         nats = _of_label(joint, labels, num_classes)
         right = jnp.where(jnp.isnan(nats), jnp.nan, joint.argmax(-1) == labels)
         cross_entropy = jax.nn.logsumexp(joint, -1) - nats

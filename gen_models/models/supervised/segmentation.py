@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from gen_models.core import Model
-from gen_models.models.inputs import field, known
+from gen_models.models.inputs import field, images_of_any_size, known
 from gen_models.nn.batch_norm import of_one_batch
 
 
@@ -61,11 +61,9 @@ def segmenter(
     """
 
     def pictures(batch):
-        x = field(batch, "x", "name the model's input 'x'")
-        if x.ndim != 4 or x.shape[-1] != channels or not len(x):
-            raise ValueError(f"the model takes images [B, H, W, {channels}], got {tuple(x.shape)}")
+        x = images_of_any_size(batch, 2, channels)
         check(x.shape[1:])
-        return jnp.asarray(x, jnp.float32)
+        return x
 
     def mask_of(batch, x):
         mask = field(batch, "mask", "the model needs a class for each pixel, integers [B, H, W], as 'mask'")
