@@ -9,6 +9,24 @@ naive Bayes needs of the order of log D examples to come near its asymptotic err
 asymptotic error is not greater, of the order of D, so that their curves may cross. A run fits one of the models to
 `examples` examples; the picture error_by_examples.png has all of them by the number of examples, each the mean over
 `repeats` draws of the training part, with 95 % intervals.
+
+Measured, seed 0, 20 draws (half a CPU minute each of an AMD EPYC's core that other programs shared): test error of
+naive Bayes and of logistic regression, with standard errors of at most 0.009 from 23 examples on (Bayes' rule: 0.10):
+
+    examples                        23     47     94     189    377    753    3000
+    correlation 0    naive Bayes    0.168  0.132  0.114  0.105  0.100  0.098  0.097
+                     logistic       0.185  0.184  0.164  0.124  0.108  0.104  0.099
+    correlation 0.2  naive Bayes    0.195  0.153  0.130  0.115  0.111  0.110  0.109
+                     logistic       0.197  0.187  0.162  0.126  0.109  0.104  0.099
+    correlation 0.4  naive Bayes    0.250  0.197  0.167  0.142  0.133  0.132  0.128
+                     logistic       0.216  0.192  0.159  0.126  0.109  0.104  0.099
+
+The crossing is there where naive Bayes is somewhat wrong: at correlation 0.2 it is the better one from 47 to 189
+examples, and the worse from 377 on. Where its independence holds they do not cross up to 3,000 examples: both come to
+one error, naive Bayes with a quarter of the examples. At 0.4 it is the worse one at each number. With 6 examples a
+penalty of 0.001 makes logistic regression the better one in all three. The linear discriminant, whose assumption holds
+in all, is below logistic regression from 94 examples on, and as good at 3,000, and has a peak of error where there are
+about as many examples as entries (20), as its covariance can hardly be inverted there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
