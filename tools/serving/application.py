@@ -26,7 +26,8 @@ from starlette.routing import Route
 
 from gen_models.data.raw_inputs import BadInput, Fault, from_values
 from gen_models.run.predicting import Predictor
-from tools.serving.batching import Batcher, Full, Stopped
+
+from .batching import Batcher, Full, Stopped
 
 SIZES = (1, 8, 32, 128, 512)  # rows of a batch that are compiled
 DISCARDED = 16  # times the limit of a body: so much of one that is too large is read, that its client sees why

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
-from tools.serving.application import Service
+from .application import Service
 
 LINGER = 1.0  # seconds in which a connection that was taken last must send its request
 PAUSE = 0.02  # seconds in which who asks for a connection learns that the queue is full, and tries again a second later
