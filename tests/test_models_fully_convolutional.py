@@ -46,7 +46,9 @@ def test_it_trains_on_two_sizes_in_turn_and_its_statistics_follow():
 @pytest.mark.parametrize(
     ("shape", "how"),
     [
-        ((12, 2), {"kind": "grouped", "groups": 2, "norm": "group", "shrink": "average"}),
+        pytest.param(
+            (12, 2), {"kind": "grouped", "groups": 2, "norm": "group", "shrink": "average"}, marks=pytest.mark.slow
+        ),
         pytest.param((6, 5, 4, 1), {"norm": "layer", "pooling": "max"}, marks=pytest.mark.slow),
         pytest.param((6, 5, 4, 2), {"kind": "separable", "norm": "none", "dilations": (1, 2)}, marks=pytest.mark.slow),
         pytest.param((9, 8, 3), {"norm": "instance", "window": 5, "shrink": "max"}, marks=pytest.mark.slow),

@@ -1,6 +1,7 @@
 """The U-Net and its losses: by hand, of any size, and with gradients that follow the paper's connections."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,12 +42,18 @@ def test_it_sees_far_and_keeps_what_is_near_and_takes_other_sizes():
     params, stats = jax.jit(model.init)(KEY, batch)
     params = jax.tree.map(lambda p: p + 0.1 * RNG.normal(size=p.shape).astype(np.float32), params)
     x = RNG.normal(size=(1, 12, 36, 1)).astype(np.float32)
-    slope = jax.jit(jax.grad(lambda x: model.apply(params, stats, x)[0, 6, 18].sum()))(x)
+
+    @jax.jit
+    def both(x):
+        y, pull = jax.vjp(lambda x: model.apply(params, stats, x), x)
+        return y, pull(jnp.zeros_like(y).at[0, 6, 18].set(1))[0]
+
+    here, slope = both(x)
     seen = np.nonzero(np.abs(slope[0, :, :, 0]).max(0))[0]
     # 2 + 2 pixels by the upper level's convolutions, and (2 of pooled pixels) * 2 + 1 or 2 by the lower one's between.
     assert seen.min() >= 18 - 12 and seen.max() <= 18 + 12 and seen.max() - seen.min() >= 13
     moved = np.roll(x, 2, 2)  # by the halvings, away from the ends the answer moves along
-    here, there = (model.apply(params, stats, own) for own in (x, moved))
+    there, _ = both(moved)
     np.testing.assert_allclose(here[:, :, 14:20], there[:, :, 16:22], rtol=1e-3, atol=1e-4)
     assert here.shape == (1, 12, 36, 3)
 
@@ -64,7 +71,7 @@ def test_what_cannot_be_meant_is_refused():
             unet(**arguments)
     model = unet((8, 8, 1), 3, channels=(4,), norm="none")
     x = np.zeros((1, 8, 8, 1), np.float32)
-    params, stats = model.init(KEY, {"x": x})
+    params, stats = jax.eval_shape(model.init, KEY, {"x": x})
     for batch, message in (
         ({"x": x}, "has no 'mask'"),
         ({"x": x, "mask": np.zeros((1, 8, 8), np.float32)}, "'mask' must be integers"),

@@ -25,13 +25,16 @@ def _pixels(box, side=16):
 
 def test_overlaps_are_those_of_counted_pixels():
     a, b = _boxes(9), _boxes(7)
-    found = np.asarray(box_iou(a[:, None], b[None])), np.asarray(generalised_iou(a[:, None], b[None]))
+    both = jax.jit(lambda a, b: (box_iou(a, b), generalised_iou(a, b)))
+    found = jax.device_get(both(a[:, None], b[None]))
     for i, one in enumerate(a):
         for j, other in enumerate(b):
-            both, either = (f(_pixels(one), _pixels(other)).sum() for f in (np.logical_and, np.logical_or))
+            shared, either = (f(_pixels(one), _pixels(other)).sum() for f in (np.logical_and, np.logical_or))
             around = _pixels(np.concatenate([np.minimum(one, other)[:2], np.maximum(one, other)[2:]])).sum()
-            np.testing.assert_allclose(found[0][i, j], both / either, rtol=1e-5)
-            np.testing.assert_allclose(found[1][i, j], both / either - (around - either) / around, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(found[0][i, j], shared / either, rtol=1e-5)
+            np.testing.assert_allclose(
+                found[1][i, j], shared / either - (around - either) / around, rtol=1e-5, atol=1e-6
+            )
     assert (np.abs(box_iou(a, a) - 1) < 1e-6).all()
     empty = jnp.zeros(4)
     assert float(box_iou(empty, empty)) == 0 and np.isfinite(jax.grad(lambda x: generalised_iou(x, x))(empty)).all()
@@ -61,7 +64,7 @@ def test_suppression_is_that_of_the_loop_also_of_equal_scores():
 def test_targets_have_a_peak_of_one_where_the_middle_is_and_fall_off_by_the_sides():
     boxes = np.array([[[2, 4, 18, 12], [0, 0, 8, 8], [9, 9, 10, 10]]], np.float32)
     classes, present = np.array([[1, 1, 0]]), np.array([[True, True, False]])
-    target = np.asarray(peaks_of_boxes(boxes, classes, present, (5, 6), 4, 2))
+    target = np.asarray(jax.jit(lambda *of: peaks_of_boxes(*of, (5, 6), 4, 2))(boxes, classes, present))
     assert np.asarray(centre_cells(boxes, (5, 6), 4))[0, :2].tolist() == [[2, 2], [1, 1]]
     assert target.shape == (1, 5, 6, 2) and (target[..., 0] == 0).all() and (target == 1).sum() == 2
     for line in range(5):

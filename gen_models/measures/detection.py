@@ -136,5 +136,5 @@ def boxes_over(
                     left, top, right, bottom = box - 0.5  # a pixel's middle is a whole number here
                     axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, lw=1.3))
                     said = names[kind] if own.scores is None else f"{names[kind]} {score:.2f}"
-                    axis.text(left, top - 1, plots.literal(said), color=colour, fontsize=6, clip_on=True)
+                    axis.text(left, max(top - 1, 3), plots.literal(said), color=colour, fontsize=6, clip_on=True)
     return path
