@@ -12,6 +12,7 @@ from gen_models.models.supervised.fully_connected import fully_connected
 RNG = np.random.default_rng(0)
 
 
+@pytest.mark.slow  # 4 s of a core
 def test_maps_and_fields_are_those_of_the_convolutions():
     """Of three 3x3 convolutions with strides 1, 2, 1: fields of 3, 5 and 9 pixels; maps by SciPy's correlation."""
     signal = pytest.importorskip("scipy.signal")

@@ -38,6 +38,7 @@ LIKE_OTHERS = (
     "bias_variance",
     "captions",
     "curse_of_dimensionality",
+    "decision_regions",
     "information",
     "initialisation",
     "mlp_against_cnn",
