@@ -158,6 +158,23 @@ def test_binary_logistic_regression_has_scikit_learns_optimum_and_its_accuracy()
     np.testing.assert_allclose(figures["cross-entropy"], log_loss(y, theirs.predict_proba(x)), rtol=1e-4)
 
 
+def test_a_recurrent_network_takes_the_same_heads():
+    """Yes or no at each step, of sequences that end early: the mean loss over steps is scikit-learn's."""
+    x, y = DRAW.normal(size=(3, 4, 2)).astype(np.float32), DRAW.integers(2, size=(3, 4)).astype(np.int32)
+    y[1, 2:] = 7  # whatever padding holds
+    batch = {"x": x, "y": y, "length": np.array([4, 2, 3], np.int32)}
+    model = recurrent_network((4, 2), 1, answer="binary", at="each", features=3)
+    params, stats_ = model.init(jax.random.key(0), batch)
+    value, (_, metrics) = model.loss(params, stats_, batch, jax.random.key(0), step=0, train=False)
+    logits = model.apply(params, stats_, x, batch["length"])
+    counts = np.arange(4) < batch["length"][:, None]
+    assert logits.shape == (3, 4)
+    wanted = log_loss(y[counts], _sigmoid(np.asarray(logits)[counts]), labels=[0, 1]) * counts.sum() / counts.size
+    np.testing.assert_allclose(value, wanted, rtol=1e-5)
+    right = ((np.asarray(logits) > 0) == (y == 1))[counts].mean()
+    np.testing.assert_allclose(metrics["accuracy"], right, rtol=1e-6)
+
+
 def test_the_perceptron_makes_no_more_mistakes_than_novikoff_allows():
     """In two orders: each step is the rule, and mistakes end before (R / gamma)^2 of them, where all are right."""
     rng = np.random.default_rng(3)

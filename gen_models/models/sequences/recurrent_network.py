@@ -41,6 +41,7 @@ from gen_models.errors import unknown
 from gen_models.models.inputs import images
 from gen_models.models.sequences.answers import HEADS, check_answers, checked_lengths, scored
 from gen_models.models.sizes import check_divides, check_numbers, check_sizes
+from gen_models.models.supervised.heads import Answer
 from gen_models.nn.dropout import Dropout, check_dropout
 from gen_models.nn.recurrent import GRU, LSTM, Bidirectional, Elman
 
@@ -52,7 +53,7 @@ def recurrent_network(
     shape: Sequence[int],
     outputs: int,
     *,
-    answer: Literal["classes", "numbers", "normal"] = "classes",
+    answer: Answer = "classes",
     at: Literal["end", "each"] = "end",
     cell: Literal["lstm", "gru", "elman", "irnn"] = "lstm",
     features: int = 64,
@@ -88,7 +89,8 @@ def recurrent_network(
     Args:
       shape: (T, F).
       outputs: K classes or D numbers.
-      answer: what an answer is: one of K classes, D numbers, or D independent normal distributions.
+      answer: what an answer is: one of K classes, D numbers, D independent normal distributions, or another head of
+        `supervised/heads.py`.
       at: whether there is one answer, at a sequence's end, or one at each step.
       cell: kind of the layers.
       features: H of each layer, and of each direction.

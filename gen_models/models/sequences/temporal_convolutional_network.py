@@ -23,6 +23,7 @@ from gen_models.core import Model
 from gen_models.models.inputs import images
 from gen_models.models.sequences.answers import HEADS, check_answers, checked_lengths, scored
 from gen_models.models.sizes import check_sizes
+from gen_models.models.supervised.heads import Answer
 from gen_models.nn.dropout import check_dropout
 from gen_models.nn.temporal import TemporalConvolutions
 
@@ -31,7 +32,7 @@ def temporal_convolutional_network(
     shape: Sequence[int],
     outputs: int,
     *,
-    answer: Literal["classes", "numbers", "normal"] = "classes",
+    answer: Answer = "classes",
     at: Literal["end", "each"] = "end",
     features: int = 24,
     layers: int = 8,
@@ -52,7 +53,8 @@ def temporal_convolutional_network(
     Args:
       shape: (T, F).
       outputs: K classes or D numbers.
-      answer: what an answer is: one of K classes, D numbers, or D independent normal distributions.
+      answer: what an answer is: one of K classes, D numbers, D independent normal distributions, or another head of
+        `supervised/heads.py`.
       at: whether there is one answer, at a sequence's end, or one at each step.
       features: of each block.
       layers: blocks, each of two convolutions with dilation 1, growth, growth^2, ...
