@@ -8,7 +8,15 @@
     python -m experiments.tables sweep --variants mlp --grid fold=0,1,2,3,4 # a cross-validation
 
 Whether the target is a class or a number is told by its column. Rows are prepared by the training part alone
-(`gm.prepared_table`); with `fold`, that part of `folds` is the test part.
+(`gm.prepared_table`); with `fold`, that part of `folds` is the test part, and `python -m tools.folds FOLDER` has the
+means over the folds of a folder's runs.
+
+Measured, seed 0, on a core of an AMD EPYC that a dozen other programs shared. Species, mean of five folds and its
+standard error over them, `--fold 0` to `--fold 4` with --measure baselines: accuracy 0.9912 +- 0.0059; scikit-learn's
+logistic regression 0.9942 +- 0.0036, gradient boosting 0.9913 +- 0.0036, random forest 0.9883 +- 0.0055; the most
+frequent class 0.442 +- 0.020. Weight, RMSE in grams on one tenth of the rows, standard error over these: weight
+319 +- 51, weight_linear 321 +- 44; ridge regression 320 +- 44, gradient boosting 324 +- 42, random forest 326 +- 49;
+the mean 884. Half a minute by the clock each.
 """
 
 from collections.abc import Mapping, Sequence

@@ -58,6 +58,7 @@ def raw(splits, word="train"):
     return np.asarray(getattr(splits, word).arrays["x"], np.float64), splits.train.meaning
 
 
+@pytest.mark.slow_cases("min_max-median", "none-median", "standard-mean", "robust-nearest")
 # The scales and the imputers are made apart, so that these pairs stand for all of them.
 @pytest.mark.parametrize(
     ("scaling", "missing"),
@@ -102,6 +103,7 @@ def test_prepared_rows_are_scikit_learns(file, scaling, missing, tmp_path):
     assert found.train.meaning.names == ("a", "b", "c", "a missing", "b missing", *(f"town={w}" for w in known))
 
 
+@pytest.mark.slow_cases("nearest")
 @pytest.mark.parametrize("missing", ["mean", "nearest"])
 def test_nothing_of_the_other_parts_leaks_into_what_is_trained_on(tmp_path, missing):
     """Rows of the held-out and the test part are changed beyond recognition, with a word of their own."""

@@ -49,6 +49,7 @@ def _tool(monkeypatch, *words):
     return stopped.value.code
 
 
+@pytest.mark.slow
 def test_raw_rows_are_predicted_elsewhere(tmp_path, monkeypatch, capsys):
     run = saved_run("tables", "mlp", tmp_path / "run", steps=3, missing="nearest", indicator=True, learning_rate=0.05)
     assert _tool(monkeypatch, run, "--operation", "predict", "--out", tmp_path / "predict.stablehlo") == 0
@@ -140,6 +141,7 @@ def _whole(operation, trained, found, given):
     return jax.nn.softmax(outputs) if operation == "predict" else outputs
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused(tmp_path, monkeypatch, capsys):
     run = saved_run("tables", "linear", tmp_path / "run")
     for words, message in (

@@ -47,6 +47,7 @@ def _undefined_is_allowed():
         yield
 
 
+@pytest.mark.slow_cases("never predicted", "constant", "neither")
 @pytest.mark.parametrize("name", DECISIONS)
 def test_precision_recall_and_f1_are_scikit_learns(name):
     labels, guess = DECISIONS[name]
@@ -135,6 +136,7 @@ def test_bad_input(call, message):
         call()
 
 
+@pytest.mark.slow_cases("2")
 @pytest.mark.parametrize("classes", [4, 2])
 def test_the_report_is_scikit_learns(classes, tmp_path):
     """Of four classes, one of which the split lacks, each stands against the others; of two the second alone."""

@@ -1,6 +1,7 @@
 """`tools.predict`: raw inputs give what the model says of the same examples in the run's own data; errors say where."""
 
 import csv
+import functools
 import shutil
 import sys
 
@@ -33,47 +34,58 @@ def _tool(monkeypatch, *words):
     return stopped.value.code
 
 
+VARIANTS = {"class": ("mlp", "species"), "number": ("weight", "body_mass_g")}
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Runs of a class and of a number, whose table is no longer where it was."""
+def made(tmp_path_factory):
+    """kind -> (folder, what the run says of its test part by raw row); the run's table is then no longer there."""
     root = tmp_path_factory.mktemp("predict")
-    shutil.copy(PENGUINS, root / "t.csv")
-    common = {"steps": 3, "missing": "nearest", "indicator": True, "learning_rate": 0.05}
-    name = f"table:{root / 't.csv'}?untargeted=skip&target="
-    saved_run("tables", "mlp", root / "class", dataset=f"{name}species", **common)
-    saved_run("tables", "weight", root / "number", dataset=f"{name}body_mass_g", **common)
-    expected = {}
-    for kind in ("class", "number"):
-        found = load_run(root / kind)
+
+    @functools.cache
+    def make(kind):
+        variant, target = VARIANTS[kind]
+        shutil.copy(PENGUINS, root / f"{kind}.csv")
+        name = f"table:{root / kind}.csv?untargeted=skip&target={target}"
+        common = {"steps": 3, "missing": "nearest", "indicator": True, "learning_rate": 0.05}
+        found = load_run(saved_run("tables", variant, root / kind, dataset=name, **common))
         trained, data = found.job.trained(found.state), found.job.data
         split = Split(data, data.test, "test")
         raw = np.nan_to_num(np.asarray(data.test.arrays["x"]), nan=-1)
         of = predicted if kind == "class" else predicted_numbers
         values = jax.nn.softmax(of(trained, split)[0]) if kind == "class" else of(trained, split)[0][:, 0]
-        expected[kind] = {tuple(row.tolist()): np.asarray(value) for row, value in zip(raw, values, strict=True)}
-    (root / "t.csv").rename(root / "gone.csv")
-    return root, expected
+        (root / f"{kind}.csv").unlink()
+        return root, {tuple(row.tolist()): np.asarray(value) for row, value in zip(raw, values, strict=True)}
+
+    return make
+
+
+@pytest.fixture
+def runs(made):
+    """The folder of the run of a class, as its first entry."""
+    return made("class")
 
 
 def _key(row, columns):
     return tuple(float(np.float32(row[name] or -1)) for name in columns)
 
 
-@pytest.mark.parametrize("kind", ["class", "number"])
-def test_raw_rows_give_what_the_run_is_measured_with(kind, runs, monkeypatch, capsys):
-    root, expected = runs
+@pytest.mark.slow_cases("number")
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_raw_rows_give_what_the_run_is_measured_with(kind, made, monkeypatch, capsys):
+    root, expected = made(kind)
     for ending in (".csv", ".parquet", ".npz"):
-        out = root / f"{kind}{ending}"
+        out = root / f"out_{kind}{ending}"
         assert _tool(monkeypatch, root / kind, "--input", PENGUINS, "--out", out) == 0
         target = "species" if kind == "class" else "body_mass_g"
         assert f"344 predictions of {target!r}" in capsys.readouterr().out
     columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", *(["body_mass_g"] if kind == "class" else [])]
-    found = list(csv.DictReader((root / f"{kind}.csv").read_text().splitlines()))
-    table = pyarrow.parquet.read_table(root / f"{kind}.parquet").to_pydict()
-    arrays = np.load(root / f"{kind}.npz")
+    found = list(csv.DictReader((root / f"out_{kind}.csv").read_text().splitlines()))
+    table = pyarrow.parquet.read_table(root / f"out_{kind}.parquet").to_pydict()
+    arrays = np.load(root / f"out_{kind}.npz")
     known = 0
     for index, (row, line) in enumerate(zip(ROWS, found, strict=True)):
-        want = expected[kind].get(_key(row, columns))
+        want = expected.get(_key(row, columns))
         assert int(line["row"]) == index + 1 == table["row"][index]
         if want is None:
             continue
