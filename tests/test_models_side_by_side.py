@@ -51,6 +51,7 @@ def test_each_trains_as_it_does_alone():
             np.testing.assert_allclose(answers[:, i], model.apply(alone, {}, x[:, i]), atol=1e-4)
 
 
+@pytest.mark.slow  # 1 s of a core
 def test_copies_differ_in_their_start_and_see_the_same_data():
     model = copies(fully_connected((2,), 1, answer="numbers"), 4)
     x = _batch()["x"][:, 0]
