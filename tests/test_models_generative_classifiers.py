@@ -11,7 +11,11 @@ from sklearn import naive_bayes as theirs
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis, QuadraticDiscriminantAnalysis
 
 from gen_models.models.supervised.gaussian_discriminant import fit_discriminant, gaussian_discriminant
+from gen_models.models.supervised.linear_regression import fit_linear
+from gen_models.models.supervised.logistic import fit_logistic
 from gen_models.models.supervised.naive_bayes import fit_naive_bayes, naive_bayes
+from gen_models.models.supervised.nist_curves import NIST_CURVES
+from gen_models.models.supervised.nonlinear_regression import nonlinear_least_squares
 
 N, D, K = 120, 3, 3
 DRAW = np.random.default_rng(0)
@@ -180,6 +184,24 @@ ARRAYS = {"x": POINTS, "y": Y}
 def test_impossible_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_fits_on_the_host_work_while_a_step_is_traced():
+    """As an experiment calls its model again inside of the step."""
+    x = np.linspace(0, 3, 20, dtype=np.float32)[:, None]
+    y = 2 * (1 - np.exp(-1.5 * x[:, 0])) + 0.01 * np.sin(50 * x[:, 0])
+
+    def fits(scale):
+        found = [
+            fit_naive_bayes(ARRAYS, K)["mean"].sum(),
+            fit_discriminant(ARRAYS, K)["mean"].sum(),
+            fit_logistic(ARRAYS, K, l2=0.1)["logits"]["kernel"][0, 0],
+            fit_linear({"x": x, "y": y}).bias[0],
+            nonlinear_least_squares(NIST_CURVES["Misra1a"], x, y, (1.0, 0.5)).parameters[1],
+        ]
+        return scale * np.array(found, np.float32)
+
+    np.testing.assert_allclose(jax.jit(fits)(1.0), fits(1.0), rtol=1e-6)
 
 
 def test_what_can_be_none_has_no_probability():

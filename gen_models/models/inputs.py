@@ -102,6 +102,21 @@ def checked_labels(labels: Any, n: int, classes: int) -> tuple[Int[Array, " n"],
     return labels, fits
 
 
+def host_labels(labels: Any, n: int, classes: int) -> Int[np.ndarray, " n"]:
+    """As `checked_labels`, of labels that are no traced values, on the host: also while a program is traced.
+
+    Raises:
+      ValueError: they are not [n] integers, or one is no class.
+    """
+    labels = np.asarray(labels)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"label must be [{n}] integers, got {labels.dtype} {list(labels.shape)}")
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        raise ValueError(f"labels must be from 0 to {classes - 1}, got {int(labels[wrong][0])}")
+    return labels
+
+
 def known(value: Any) -> bool:
     """Whether an array's values are there to be looked at: not while a program is traced."""
     return not isinstance(value, jax.core.Tracer)

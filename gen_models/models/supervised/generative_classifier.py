@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gen_models.core import Model
-from gen_models.models.inputs import check_count, checked_labels, field, images, labels_of
+from gen_models.models.inputs import check_count, checked_labels, field, host_labels, images, labels_of
 from gen_models.models.sizes import check_each
 
 Fitted = Mapping[str, np.ndarray]  # parameters, float64, as the fits give them
@@ -119,8 +119,7 @@ def classes_of(arrays: Mapping[str, Any], num_classes: int) -> tuple[np.ndarray,
     """
     x = np.asarray(field(arrays, "x", "name the inputs 'x'"), np.float64)
     x = x.reshape(len(x), -1)
-    labels, _ = checked_labels(labels_of(arrays), len(x), num_classes)
-    marks = np.eye(num_classes)[np.asarray(labels)]
+    marks = np.eye(num_classes)[host_labels(labels_of(arrays), len(x), num_classes)]
     if not marks.sum(0).all():
         raise ValueError(f"class {int(marks.sum(0).argmin())} has no examples: fit fewer classes, or more examples")
     return x, marks, np.log(marks.mean(0))

@@ -17,7 +17,7 @@ from scipy import optimize, special
 
 from gen_models.core import Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import checked_labels, field, labels_of
+from gen_models.models.inputs import field, host_labels, labels_of
 from gen_models.models.sizes import check_numbers
 from gen_models.models.supervised.classification import classifier
 from gen_models.models.supervised.heads import head_of
@@ -106,7 +106,7 @@ def fit_logistic(
     check_numbers(l2=l2)
     x = np.asarray(field(arrays, "x", "name the inputs 'x'"), np.float64)
     x = x.reshape(len(x), -1)
-    labels = np.asarray(checked_labels(labels_of(arrays), len(x), num_classes)[0])
+    labels = host_labels(labels_of(arrays), len(x), num_classes)
     marks, width = np.eye(num_classes)[labels], x.shape[1]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:

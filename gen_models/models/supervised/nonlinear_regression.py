@@ -57,7 +57,8 @@ def nonlinear_least_squares(
     start = np.asarray(start, np.float64)
     if len(y) < len(start):
         raise ValueError(f"{len(y)} examples do not determine {len(start)} parameters: give more examples")
-    with jax.enable_x64(True):
+    # An experiment calls its model again while its step is traced, where nothing else would be computed.
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         inputs, targets = jnp.asarray(x, jnp.float64), jnp.asarray(y, jnp.float64)
 
         def residual(b):
