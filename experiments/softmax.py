@@ -153,7 +153,7 @@ EXPERIMENT = gm.Experiment(
     model,
     measures,
     swept=("base",),
-    tiny={"dataset": "digits", "batch_size": 8, "size": 8, "hidden": (4,)},
+    tiny={"dataset": "digits", "batch_size": 8, "size": 8, "hidden": (8,), "normalisations": ("softmax", "softplus")},
 )
 
 if __name__ == "__main__":

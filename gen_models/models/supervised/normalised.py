@@ -25,7 +25,10 @@ Normalisation = Literal["softmax", "plain", "absolute", "squares", "softplus"]
 
 
 def log_normalised(scores: Float[Array | np.ndarray, "b k"], name: Normalisation) -> Float[Array, "b k"]:
-    """Logarithms of the probabilities that scores become; NaN where "plain" would make one of them negative.
+    """Logarithms of the probabilities that scores become.
+
+    They are NaN where "plain" would make one of them negative, and where "plain", "absolute" or "squares" have scores
+    that are all 0, as those of a network whose last hidden units are all switched off.
 
     Raises:
       ValueError: the name is unknown.
