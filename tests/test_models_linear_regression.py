@@ -66,7 +66,7 @@ def test_errors_and_intervals_are_those_of_textbooks(table):
 def test_several_variables_are_those_of_exact_arithmetic():
     draw = np.random.default_rng(1)
     x, y = draw.integers(-9, 9, (12, 3)), draw.integers(-9, 9, 12)
-    exact = rational_least_squares([[1, *map(Fraction, map(int, row))] for row in x], [Fraction(int(v)) for v in y])
+    exact = rational_least_squares([[*map(Fraction, (1, *map(int, row)))] for row in x], [Fraction(int(v)) for v in y])
     ours = least_squares(x, y)
     np.testing.assert_allclose(np.append(ours.bias, ours.kernel), np.float64(exact.coefficients), rtol=1e-14)
     found = np.append(ours.bias_errors, ours.kernel_errors)
