@@ -7,10 +7,10 @@ After Zhou et al., Objects as Points (2019), and Tian et al., FCOS (2019), on th
 one to three clothes, scaled, one over another, on noise. Beside it stand the boxes of bright regions with the class of
 the training crops most like each, which take clothes that touch for one.
 
-Measured by `python -m experiments.detection --steps 600 --seed S`, seeds 0, 1 and 2, on a core of an AMD EPYC that a
-dozen other programs shared (6 to 9 min a run, of which 75 s of computation for seed 0): AP50 0.649, 0.626 and 0.654 on
-500 test scenes, mean 0.643 +- 0.009 (standard error over seeds; over images 0.013 each); AP, the mean over ten
-overlaps, 0.393, 0.386 and 0.403, mean 0.394 +- 0.005. Bright regions with their neighbours have 0.257 +- 0.018 and
+Measured by `python -m experiments.detection --steps 600 --seed 0`, and with seeds 1 and 2, on a core of an AMD EPYC
+that a dozen other programs shared (6 to 9 min a run, of which 75 s of computation for seed 0): AP50 0.649, 0.626 and
+0.654 on 500 test scenes, mean 0.643 +- 0.009 (standard error over seeds; over images 0.013 each); AP, the mean over
+ten overlaps, 0.393, 0.386 and 0.403, mean 0.394 +- 0.005. Bright regions with their neighbours have 0.257 +- 0.018 and
 0.200 +- 0.015 (over images). 600 steps are not its training's end: the loss still fell. Of the eight scenes in the
 picture of seed 0 items that lie alone are found, two of those that touch others are missed and one box stands on two
 items; pullovers, coats and shirts are taken for each other, and a sandal for a sneaker.

@@ -1,13 +1,17 @@
 """Networks as MobileNetV2, ResNeXt and ResNet-18: losses and gradients of PyTorch's layers, and their sizes."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from experiments.classifier import EXPERIMENT
+from gen_models.core import init_state, make_train_step
 from gen_models.models.supervised.block_networks import mobile_net, resnet18, resnext
 
 with np.load(Path(__file__).parent / "fixtures" / "block_networks_torch.npz") as _archive:
@@ -66,6 +70,19 @@ def test_sizes_are_the_published_ones():
     hand += 4 * 12 + 24 + 9 * 12 + 24 + 12 * 6 + 12  # 4 -> 6
     hand += 6 * 18 + 36 + 9 * 18 + 36 + 18 * 6 + 12  # 6 -> 6
     assert _count(MODELS["inverted"](), SHAPE) == hand + 6 * 7 + 14 + 7 * 3 + 3
+
+
+@pytest.mark.slow
+def test_the_recipe_for_an_accelerator_takes_a_step():
+    """At its published size, as `experiments.classifier full_resnet18` builds it, on two images."""
+    config = replace(EXPERIMENT.variants["full_resnet18"], dataset="fashion_mnist_bundled", train_split="train")
+    splits = EXPERIMENT.data(config)
+    model, batch = EXPERIMENT.model(config, splits), splits.first_batch(2, jax.random.key(1))
+    tx = optax.sgd(0.01)
+    state = init_state(model, tx, jax.random.key(0), batch)
+    after, metrics = jax.jit(make_train_step(model.loss, tx))(state, batch)
+    assert sum(leaf.size for leaf in jax.tree.leaves(after.params)) == 11_172_810
+    assert np.isfinite(metrics["loss"]) and int(after.step) == 1
 
 
 def test_what_cannot_be_meant_is_refused():
