@@ -6,7 +6,9 @@
 
 Full Fashion-MNIST: add --data-dir DIR to the variants full_logistic, full_mlp and full_cnn. Test accuracy measured on 2
 CPU cores, seed 0 (spread: standard error over images): 0.8486 +- 0.0036, 0.9056 +- 0.0029, and 0.9296 +- 0.0026 with
-98,042 parameters; published: about 0.842, 0.900 (256-128-64), and 0.925 with under 100,000.
+98,042 parameters; published: about 0.842, 0.900 (256-128-64), and 0.925 with under 100,000. By full_residual, 297,450
+parameters, nine epochs, 37 CPU minutes of one core of an AMD EPYC that other programs shared: 0.9306 +- 0.0025. Not
+trained: full_mobile, full_resnext, and full_resnet18, which is for an accelerator (published: 0.949).
 """
 
 from collections.abc import Mapping, Sequence
@@ -165,6 +167,15 @@ variants: Mapping[str, Config] = {
     "mobile": _mobile,
     "resnext": _resnext,
     "full_cnn": replace(base, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
+    "full_residual": replace(
+        base,
+        steps=4_200,
+        network=ResidualCnn(channels=(32, 64, 128), dropout=0.1),
+        learning_rate=5e-3,
+        warmup_steps=400,
+        augmentation=("flip", "shift"),
+        **_full,
+    ),
     "full_mlp": replace(_mlp, steps=25_000, network=Mlp(dropout=0.2, hidden=(512, 256, 128)), **_full),
     "full_logistic": replace(_logistic, steps=20_000, **_full),
     "full_mobile": replace(_mobile, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
