@@ -13,12 +13,12 @@ greedy choice must be one of those that are, and so must what the model draws, o
 The picture shows scenes with the weights of the attention for each word of the greedy caption, the brighter the more.
 
 Measured by `python -m experiments.captions --steps 1000`, seed 0, on a core of an AMD EPYC that a dozen other programs
-shared: 60.8 +- 1.5 % of 1,000 greedy captions are right and 54.5 +- 1.6 % of those drawn, at 1.107 +- 0.037 nats beyond
-the entropy of 0.479. The same run, taken on with --steps 2500: 69.0 +- 1.5 %, 61.0 +- 1.5 %, 0.768 +- 0.027. The
-transformer after 1,000 steps: 64.5 +- 1.5 %, 54.9 +- 1.6 %, 0.994 +- 0.035; `blind`: 28.3 +- 1.4 %, 12.4 +- 1.0 %,
-3.127 +- 0.056, so that attention is what sees. The LSTM is not trained to its end. Of six scenes that were looked at both single things are named rightly; of four with two things one
-caption is right, in two the relation is wrong, and in one a colour is given to the other shape, as the attention lies
-on both things at once.
+shared: 60.8 +- 1.5 % of 1,000 greedy captions are right and 54.5 +- 1.6 % of those drawn, at 1.107 +- 0.037 nats
+beyond the entropy of 0.479. The same run, taken on with --steps 2500: 69.0 +- 1.5 %, 61.0 +- 1.5 %, 0.768 +- 0.027.
+The transformer after 1,000 steps: 64.5 +- 1.5 %, 54.9 +- 1.6 %, 0.994 +- 0.035; `blind`: 28.3 +- 1.4 %, 12.4 +- 1.0 %,
+3.127 +- 0.056, so that attention is what sees. The LSTM is not trained to its end. Of six scenes that were looked at
+both single things are named rightly; of four with two things one caption is right, in two the relation is wrong, and
+in one a colour is given to the other shape, as the attention lies on both things at once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -17,7 +17,8 @@ last layer), from what is written, downward, to what is read; translations.txt h
 Measured by the first command, seed 0, in 1.6 CPU minutes of a core of an AMD EPYC that other programs shared: all of
 1,826 test dates are right, by greedy choice and by four beams, at 0.0016 +- 0.0001 nats a character. `lstm`: 92.8 +-
 0.6 % by greedy choice and 93.9 +- 0.6 % by beams, 0.042 +- 0.001 nats, 0.7 CPU minutes; `transformer --steps 3000`:
-all, 0.00036 +- 0.00001 nats, 2.6 CPU minutes (89.7 +- 0.7 % after 1,000). The attention finds year and day, and tells the month from the places before and behind its name, as its encoder reads both ways.
+all, 0.00036 +- 0.00001 nats, 2.6 CPU minutes (89.7 +- 0.7 % after 1,000). The attention finds year and day, and tells
+the month from the places before and behind its name, as its encoder reads both ways.
 
 Multi30k, German to English, by the last command, 3,600 steps, which are eight epochs, in 26 CPU minutes of such a
 core (seed 0; 982 of the 1,000 sentences of test_2016_flickr, those of 32 units or fewer): a perplexity of 8.72 +- 0.34
