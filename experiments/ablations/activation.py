@@ -67,7 +67,15 @@ variants: Mapping[str, classifier.Config] = {
     "leaky_relu_fast": replace(_fast, network=replace(_network, activation="leaky_relu")),
 }
 
-EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+EXPERIMENT = replace(
+    classifier.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    table=True,
+    tiny=classifier.TINY,
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -61,7 +61,15 @@ variants: Mapping[str, classifier.Config] = {
     "bottleneck4_deep": replace(base, network=replace(_bottleneck, blocks=8, channels=(12, 24, 48))),
 }
 
-EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+EXPERIMENT = replace(
+    classifier.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    table=True,
+    tiny=classifier.TINY,
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -58,7 +58,15 @@ variants: Mapping[str, classifier.Config] = {
     "three3x3": replace(base, network=replace(_network, windows=(3, 3, 3))),
 }
 
-EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+EXPERIMENT = replace(
+    classifier.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    table=True,
+    tiny=classifier.TINY,
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

@@ -60,7 +60,15 @@ variants: Mapping[str, classifier.Config] = {
     "adam": replace(base, optimizer="adam", learning_rate=0.01),
 }
 
-EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+EXPERIMENT = replace(
+    classifier.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    table=True,
+    tiny=classifier.TINY,
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)

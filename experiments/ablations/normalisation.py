@@ -76,7 +76,15 @@ variants: Mapping[str, classifier.Config] = {
     f"{norm}{size}": _of_batch(norm, size) for size in (16, 4, 128) for norm in _norms
 }
 
-EXPERIMENT = replace(classifier.EXPERIMENT, file=__file__, doc=__doc__, variants=variants, swept=None, table=True)
+EXPERIMENT = replace(
+    classifier.EXPERIMENT,
+    file=__file__,
+    doc=__doc__,
+    variants=variants,
+    swept=None,
+    table=True,
+    tiny=classifier.TINY,
+)
 
 if __name__ == "__main__":
     gm.launch(EXPERIMENT)
