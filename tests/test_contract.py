@@ -78,6 +78,11 @@ DEEP = (
 )
 # Compiled for long, and of the same parts as quicker ones, which the default suite asks; the slow one asks all.
 LIKE_OTHERS = (
+    "dcgan",
+    "sequence_classifier",
+    "image_gpt",
+    "memory_network",
+    "gated_pixel_cnn",
     "table_regression",
     "naive_bayes",
     "gaussian_naive_bayes",
@@ -273,6 +278,7 @@ def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
 
 
 @pytest.mark.parametrize("name", _slow_for(DEEP))
+@pytest.mark.slow_cases("transformer", "vae")
 def test_eight_devices_however_compiled_are_one(name):
     """pmap and shard_map: eight members with noise of their own, as under vmap. jit: one device, the whole batch."""
     entry = ZOO[name](axis_name=DATA_AXIS) if name in SYNCHRONISED else ZOO[name]()

@@ -112,6 +112,7 @@ def test_naive_forecasts_are_rows_of_before():
         (patch_transformer, {"patch": 4, "stride": 2, "features": 4, "layers": 1, "heads": 2}, True),
     ],
 )
+@pytest.mark.slow_cases("patch_transformer-sizes2-True")
 def test_a_level_that_was_not_seen_moves_the_forecast_with_it(make, sizes, scales):
     x = np.random.default_rng(0).normal(size=(2, 12, 3)).astype(np.float32)
     model = make((12, 3), 5, **sizes, quantiles=Q)

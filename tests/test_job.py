@@ -32,6 +32,10 @@ def _is_repeat(name):
 
 
 LIKE_OTHERS = (
+    "detection",
+    "segmentation",
+    "sequential_mnist",
+    "speech",
     "ablations.attention",
     "autoencoder_uses",
     "babi",

@@ -64,6 +64,7 @@ def test_naive_bayes_is_scikit_learns(kind):
         ("multinomial", [x for x in itertools.product(range(6), repeat=D) if sum(x) == 5]),
     ],
 )
+@pytest.mark.slow_cases("multinomial-all_x2", "categorical-all_x1")
 def test_probabilities_of_all_examples_sum_to_one(kind, all_x):
     """In all and given a class; and samples come as often as that says."""
     model, params, _ = _fitted(kind)

@@ -48,7 +48,7 @@ def test_what_is_no_level_has_no_probability(name):
         model.log_prob(params, stats, x * 255)
 
 
-@pytest.mark.slow_cases("bool-mixture", "int32-mixture", "uint8-mixture")
+@pytest.mark.slow_cases("float32-mixture", "bool-mixture", "int32-mixture", "uint8-mixture")
 @each
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.float32])
 def test_any_dtype_holds_levels(name, dtype):

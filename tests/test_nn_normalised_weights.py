@@ -57,7 +57,7 @@ def test_the_gradient_of_a_normalised_weight():
     np.testing.assert_allclose(jax.grad(value)(variables["params"])["kernel"], expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.slow_cases("dense")
+@pytest.mark.slow_cases("conv", "dense")
 @pytest.mark.parametrize("name", LAYERS)
 def test_weight_normalisation_starts_from_the_first_batch(name):
     """Salimans & Kingma (2016), section 3: mean 0 and variance 1 over it; then the scale alone is a kernel's norm."""

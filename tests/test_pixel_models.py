@@ -213,6 +213,8 @@ def test_probabilities_of_all_images_sum_to_one(name, kind):
 
 
 @pytest.mark.slow_cases(
+    "pixel_snail with labels, in chunks-grey",
+    "image_gpt with labels, in chunks-grey",
     "diagonal_lstm-RGB",
     "diagonal_lstm-grey",
     "gated_pixel_cnn with labels-grey",
