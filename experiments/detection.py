@@ -22,6 +22,8 @@ from typing import Annotated
 
 import gen_models as gm
 
+CLASSES = 10  # of items, as the bundled sets have
+
 
 @dataclass(frozen=True, kw_only=True)
 class Detector:
@@ -64,9 +66,15 @@ variants: Mapping[str, Config] = {
 
 def data(config: Config) -> "gm.Splits":
     """Scenes with boxes and classes of their items."""
-    return gm.item_scene_splits(
+    splits = gm.item_scene_splits(
         config.examples, dataset=config.dataset, data_dir=config.data_dir, side=config.side, most=config.items
     )
+    if len(splits.train.meaning.classes) != CLASSES:
+        found = len(splits.train.meaning.classes)
+        raise ValueError(
+            f"{config.dataset!r} has {found} classes, and {CLASSES} are measured: choose another --dataset"
+        )
+    return splits
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
@@ -76,10 +84,9 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
     """Average precision, that of what learns nothing, and size."""
-    classes = 10  # of the bundled sets
     return (
-        gm.measures.AveragePrecision(classes),
-        gm.measures.DetectionBaseline(classes),
+        gm.measures.AveragePrecision(CLASSES),
+        gm.measures.DetectionBaseline(CLASSES),
         gm.measures.Parameters(),
     )
 

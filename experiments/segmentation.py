@@ -24,6 +24,8 @@ from typing import Annotated, Literal
 
 import gen_models as gm
 
+CLASSES = 10  # of items, as the bundled sets have
+
 
 @dataclass(frozen=True, kw_only=True)
 class UNet:
@@ -66,9 +68,15 @@ variants: Mapping[str, Config] = {
 
 def data(config: Config) -> "gm.Splits":
     """Scenes with the class of each pixel."""
-    return gm.item_scene_splits(
+    splits = gm.item_scene_splits(
         config.examples, dataset=config.dataset, data_dir=config.data_dir, side=config.side, most=config.items
     )
+    if len(splits.train.meaning.classes) != CLASSES:
+        found = len(splits.train.meaning.classes)
+        raise ValueError(
+            f"{config.dataset!r} has {found} classes, and {CLASSES} are measured: choose another --dataset"
+        )
+    return splits
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
@@ -78,10 +86,9 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
     """Overlap of masks, that of what learns nothing, and size."""
-    classes = 11  # the background, and the bundled sets' ten
     return (
-        gm.measures.Segmentation(classes, by_class=True),
-        gm.measures.SegmentationBaselines(classes),
+        gm.measures.Segmentation(1 + CLASSES, by_class=True),
+        gm.measures.SegmentationBaselines(1 + CLASSES),
         gm.measures.Parameters(),
     )
 
