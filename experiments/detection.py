@@ -69,11 +69,9 @@ def data(config: Config) -> "gm.Splits":
     splits = gm.item_scene_splits(
         config.examples, dataset=config.dataset, data_dir=config.data_dir, side=config.side, most=config.items
     )
-    if len(splits.train.meaning.classes) != CLASSES:
-        found = len(splits.train.meaning.classes)
-        raise ValueError(
-            f"{config.dataset!r} has {found} classes, and {CLASSES} are measured: choose another --dataset"
-        )
+    found = len(splits.train.meaning.classes)
+    if found != CLASSES:
+        raise ValueError(f"{config.dataset!r} has {found} classes, not {CLASSES}: choose another --dataset")
     return splits
 
 

@@ -1,9 +1,12 @@
 """Scenes of items: boxes are those of the pixels of the mask, items are where they should be, parts share no item."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gen_models.data.item_scenes import SEEN, item_scene_splits, item_scenes
+from gen_models.run.experiments import find
 
 SQUARE = np.zeros((2, 8, 8, 1), np.uint8)
 SQUARE[0, 1:7, 2:6] = 200  # class 0: a bright rectangle
@@ -54,3 +57,17 @@ def test_what_cannot_be_meant_is_refused():
         item_scenes(0, SQUARE, [0, 1])
     with pytest.raises(ValueError, match="examples and most must be 1 or more, got 5 and 0"):
         item_scene_splits(5, most=0)
+
+
+@pytest.mark.parametrize("name", ["segmentation", "detection"])
+def test_items_of_other_classes_than_are_measured_are_refused(name, tmp_path):
+    draw = np.random.default_rng(0)
+    arrays = {"x_train": draw.integers(256, size=(60, 8, 8), dtype=np.uint8), "y_train": np.arange(60) % 3}
+    arrays |= {"x_test": arrays["x_train"][:12], "y_test": arrays["y_train"][:12]}
+    np.savez(tmp_path / "three.npz", **arrays)
+    experiment = find(name)
+    config = replace(
+        next(iter(experiment.variants.values())), dataset=f"npz:{tmp_path / 'three.npz'}", examples=4, side=32
+    )
+    with pytest.raises(ValueError, match=r"three.npz' has 3 classes, not 10: choose another --dataset"):
+        experiment.data(config)
