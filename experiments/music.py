@@ -24,6 +24,8 @@ with --length 128 of the rolls, a rate in brackets being --optimizer adam --lear
 both networks are better than the published ones; on MuseData the published figures were not reached, as the training
 part itself stands at about 7 a row and falls slowly. Where each piece weighs the same, however long, the LSTM has 6.77
 +- 0.17 and the GRU 7.11 +- 0.18 there: long pieces are the harder ones, and the paper does not say which mean it takes.
+Nor is it the size: an LSTM of 375,896 parameters (--features 256 --dropout 0.3 --steps 1500, rate 3e-3) has 7.45 +-
+0.34, and 6.94 +- 0.17 of pieces alike, in 1.7 CPU minutes.
 With RMSProp at its default rate of 2e-3 a GRU stays at 9.2 (Piano-midi) and 10.6 (MuseData). What NADE writes was
 looked at: runs and held chords in two hands, without a form.
 """
