@@ -128,5 +128,5 @@ def test_what_cannot_be_built_is_named(options, message):
 def test_numbers_need_answers_of_their_shape():
     model = fully_connected((2,), 2, answer="numbers")
     params, _ = model.init(jax.random.key(0), {"x": np.ones((3, 2))})
-    with pytest.raises(ValueError, match=r"y must be \[3, 2\] numbers, got \[3\]"):
+    with pytest.raises(ValueError, match=r"'y' must be \[3, 2\], numbers for each answer, got \[3\]"):
         model.loss(params, {}, {"x": np.ones((3, 2)), "y": np.ones(3)}, jax.random.key(0), step=0)

@@ -300,8 +300,8 @@ ZOO: dict[str, Callable[..., Entry]] = {
     "table_regression": lambda dtype=None: Entry(
         table_regression((4,), centre=2.0, scale=3.0, hidden=(6,), dtype=dtype), numbered, SGD, deterministic=True
     ),
-    "fully_connected": lambda: Entry(
-        fully_connected(SHAPE, 3, hidden=(6,), activation="tanh"), labelled, SGD, deterministic=True
+    "fully_connected": lambda dtype=None: Entry(
+        fully_connected(SHAPE, 3, hidden=(6,), activation="tanh", dtype=dtype), labelled, SGD, deterministic=True
     ),
     "side_by_side": lambda dtype=None: Entry(
         side_by_side(

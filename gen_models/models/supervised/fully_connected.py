@@ -15,16 +15,17 @@ n_in and n_out are a layer's widths:
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from gen_models.core import Model, Params
 from gen_models.errors import unknown
-from gen_models.models.inputs import images, labels_of
+from gen_models.models.inputs import images
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.models.supervised.classification import classifier
 from gen_models.nn.dropout import Dropout, check_dropout
@@ -72,12 +73,13 @@ def fully_connected(
     initialisation: Initialisation = "he",
     answer: Literal["classes", "numbers"] = "classes",
     dropout: float | Array = 0.0,
+    dtype: DTypeLike | None = None,
 ) -> Model:
     """The network, for arrays `batch["x"]` [B, *shape], which it flattens.
 
     `apply(params, stats, x)` gives [B, outputs], and with `layers=True` a pair of that and the hidden layers' outputs,
-    a list of [B, width]. Of "classes" the loss is that of `classifier`, of "numbers" the mean over the batch and the
-    outputs of (apply(x) - y)^2, where y is [B, outputs], or [B] of one output; metric: "squared_error".
+    a list of [B, width]. Loss and metrics are those of `classifier` for that answer: of "numbers" the mean over the batch
+    and the outputs of (apply(x) - y)^2, where y is [B, outputs], or [B] of one output.
 
     Args:
       shape: of one example.
@@ -87,6 +89,7 @@ def fully_connected(
       initialisation: start of the kernels; that of the last layer is "lecun", but for "zeros" and "small".
       answer: what an answer is.
       dropout: probability with which a hidden unit is dropped in training; may be traced.
+      dtype: of the network's computations, such as `jnp.bfloat16`; parameters and losses stay float32.
 
     Raises:
       ValueError: a size is not positive, a name is unknown, classes are fewer than two, or dropout is not in [0, 1).
@@ -101,12 +104,9 @@ def fully_connected(
         raise unknown("answer", answer, ("classes", "numbers"))
     kernel = kernel_initialiser(initialisation, activation)
     last = kernel if initialisation in ("zeros", "small") else kernel_initialiser("lecun")
-    network = _Network(tuple(hidden), outputs, ACTIVATIONS[activation], kernel, last)
+    network = _Network(tuple(hidden), outputs, ACTIVATIONS[activation], kernel, last, dtype)
 
-    if answer == "classes":
-        model = classifier(network, shape, outputs, dropout=dropout)
-    else:
-        model = _regression(network, shape, outputs, dropout)
+    model = classifier(network, shape, outputs, dropout=dropout, answer=answer)
 
     def apply(params, stats, x, *, layers=False):
         """The answer [B, outputs], with `layers` also the hidden layers' outputs."""
@@ -135,36 +135,21 @@ def sawtooth_params(layers: int) -> Params:
     return {**params, "logits": {"kernel": last, "bias": jnp.zeros(1)}}
 
 
-def _regression(network: nn.Module, shape: tuple[int, ...], outputs: int, dropout: Any) -> Model:
-    def init(key, batch):
-        x = images(batch, shape)
-        return network.init(key, x[:1], dropout, train=False)["params"], {}
-
-    def loss(params, stats, batch, key, *, step, train=True):
-        """Mean squared error."""
-        x, y = images(batch, shape), labels_of(batch)
-        if y.shape not in ((len(x), outputs), (len(x),) if outputs == 1 else (len(x), outputs)):
-            raise ValueError(f"y must be [{len(x)}, {outputs}] numbers, got {list(y.shape)}")
-        answered: Any = network.apply({"params": params}, x, dropout, train=train, rngs={"dropout": key})
-        value = ((answered - y.reshape(answered.shape)) ** 2).mean()
-        return value, (stats, {"squared_error": value})
-
-    return Model(init, loss)
-
-
 class _Network(nn.Module):
     hidden: tuple[int, ...]
     outputs: int
     activation: Callable
     kernel: Callable
     last: Callable
+    dtype: DTypeLike | None
 
     @nn.compact
     def __call__(self, x, dropout, train, layers=False):  # [B, *shape] -> [B, outputs]
         x, found = x.reshape(x.shape[0], -1), []
         for width in self.hidden:
-            x = self.activation(nn.Dense(width, kernel_init=self.kernel)(x))
+            x = self.activation(nn.Dense(width, kernel_init=self.kernel, dtype=self.dtype)(x))
             found.append(x)
             x = Dropout()(x, dropout, train)
-        answered = nn.Dense(self.outputs, kernel_init=self.last, name="logits")(x)
+        answered = nn.Dense(self.outputs, kernel_init=self.last, dtype=self.dtype, name="logits")(x)
+        answered = answered.astype(jnp.float32)
         return (answered, found) if layers else answered
