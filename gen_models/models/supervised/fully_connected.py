@@ -78,8 +78,8 @@ def fully_connected(
     """The network, for arrays `batch["x"]` [B, *shape], which it flattens.
 
     `apply(params, stats, x)` gives [B, outputs], and with `layers=True` a pair of that and the hidden layers' outputs,
-    a list of [B, width]. Loss and metrics are those of `classifier` for that answer: of "numbers" the mean over the batch
-    and the outputs of (apply(x) - y)^2, where y is [B, outputs], or [B] of one output.
+    a list of [B, width]. Loss and metrics are those of `classifier` for that answer: of "numbers" the mean over the
+    batch and the outputs of (apply(x) - y)^2, where y is [B, outputs], or [B] of one output.
 
     Args:
       shape: of one example.
