@@ -78,7 +78,7 @@ def test_a_search_of_full_width_is_exhaustive(stop, alpha):
         assert (beams.log_probs[example, count:] == -np.inf).all()
 
 
-@pytest.mark.parametrize(("beams", "alpha"), [(1, 0.0), (2, 0.0), (3, 0.6), (5, 2.0)])
+@pytest.mark.parametrize(("beams", "alpha"), [(1, 0.0), (1, 5.0), (2, 0.0), (3, 0.6), (5, 2.0)])
 def test_a_narrow_search_is_that_of_lists(beams, alpha):
     found = _search(LOGITS, beams, STOP, alpha)
     for example in range(BATCH):
