@@ -126,7 +126,7 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
     """The network, as many times as there are splits."""
     members, features = data.shape
     sizes: dict[str, Any] = {"hidden": config.hidden, "dropout": config.dropout, "answer": config.answer}
-    return gm.stacked(gm.mlp((features,), 1, **sizes, dtype=config.precision), members)
+    return gm.copies(gm.mlp((features,), 1, **sizes, dtype=config.precision), members, own_data=True)
 
 
 def _said(model: "gm.Model", params: Any, stats: Any, batch: Any, key: Any) -> Any:

@@ -194,7 +194,6 @@ from .models.sequences.wavenet import wavenet_receptive_field as wavenet_recepti
 from .models.sequences.windowed_mlp import windowed_mlp as windowed_mlp
 from .models.side_by_side import copies as copies
 from .models.side_by_side import side_by_side as side_by_side
-from .models.stacked import stacked as stacked
 from .models.supervised.block_networks import mobile_net as mobile_net
 from .models.supervised.block_networks import resnet18 as resnet18
 from .models.supervised.block_networks import resnext as resnext

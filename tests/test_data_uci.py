@@ -1,4 +1,4 @@
-"""Stacked models train as each would alone; and tables with fixed splits are read and laid side by side."""
+"""Tables with fixed splits are read and laid side by side, and copies of a model learn a split each, as if alone."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from experiments.uci_regression import side_by_side
 from gen_models.core import init_state, make_train_step
 from gen_models.data.uci import fixed_splits
 from gen_models.models.adversarial.gan import gan
-from gen_models.models.stacked import stacked
+from gen_models.models.side_by_side import copies
 from gen_models.models.supervised.mlp import mlp
 
 
@@ -19,7 +19,7 @@ def test_each_member_trains_as_if_it_were_alone():
     draw = np.random.default_rng(0)
     batch = {"x": draw.normal(size=(8, 2, 3)).astype(np.float32), "y": draw.normal(size=(8, 2)).astype(np.float32)}
     alone = mlp((3,), 1, hidden=(4,), answer="numbers")
-    both, tx, key = stacked(alone, 2), optax.adam(0.1), jax.random.key(3)
+    both, tx, key = copies(alone, 2, own_data=True), optax.adam(0.1), jax.random.key(3)
     step = make_train_step(both.loss, tx)
     state = init_state(both, tx, key, batch)
 
@@ -47,13 +47,13 @@ def test_each_member_trains_as_if_it_were_alone():
 
 
 def test_other_batches_and_models_are_refused():
-    model = stacked(mlp((3,), 1, hidden=(), answer="numbers"), 2)
-    with pytest.raises(ValueError, match=r"'x' of 2 models must be \[B, 2, ...\], got \[8, 3\]"):
+    model = copies(mlp((3,), 1, hidden=(), answer="numbers"), 2, own_data=True)
+    with pytest.raises(ValueError, match=r"x must be \[B, 2, ...\], a part for each of 2 copies, got \[8, 3\]"):
         model.init(jax.random.key(0), {"x": jnp.ones((8, 3))})
-    with pytest.raises(ValueError, match="of several players, or with a carry, cannot be stacked"):
-        stacked(gan((2,)), 2)
-    with pytest.raises(ValueError, match="members=0"):
-        stacked(mlp((3,), 2), 0)
+    with pytest.raises(ValueError, match="has several players or a carry"):
+        copies(gan((2,)), 2, own_data=True)
+    with pytest.raises(ValueError, match="count=0"):
+        copies(mlp((3,), 2), 0, own_data=True)
 
 
 @pytest.fixture
