@@ -7,8 +7,9 @@
 Full Fashion-MNIST: add --data-dir DIR to the variants full_logistic, full_mlp and full_cnn. Test accuracy measured on 2
 CPU cores, seed 0 (spread: standard error over images): 0.8486 +- 0.0036, 0.9056 +- 0.0029, and 0.9296 +- 0.0026 with
 98,042 parameters; published: about 0.842, 0.900 (256-128-64), and 0.925 with under 100,000. By full_residual, 297,450
-parameters, nine epochs, 37 CPU minutes of one core of an AMD EPYC that other programs shared: 0.9306 +- 0.0025. Not
-trained: full_mobile, full_resnext, and full_resnet18, which is for an accelerator (published: 0.949).
+parameters, nine epochs, 37 CPU minutes of one core of an AMD EPYC that other programs shared: 0.9306 +- 0.0025. By
+full_resnet18, 43 epochs in bfloat16, on one NVIDIA H200 in 56 s (JAX 0.11.2, compilation included): 0.9558 +- 0.0021
+(published: 0.949). Not trained: full_mobile, full_resnext.
 """
 
 from collections.abc import Mapping, Sequence
@@ -180,16 +181,20 @@ variants: Mapping[str, Config] = {
     "full_logistic": replace(_logistic, steps=20_000, **_full),
     "full_mobile": replace(_mobile, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
     "full_resnext": replace(_resnext, steps=6_000, learning_rate=5e-3, warmup_steps=600, **_full),
-    # For an accelerator: 11 million parameters, 100 epochs.
+    # For an accelerator: 11 million parameters, 43 epochs.
     "full_resnet18": replace(
         base,
         network=ResNet18(),
-        steps=47_000,
-        optimizer="sgd",
+        steps=10_000,
+        batch_size=256,
+        optimizer="nesterov",
         learning_rate=0.1,
         warmup_steps=1_000,
-        weight_decay=5e-4,
-        augmentation=("flip", "shift"),
+        weight_decay=0.0,
+        l2=5e-4,
+        label_smoothing=0.1,
+        augmentation=("flip", "shift", "cutout"),
+        precision="bfloat16",
         **_full,
     ),
 }

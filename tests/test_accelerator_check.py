@@ -9,7 +9,7 @@ import jax
 import pytest
 
 from tools import accelerator_check
-from tools.accelerator import CHECKS, Report, equality, half, loop, samplers, subjects
+from tools.accelerator import CHECKS, Report, equality, exports, half, loop, samplers, subjects
 
 # An experiment of somebody's own, whose variants have a fault each.
 OWN = '''
@@ -126,6 +126,23 @@ def test_a_step_that_is_traced_again_is_found(own, monkeypatch):
 
     monkeypatch.setattr(loop, "fit", forgets)
     assert len(failed(found(loop, f"{own} base"))) == 1
+
+
+@pytest.mark.parametrize("subject", accelerator_check.SUBJECTS)
+def test_every_subject_can_be_made_at_its_tiny_sizes(subject):
+    job = subjects.job_of(subject)
+    params, _ = jax.eval_shape(job.model.init, jax.random.key(0), subjects.batch_of(job))
+    assert jax.tree.leaves(params)
+
+
+def test_a_subject_that_cannot_be_made_ends_no_check(own):
+    own.write_text(OWN.replace("return gm.Model(", 'raise ValueError("no such sizes")\n    return gm.Model('))
+    for check in (samplers, exports):
+        findings = []
+        check.run([f"{own} base", "vae"], Report("check", 60, "cpu", findings.append))
+        assert [finding.status for finding in findings][:1] == ["failed"]
+        assert "no such sizes" in findings[0].said
+        assert {finding.subject for finding in findings} == {f"{own} base"} | ({"vae"} if check is exports else set())
 
 
 def test_subjects_are_left_out_where_the_longest_would_take_too_long():

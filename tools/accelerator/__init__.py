@@ -55,12 +55,20 @@ class Report:
         self._check, self._give = check, give
         self._ends, self._longest = time.monotonic() + seconds, 0.0
 
-    def of_each(self, subjects: Iterable[str], function: Callable[[str], Iterable[tuple[Status, str, dict]]]) -> None:
+    def of_each(
+        self,
+        subjects: Iterable[str],
+        function: Callable[[str], Iterable[tuple[Status, str, dict]]],
+        concerns: Callable[[str], bool] = lambda subject: True,
+    ) -> None:
         """Call `function` for each subject, which yields (status, words, numbers); what it raises is a failure.
 
-        A subject is left out where the longest one so far would take more time than there is; the first never is.
+        Subjects that it does not concern are passed over. One is left out where the longest one so far would take more
+        time than there is; the first never is.
         """
         for subject in subjects:
+            if not _or_true(concerns, subject):
+                continue
             if self._longest and time.monotonic() + self._longest > self._ends:
                 self._give(Finding(self._check, subject, "left out", "no time was left"))
                 continue
@@ -70,6 +78,14 @@ class Report:
                 self._give(Finding(self._check, subject, status, said, numbers, round(now - mark, 2)))
                 mark = now
             self._longest = max(self._longest, time.monotonic() - begun)
+
+
+def _or_true(concerns: Callable[[str], bool], subject: str) -> bool:
+    """What it says; True where it raises, as the check itself will then, and tell."""
+    try:
+        return concerns(subject)
+    except Exception:
+        return True
 
 
 def _or_failure(

@@ -19,7 +19,7 @@ PLATFORMS = {"gpu": "cuda"}  # JAX's names of backends, as exports name them whe
 def run(subjects: Sequence[str], report: Report) -> None:
     """Check each subject that has samples."""
     platforms = tuple(dict.fromkeys(("cpu", PLATFORMS.get(report.platform, report.platform))))
-    report.of_each([s for s in subjects if job_of(s).model.has("sample")], partial(_check, platforms))
+    report.of_each(subjects, partial(_check, platforms), concerns=lambda s: job_of(s).model.has("sample"))
 
 
 def _check(platforms: Sequence[str], subject: str) -> Iterator[tuple[Status, str, dict]]:

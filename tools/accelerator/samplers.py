@@ -15,7 +15,7 @@ DRAWN = 16
 
 def run(subjects: Sequence[str], report: Report) -> None:
     """Check each subject that has both samplers."""
-    report.of_each([subject for subject in subjects if _has_both(subject)], _check)
+    report.of_each(subjects, _check, concerns=_has_both)
 
 
 def _has_both(subject: str) -> bool:

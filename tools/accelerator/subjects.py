@@ -18,7 +18,8 @@ from gen_models.run.fields import field_names, with_values
 from gen_models.run.job import Job, keys, make_job
 from gen_models.run.tiny import tiny_config
 
-SIDE = 10  # pixels of the images: enough for three resolutions, and few for samplers that run a network for each pixel
+# Pixels of the images: halved twice for three resolutions, and few for samplers that run a network for each pixel.
+SIDE = 12
 SEED = 0
 
 
