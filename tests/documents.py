@@ -56,7 +56,7 @@ NOT_RUN = {
     "python -m tools.prepare_data": "needs original files or a network; tests/test_data_tfds.py has small ones",
     "python -m tools.benchmark": "measures for half an hour; tests/test_benchmark.py has small cases",
     "python -m tools.accelerator_check": "measures for minutes; tests/test_accelerator_check.py has small sizes",
-    "python -m tools.rate": "serves a page until Ctrl-C; tests/test_rate.py and test_rate_browser.py use it",
+    "python -m tools.rate": "serves a page until Ctrl-C; tests/test_rate_server.py and test_rate_browser.py use it",
     "python -m tools.kill_check": "kills runs for minutes; tests/test_kill.py has small ones",
     "python -m tools.serve": "serves until a signal; tests/test_serve.py starts and stops it",
     "python -m tools.serve_check": "loads a service for half a minute; tests/test_serve.py does for seconds",

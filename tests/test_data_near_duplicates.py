@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gen_models.data import near_duplicates
+from gen_models.data import hamming_search
 from gen_models.data.near_duplicates import (
     connected_groups,
     first_kept,
@@ -27,7 +27,7 @@ def _differing(first, second):
 @pytest.fixture(params=["substrings", "all with all"])
 def way(request, monkeypatch):
     """Both ways of searching, whichever would be the quicker one."""
-    monkeypatch.setattr(near_duplicates, "COMPARED", 1e9 if request.param == "substrings" else 0.0)
+    monkeypatch.setattr(hamming_search, "COMPARED", 1e9 if request.param == "substrings" else 0.0)
 
 
 def test_packed_codes_hold_the_bits():

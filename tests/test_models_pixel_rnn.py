@@ -28,7 +28,7 @@ CASES = {
     "diagonal_rgb": dict(kind="diagonal", shape=(2, 2, 3), features=3),
 }
 TINY = dict(levels=2, layers=2, first_window=3, head_features=6)
-NOT_SHARED = ("row_rgb", "diagonal_grey")  # tests/test_pixel_models.py has the others
+NOT_SHARED = ("row_rgb", "diagonal_grey")  # tests/tiny_pixel_models.py has the others
 LAYERS = {"row": RowLSTM(6), "row_5_rgb": RowLSTM(6, window=5, colours=3), "row_1": RowLSTM(6, window=1)}
 LAYERS |= {"diagonal": DiagonalBiLSTM(6), "diagonal_rgb": DiagonalBiLSTM(6, colours=3)}
 

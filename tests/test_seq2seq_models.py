@@ -1,10 +1,9 @@
 """What every model of a target given a source must satisfy, and two of them against PyTorch's layers.
 
-A model joins with an entry in MODELS.
+A model joins with an entry in MODELS of tiny_seq2seq_models.py; searches and samples: test_seq2seq_search.py.
 """
 
-import itertools
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -13,7 +12,20 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
-from scipy.stats import chisquare
+from tiny_seq2seq_models import (
+    GIVEN,
+    LENGTH,
+    MODELS,
+    SOURCE_LENGTHS,
+    SOURCE_V,
+    SOURCES,
+    V,
+    each,
+    log_probs_of_all,
+    made,
+    marked,
+    moved,
+)
 
 from gen_models.models.sequences.recurrent_seq2seq import recurrent_seq2seq
 from gen_models.models.sequences.seq2seq_model import Memory
@@ -21,157 +33,23 @@ from gen_models.models.sequences.transformer_seq2seq import transformer_seq2seq
 from gen_models.nn.additive_attention import AdditiveAttention
 
 THEIRS = Path(__file__).parent / "fixtures" / "seq2seq_torch.npz"  # made by make_seq2seq_torch.py beside it
-LENGTH, V, SOURCE_V, STOP = 4, 3, 5, 2
-_GPT = {"features": 8, "heads": 2, "encoder_layers": 1, "decoder_layers": 1, "tied": False}
-MODELS = {  # name -> (vocabulary, options) -> model
-    "lstm": lambda v, **how: recurrent_seq2seq(v, features=6, attention=False, **how),
-    "lstm, deep, reversed": lambda v, **how: recurrent_seq2seq(
-        v, features=6, layers=2, attention=False, reverse_source=True, **how
-    ),
-    "bahdanau": lambda v, **how: recurrent_seq2seq(v, features=6, embedding=4, attention_features=3, **how),
-    "bahdanau, gru, deep": lambda v, **how: recurrent_seq2seq(v, cell="gru", features=6, layers=2, **how),
-    "transformer": lambda v, **how: transformer_seq2seq(v, **_GPT, **how),
-    "transformer, as published": lambda v, **how: transformer_seq2seq(
-        v, **_GPT | {"tied": True, "decoder_layers": 2}, norm_first=False, use_bias=True, **how
-    ),
-    "transformer, rotary": lambda v, **how: transformer_seq2seq(v, **_GPT, positions="rotary", **how),
-}
-QUICK = ("bahdanau", "transformer")  # of the default suite: states that attend, and a cache
-
-
-def _marked(names):
-    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
-
-
-each = pytest.mark.parametrize("name", _marked(MODELS))
-SOURCES = jnp.array([[1, 4, 0, 2], [3, 0, 0, 0], [2, 2, 4, 0]])
-SOURCE_LENGTHS = jnp.array([4, 1, 3])
-GIVEN = {"source": SOURCES, "source_lengths": SOURCE_LENGTHS}
-
-
-def _moved(model, batch):
-    """Parameters that are nowhere near zero."""
-    params, stats = jax.jit(model.init)(jax.random.key(0), batch)
-    assert stats == {}
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: leaf + 0.5 * rng.normal(size=leaf.shape).astype(leaf.dtype), params)
-
-
-@cache
-def _made(name, vocabulary=V, source_vocabulary=SOURCE_V):
-    model = MODELS[name](vocabulary, source_vocabulary=source_vocabulary, start=0, stop=STOP)
-    x = jnp.zeros((2, LENGTH), jnp.int32)
-    return model, _moved(model, {"source": x, "x": x, "y": x})
-
-
-def _all(length):
-    return jnp.array(list(itertools.product(range(V), repeat=length)))
-
-
-@cache
-def _log_probs(name):
-    """log p of all sequences given each source, [3, V^T], by one program."""
-    model, params = _made(name)
-    every = _all(LENGTH)
-
-    @jax.jit
-    def of(source, length):
-        alike = jnp.broadcast_to(source, (len(every), len(source)))
-        return model.log_prob(params, {}, every, source=alike, source_lengths=jnp.full(len(every), length))
-
-    return np.stack([of(*one) for one in zip(SOURCES, SOURCE_LENGTHS, strict=True)]).astype(np.float64)
 
 
 @pytest.mark.slow_cases("bahdanau")
 @each
 def test_probabilities_of_all_targets_sum_to_one_and_depend_on_the_source(name):
-    log_p = _log_probs(name)
+    log_p = log_probs_of_all(name)
     np.testing.assert_allclose(np.exp(log_p).sum(1), 1, atol=1e-5)
     assert log_p.std(1).min() > 0.1 and log_p.std(0).max() > 0.1
 
 
-@each
-def test_a_beam_of_all_targets_is_the_exhaustive_search(name):
-    """Of those that end before the last token the probability is that of all that begin like them."""
-    model, params = _made(name)
-    search = jax.jit(
-        lambda: model.decode(params, {}, model.encode(params, {}, **GIVEN), length=LENGTH, beams=V**LENGTH)
-    )
-    beams = search()
-    every = np.asarray(_all(LENGTH))
-    behind = np.cumsum(every == STOP, 1) - (every == STOP) > 0
-    outcomes, which = np.unique(np.where(behind, STOP, every), axis=0, return_inverse=True)
-    for example, log_p in enumerate(_log_probs(name)):
-        p = np.bincount(which.ravel(), np.exp(log_p), len(outcomes))
-        order = np.argsort(-p)
-        np.testing.assert_array_equal(beams.tokens[example, : len(order)], outcomes[order])
-        np.testing.assert_allclose(beams.log_probs[example, : len(order)], np.log(p[order]), rtol=1e-4, atol=1e-5)
-        assert (beams.log_probs[example, len(order) :] == -np.inf).all()
-
-
-@pytest.mark.slow_cases("bahdanau")
-@each
-def test_a_beams_log_probability_is_that_of_its_tokens_and_a_width_of_one_is_greedy(name):
-    model, params = _made(name)
-
-    @jax.jit
-    def found():
-        beams = model.decode(params, {}, model.encode(params, {}, **GIVEN), length=LENGTH, beams=2)
-        tokens = beams.tokens.reshape(6, LENGTH)
-        lengths = jnp.minimum((jnp.cumsum(tokens == STOP, 1) == 0).sum(1) + 1, LENGTH)
-        given = {key: jnp.repeat(value, 2, axis=0) for key, value in GIVEN.items()}
-        sample = partial(model.sample, params, {}, jax.random.key(0), 3, **GIVEN, length=LENGTH)
-        one = [sample(method="beam", beams=1), sample(method="greedy"), sample(method="naive", temperature=0.0)]
-        best = sample(method="beam", beams=2)
-        return beams, model.log_prob(params, {}, tokens, lengths=lengths, **given), one, best
-
-    beams, log_p, (one, greedy, naive), best = found()
-    np.testing.assert_allclose(beams.log_probs.ravel(), log_p, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(one, greedy)
-    np.testing.assert_array_equal(one, naive)
-    np.testing.assert_array_equal(best, beams.tokens[:, 0])
-
-
-@pytest.mark.slow_cases("transformer")
-@each
-def test_cached_samples_are_those_of_the_whole_network(name):
-    model, params = _made(name)
-    given = {key: jnp.tile(value, (8, *[1] * (value.ndim - 1))) for key, value in GIVEN.items()}
-    how = {"length": LENGTH, "temperature": 5.0, "top_p": 0.99}
-    sample = jax.jit(partial(model.sample, params, {}, n=24, **given, **how), static_argnames="method")
-    cached, naive = (sample(jax.random.key(1), method=method) for method in ("cached", "naive"))
-    np.testing.assert_array_equal(cached, naive)
-    tokens = np.asarray(cached)
-    assert len(np.unique(tokens, axis=0)) > 6 and (tokens == STOP).any()
-    assert (tokens[:, 1:][tokens[:, :-1] == STOP] == STOP).all()
-
-
-@pytest.mark.parametrize("name", ["bahdanau"])
-def test_samples_have_the_models_probabilities(name):
-    model, params = _made(name)
-    count = 4000
-    drawn = jax.jit(model.sample, static_argnums=3, static_argnames="length")(
-        params, {}, jax.random.key(3), count, source=SOURCES[0], length=LENGTH
-    )
-    every, weights = np.asarray(_all(LENGTH)), V ** np.arange(LENGTH)[::-1]
-    behind = np.cumsum(every == STOP, 1) - (every == STOP) > 0
-    outcome = np.where(behind, STOP, every) @ weights
-    expected = count * np.bincount(outcome, np.exp(_log_probs(name)[0]), V**LENGTH)
-    seen = np.bincount(np.asarray(drawn) @ weights, minlength=V**LENGTH)
-    rare = expected < 5
-    assert (seen[expected == 0] == 0).all() and rare.mean() < 0.9
-    seen, expected = (np.append(x[~rare], x[rare].sum()) for x in (seen, expected))
-    kept = expected > 0
-    assert chisquare(seen[kept], expected[kept] * seen[kept].sum() / expected[kept].sum()).pvalue > 1e-3
-
-
 @pytest.mark.slow_cases("bahdanau")
 @pytest.mark.parametrize(
-    "name", _marked(name for name in MODELS if name != "transformer, as published")
+    "name", marked(name for name in MODELS if name != "transformer, as published")
 )  # a tied row is an output too
 def test_an_output_depends_on_the_tokens_up_to_its_own_and_on_the_counted_source_alone(name):
     """Each token stands once, so that the gradient of an embedding is that of a position."""
-    model, params = _made(name, LENGTH, LENGTH)
+    model, params = made(name, LENGTH, LENGTH)
     source, x = jnp.array([[3, 1, 0, 2]]), jnp.array([[2, 0, 3, 1]])
     flat = flatten_dict(params, sep="/")
     (source_name,) = [key for key in flat if key in ("encoder/tokens/embedding", "source_tokens/embedding")]
@@ -195,7 +73,7 @@ def test_an_output_depends_on_the_tokens_up_to_its_own_and_on_the_counted_source
 @each
 def test_padding_changes_nothing(name):
     """Neither the loss, nor its gradient, nor probabilities, whatever stands behind the lengths, or nothing does."""
-    model, params = _made(name)
+    model, params = made(name)
     rng = np.random.default_rng(1)
     x, y = (jnp.asarray(rng.integers(V, size=(3, LENGTH))) for _ in range(2))
     lengths = jnp.array([2, 4, 1])
@@ -221,9 +99,9 @@ def test_padding_changes_nothing(name):
     np.testing.assert_allclose(plain[1][2], alone[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", _marked(name for name in MODELS if not name.startswith("lstm")))
+@pytest.mark.parametrize("name", marked(name for name in MODELS if not name.startswith("lstm")))
 def test_weights_of_attention_are_probabilities_of_the_positions_that_count(name):
-    model, params = _made(name)
+    model, params = made(name)
     x = jnp.array([[0, 1, 0, 1]] * 3)
     logits, weights = jax.jit(partial(model.apply, attention=True))(params, {}, x, **GIVEN)
     assert logits.shape == (3, LENGTH, V)
@@ -291,7 +169,7 @@ def test_a_reversed_source_is_read_from_its_own_end():
         for reverse in (False, True)
     )
     x = jnp.array([[0, 1, 2]] * 3)
-    params = _moved(forward, {"source": SOURCES, "x": x, "y": x})
+    params = moved(forward, {"source": SOURCES, "x": x, "y": x})
     turned = jnp.array([[2, 0, 4, 1], [3, 1, 1, 1], [4, 2, 2, 1]])  # ones behind the lengths
     read = lambda model, source: model.apply(params, {}, x, source=source, source_lengths=SOURCE_LENGTHS)  # noqa: E731
     np.testing.assert_allclose(read(backward, SOURCES), read(forward, turned), rtol=1e-5, atol=1e-6)
@@ -323,7 +201,7 @@ def test_sources_may_be_vectors_or_what_an_encoder_of_ones_own_reads(kind, build
     source = image[:, :, 0] if kind == "vectors" else image
     x = jnp.array([[0, 1, 2]] * 2)
     model = build(V, source_vocabulary=None, features=4, encoder=encoder)
-    params = _moved(model, {"source": source, "x": x, "y": x})
+    params = moved(model, {"source": source, "x": x, "y": x})
 
     @jax.jit
     def all_of_it():
@@ -369,7 +247,7 @@ def test_dropout_is_for_training_alone(name):
 
 @pytest.mark.usefixtures("unchecked")
 def test_wrong_arguments_are_said_before_anything_is_computed():
-    model, params = _made("lstm")  # which does not attend
+    model, params = made("lstm")  # which does not attend
     x = jnp.zeros((3, LENGTH), jnp.int32)
     sample = partial(model.sample, params, {}, jax.random.key(0), 3)
     log_prob = partial(model.log_prob, params, {}, x)

@@ -140,15 +140,15 @@ def public_names(package: str) -> Iterator[tuple[str, str]]:
 
 
 def members(module: ModuleType) -> list[str]:
-    """The public functions and classes that a module defines, in its order."""
+    """The public functions and classes that a module, or one of the modules of a package, defines, in their order."""
     own = [
-        (inspect.getsourcelines(value)[1], name)
+        (value.__module__, inspect.getsourcelines(value)[1], name)
         for name, value in vars(module).items()
         if not name.startswith("_")
         and (inspect.isclass(value) or inspect.isfunction(inspect.unwrap(value)))
-        and getattr(value, "__module__", None) == module.__name__
+        and f"{getattr(value, '__module__', None)}.".startswith(f"{module.__name__}.")
     ]
-    return [name for _, name in sorted(own)]
+    return [name for *_, name in sorted(own)]
 
 
 def _package_page(title: str, package: str) -> str:

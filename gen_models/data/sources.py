@@ -42,46 +42,11 @@ import numpy as np
 
 from gen_models.data.dataset import IN_MEMORY_BYTES, Dataset, Origin, missing, take_split
 from gen_models.data.idx import find_idx, has_idx, read_idx_split
+from gen_models.data.packaged import BUNDLED as BUNDLED
+from gen_models.data.packaged import PACKAGED, bundled_fashion, digits_origin
 from gen_models.errors import unknown
 
 TFDS_NAMES = ("mnist", "fashion_mnist", "cifar10", "cifar100", "celeb_a", "lsun", "imagenet_resized")
-
-
-class Packaged(NamedTuple):
-    """A file that comes with the package, and is read as a path of a kind."""
-
-    kind: str
-    file: str
-    options: Mapping[str, str]  # those of the kind that are its own if nothing else is asked for
-    note: str
-
-
-PACKAGED: Mapping[str, Packaged] = {
-    "tiny_shakespeare": Packaged(
-        "tokens",
-        "tiny_shakespeare.txt.gz",
-        {},
-        "tiny Shakespeare (Karpathy, 2015), public domain; the last tenth is the test split",
-    ),
-    "names": Packaged(
-        "tokens",
-        "names.txt.gz",
-        {"documents": "lines"},
-        "first names of makemore, MIT, Copyright Andrej Karpathy; test split by us",
-    ),
-    "spoken_digits": Packaged(
-        "audio",
-        "spoken_digits.npz",
-        {},
-        "a part of the Free Spoken Digit Dataset (Jackson et al.), CC BY-SA 4.0; takes 0 to 4 are the test split",
-    ),
-    "penguins": Packaged(
-        "table",
-        "penguins.csv",
-        {"target": "species", "untargeted": "skip"},
-        "penguins of the Palmer Archipelago (Gorman et al., 2014; Horst et al., 2020), CC0; split by us",
-    ),
-}
 NAMES = ("fashion_mnist_bundled", *PACKAGED, "digits", *TFDS_NAMES)
 # The kinds of paths, and the options that may stand behind each.
 PATHS: Mapping[str, Sequence[str]] = {
@@ -113,9 +78,6 @@ class Wanted(NamedTuple):
 
     size: Size  # of images
     damaged: str  # what to do about damaged files, one of `DAMAGED`
-
-
-BUNDLED = Path(__file__).parent / "bundled" / "fashion_mnist.npz"
 
 
 def load(
@@ -212,7 +174,7 @@ def _looked_at(origin: Origin, name: str) -> Origin:
 def _named(name: str, data_dir: str | Path | None, wanted: Wanted) -> Origin:
     """What the reader of a data set that we know finds."""
     if name in ("fashion_mnist_bundled", "digits"):
-        return resized(_bundled() if name == "fashion_mnist_bundled" else _digits(), wanted.size)
+        return resized(bundled_fashion() if name == "fashion_mnist_bundled" else digits_origin(), wanted.size)
     if data_dir is None:
         raise missing(name, None)
     root = Path(data_dir).expanduser()
@@ -356,31 +318,6 @@ _READERS: dict[str, Callable[[Path, Mapping[str, str], Wanted], Origin]] = {
     "boxes": _boxes,
 }
 _NOTES = {"mnist": "MNIST, CC BY-SA 3.0", "fashion_mnist": "Fashion-MNIST, MIT, Copyright 2017 Zalando SE"}
-
-
-def _bundled() -> Origin:
-    def read(split: str) -> dict[str, np.ndarray]:
-        with np.load(BUNDLED, allow_pickle=False) as archive:
-            return {"x": archive[f"{split}_image"], "y": archive[f"{split}_label"]}
-
-    note = "part of Fashion-MNIST (MIT, Copyright 2017 Zalando SE): figures are not comparable with the whole set's"
-    splits = {split: partial(read, split) for split in ("train", "test")}
-    return Origin(splits, 10, note, hold_out=1000, balanced=True)
-
-
-def _digits() -> Origin:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise ValueError("digits come with scikit-learn: pip install 'gen_models[data]'") from None
-    digits = load_digits()
-    image, label = digits.images.astype(np.uint8), digits.target.astype(np.int32)
-
-    def read(span: slice) -> dict[str, np.ndarray]:
-        return {"x": image[span], "y": label[span]}
-
-    splits = {"train": partial(read, slice(0, 1500)), "test": partial(read, slice(1500, None))}
-    return Origin(splits, 10, "scikit-learn's copy of the UCI digits test set, CC BY 4.0; split by us", levels=17)
 
 
 def resized(origin: Origin, size: Size) -> Origin:

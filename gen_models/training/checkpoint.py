@@ -7,11 +7,8 @@ wrong value. A checkpoint that does not match them is named, the one before it i
 folder of the damaged one is put aside once training saves again.
 """
 
-import gc
 import logging
-import re
 import shutil
-import sys
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +22,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from gen_models.training import checksums, packing
+from gen_models.training.orbax_messages import first_line, not_about_merging, reading
+from gen_models.training.orbax_messages import quiet as quiet
 
 _REMOVED = ".removed"
 
@@ -61,7 +60,7 @@ class Checkpoints:
         # Orbax measures its patience by the system's clock, so that setting the clock forward would fail a save under
         # way. One process therefore waits for ever; several do not, as one of them may have died.
         patience = {} if jax.process_count() > 1 else {"timeout_secs": 10**9}
-        logging.getLogger("absl").addFilter(_not_about_merging)  # logging keeps one copy of a filter
+        logging.getLogger("absl").addFilter(not_about_merging)  # logging keeps one copy of a filter
         self._checkpointer = ocp.AsyncCheckpointer(handler, **patience)
         self._damaged: set[int] = set()
         self._saving: int | None = None
@@ -188,14 +187,14 @@ class Checkpoints:
         """
         recorded = self.described(step)
         wanted = {name for name in recorded["leaves"] if name.split("/")[0] in within}
-        with _reading():
+        with reading():
             try:
                 read = self._read_packed if recorded["notes"]["packed"] else self._read_some
                 found = {name: leaf for name, leaf in read(step, recorded, within).items() if name in wanted}
             except (MemoryError, PermissionError):
                 raise
             except Exception as error:
-                problem = f"it cannot be read ({_first_line(error)})"
+                problem = f"it cannot be read ({first_line(error)})"
                 raise ValueError(f"the checkpoint {self.path(step)} is damaged: {problem}") from None
         wrong = next(iter(wanted - set(found)), None) or checksums.changed(recorded, found)
         if wrong:
@@ -282,7 +281,7 @@ class Checkpoints:
             with ocp.StandardCheckpointer() as checkpointer:
                 return checkpointer.restore(self.path(step) / "default", wanted)
         packs = recorded["notes"]["packed"]
-        with _reading():
+        with reading():
             try:
                 if packs:
                     state = self._restore_packed(step, wanted)
@@ -292,21 +291,21 @@ class Checkpoints:
             except (MemoryError, PermissionError):
                 raise
             except Exception as error:
-                raise _NotAsSaved(f"it cannot be read ({_first_line(error)})") from None
+                raise _NotAsSaved(f"it cannot be read ({first_line(error)})") from None
         if wrong := checksums.changed(recorded, state):
             raise _NotAsSaved(f"{wrong} has other values than were saved")
         return state
 
     def _recorded(self, step: int) -> Mapping[str, Any]:
         """What `checksums.describe` said of the state when it was saved."""
-        with _reading():
+        with reading():
             try:
                 args = ocp.args.Composite(leaves=ocp.args.JsonRestore())
                 recorded = self._checkpointer.restore(self.path(step), args=args)["leaves"]
             except PermissionError:
                 raise
             except Exception as error:
-                raise _NotAsSaved(f"the list of its leaves cannot be read ({_first_line(error)})") from None
+                raise _NotAsSaved(f"the list of its leaves cannot be read ({first_line(error)})") from None
         if not checksums.intact(recorded):
             raise _NotAsSaved("the list of its leaves is not as it was saved")
         return recorded
@@ -334,7 +333,7 @@ class Checkpoints:
         except Exception as error:
             safe = max(self._steps(), default=None)
             kept = "there is no checkpoint before it" if safe is None else f"{self.path(safe)} is complete"
-            raise OSError(f"cannot save a checkpoint in {self.folder}: {_first_line(error)}; {kept}") from error
+            raise OSError(f"cannot save a checkpoint in {self.folder}: {first_line(error)}; {kept}") from error
 
 
 class _NotAsSaved(Exception):
@@ -344,11 +343,6 @@ class _NotAsSaved(Exception):
 def _on_every_host(good: bool) -> bool:
     """Whether all hosts say so: they must use the same checkpoint."""
     return good if jax.process_count() == 1 else bool(np.all(multihost_utils.process_allgather(np.array(good))))
-
-
-def _not_about_merging(record: logging.LogRecord) -> bool:
-    """Orbax warns at every save that it has no files of several hosts to merge, in a format that has none."""
-    return "Skipping merge of OCDBT" not in str(record.msg)
 
 
 def _described_by_orbax(folder: Path) -> dict[str, Any]:
@@ -371,51 +365,3 @@ def remove_unfinished(folder: Path) -> None:
     for pattern in ("*.orbax-checkpoint-tmp*", f"*{_REMOVED}"):
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the pages of messages off the terminal that Orbax's threads write when a file cannot be read or written.
-
-    What matters is raised in the thread that asked. After an OSError the messages stay off until the process ends:
-    other arrays of the same save are still being written then, by threads of TensorStore that nobody can wait for, as
-    Orbax has closed the loop of events that was to hear of them.
-    """
-    before, loggers = sys.unraisablehook, [logging.getLogger(name) for name in ("absl", "asyncio")]
-    levels = [logger.level for logger in loggers]
-
-    def hook(unraisable: Any) -> None:
-        if not re.search("Event loop is closed|Encountered error while reading array", str(unraisable.exc_value)):
-            before(unraisable)
-
-    sys.unraisablehook = hook
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    stay = False
-    try:
-        yield
-    except OSError:
-        stay = True
-        raise
-    finally:
-        if not stay:
-            sys.unraisablehook = before
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Keep quiet about what Orbax leaves behind where a checkpoint cannot be read; the error itself is raised."""
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of tasks that were never awaited
-        try:
-            yield
-        except BaseException:
-            gc.collect()  # such tasks warn when they are collected: let them do it here
-            raise
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

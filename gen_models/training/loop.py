@@ -22,10 +22,10 @@ from gen_models.core import Key, Metrics, Step, TrainState
 from gen_models.data import Batches
 from gen_models.diagnosis.watch import Watch
 from gen_models.machine import stopping_signals
-from gen_models.training import parallel
 from gen_models.training.best import Best
 from gen_models.training.calls import Calls, Window
-from gen_models.training.program import LARGEST_LOSS, Program, compile_program
+from gen_models.training.prepared import prepare
+from gen_models.training.program import LARGEST_LOSS
 
 
 @runtime_checkable
@@ -130,7 +130,7 @@ def fit(
     if not owed and (done >= steps or (best is not None and best.exhausted)):
         return Outcome("finished", state, done, _newest(checkpoints))
     limits = {"most": steps_per_call, "limit": diverged_above}
-    program, state = _prepare(step, state, batches, done, key, numbers or {}, mesh, shard_parameters, limits)
+    program, state = prepare(step, state, batches, done, key, numbers or {}, mesh, shard_parameters, limits)
     calls = Calls(window, program.most, report)
     began = done
 
@@ -268,61 +268,6 @@ def _refuse_negative(**values: int) -> None:
             raise ValueError(f"{name} must not be negative, got {value}")
 
 
-class _Prepared(NamedTuple):
-    """A program, and what all its calls get, on the devices where it belongs."""
-
-    program: Program
-    batches: Batches
-    data: Any
-    key: Key
-    numbers: dict[str, jax.Array]
-    part: slice | None  # the examples of each batch that this host reads; None: all
-
-    @property
-    def most(self) -> int:
-        """Steps that one call takes at most."""
-        return self.program.most
-
-    def run(self, state: TrainState, first: int, count: int) -> tuple[TrainState, Any, Any, Any]:
-        """Start `count` steps from step `first` on: the new state, metrics, number of steps taken, and whether good."""
-        rows = _pad(_rows(self.batches, first, count, self.part), self.most)
-        if self.part is not None and self.program.mesh is not None:
-            rows = parallel.of_all_hosts(rows, self.program.mesh, self.batches.batch_size)
-        return self.program.run(state, self.data, self.key, self.numbers, rows, np.int32(first), np.int32(count))
-
-
-def _prepare(
-    step: Any,
-    state: TrainState,
-    batches: Batches,
-    done: int,
-    key: Key,
-    numbers: Mapping[str, Any],
-    mesh: Mesh | None,
-    shard_parameters: bool,
-    limits: Mapping[str, Any],
-) -> tuple[_Prepared, TrainState]:
-    """Compile the program for a state that has taken `done` steps, and put what it takes where it belongs."""
-    if shard_parameters and mesh is None:
-        raise ValueError("shard_parameters needs a mesh: parallel.data_mesh() has all devices")
-    state = jax.tree.map(_strong, state)
-    if mesh is None and _is_copied(state):
-        state = parallel.local(state)
-    values = {name: jnp.asarray(value, jnp.float32) for name, value in numbers.items()}
-    part = None
-    if mesh is not None and jax.process_count() > 1 and batches.streamed:
-        part = parallel.own_part(mesh, batches.batch_size)
-    rows = _shapes(batches, done, part)
-    program = compile_program(
-        step, state, batches, rows, key, values, mesh=mesh, shard_parameters=shard_parameters, **limits
-    )
-    data, mesh = batches.data, program.mesh
-    if mesh is not None:
-        state = parallel.put(state, parallel.shardings(state, mesh, shard_parameters=shard_parameters))
-        data, key, values = parallel.put((data, key, values), parallel.shardings((data, key, values), mesh))
-    return _Prepared(program, batches, data, key, values, part), state
-
-
 @partial(jax.jit, static_argnums=1)
 def _all_finite(leaves: list[jax.Array], stacked: bool) -> jax.Array:
     """Whether each leaf is finite; of stacked states, whether each has a finite element: bool []."""
@@ -338,43 +283,6 @@ def is_finite(state: TrainState) -> bool:
     """
     leaves = [leaf for leaf in jax.tree.leaves(state.params) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     return bool(_all_finite(leaves, state.step.ndim > 0))
-
-
-def _rows(batches: Batches, step: int, count: int, part: slice | None) -> Any:
-    """`Batches.rows`, which one's own batches need not be able to read in part."""
-    return batches.rows(step, count) if part is None else batches.rows(step, count, part)
-
-
-def _shapes(batches: Batches, step: int, part: slice | None) -> Any:
-    """Shapes and dtypes of the whole rows of one step, of which this host may read a part alone."""
-
-    def one(x: Any) -> jax.ShapeDtypeStruct:
-        x = np.asarray(x)
-        return jax.ShapeDtypeStruct(x.shape if part is None else (1, batches.batch_size, *x.shape[2:]), x.dtype)
-
-    return jax.tree.map(one, _rows(batches, step, 1, part))
-
-
-def _pad(rows: Any, most: int) -> Any:
-    """Rows for `most` steps, whatever their number, so that the program's shapes stay the same."""
-
-    def pad(r: Any) -> np.ndarray:
-        r = np.asarray(r)
-        return r if len(r) == most else np.concatenate([r, np.zeros((most - len(r), *r.shape[1:]), r.dtype)])
-
-    return jax.tree.map(pad, rows)
-
-
-def _is_copied(state: TrainState) -> bool:
-    """Whether each CPU device holds the whole state, as a `fit` that cut its batches leaves it."""
-    alone = jax.default_backend() == "cpu" and jax.process_count() == 1 and state.step.ndim == 0
-    rest = state._replace(carry=None)  # which is cut as the batches were
-    return alone and all(leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(rest))
-
-
-def _strong(leaf: jax.Array) -> jax.Array:
-    """Without JAX's weak type, which a restored state has lost: the program is the same for both."""
-    return jax.lax.convert_element_type(leaf, leaf.dtype) if getattr(leaf, "weak_type", False) else leaf
 
 
 def _newest(checkpoints: Saves | None) -> Path | None:
