@@ -102,6 +102,28 @@ def checked_labels(labels: Any, n: int, classes: int) -> tuple[Int[Array, " n"],
     return labels, fits
 
 
+def one_hot_labels(labels: Any, n: int, classes: int) -> Float[Array, "n k"]:
+    """The labels of n examples as one-hot vectors [n, classes], NaN for a label that is no class.
+
+    Raises:
+      ValueError: as `checked_labels`.
+    """
+    labels, fits = checked_labels(labels, n, classes)
+    return jnp.where(fits[:, None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), jnp.nan)
+
+
+def one_hot_if_told(label: Any, n: int, classes: int | None) -> Float[Array, "n k"] | None:
+    """`one_hot_labels` for a model of classes; None for one that is told none.
+
+    Raises:
+      ValueError: a model of classes is given no label, or one of none is given some; or as `checked_labels`.
+    """
+    if (label is None) != (classes is None):
+        needs = "takes no labels" if classes is None else f"needs labels below {classes}"
+        raise ValueError(f"the model {needs}, got label={'None' if label is None else 'an array'}")
+    return None if label is None or classes is None else one_hot_labels(label, n, classes)
+
+
 def host_labels(labels: Any, n: int, classes: int) -> Int[np.ndarray, " n"]:
     """As `checked_labels`, of labels that are no traced values, on the host: also while a program is traced.
 

@@ -77,13 +77,8 @@ def class_weights(name: str, data: Splits) -> Sequence[float] | None:
     return balanced_weights(counts)
 
 
-def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
-    """Images in [0, 1]; the named `AUGMENTATIONS` change training images at random.
-
-    Raises:
-      ValueError, OSError, ImportError: as `load_splits`.
-    """
-    transform = compose(to_unit, *(AUGMENTATIONS[name] for name in augmentation))
+def _load_images(config: Images, transform: Transform, **how: Any) -> Splits:
+    """The images that a config names; the options are those of `load_splits`."""
     return load_splits(
         config.dataset,
         config.train_split,
@@ -91,10 +86,20 @@ def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
         size=config.size,
         damaged=config.damaged,
         transform=transform,
-        evaluation=to_unit,
         examples="images",
         kinds=("images",),
+        **how,
     )
+
+
+def unit_images(config: Images, augmentation: Sequence[str] = ()) -> Splits:
+    """Images in [0, 1]; the named `AUGMENTATIONS` change training images at random.
+
+    Raises:
+      ValueError, OSError, ImportError: as `load_splits`.
+    """
+    transform = compose(to_unit, *(AUGMENTATIONS[name] for name in augmentation))
+    return _load_images(config, transform, evaluation=to_unit)
 
 
 def token_windows(config: Tokens, *, contiguous: bool = False) -> Splits:
@@ -128,18 +133,7 @@ def binary_images(config: BinaryImages, *, redraws: bool = False) -> Splits:
       ValueError, OSError, ImportError: as `load_splits`.
     """
     transform = binarise_dynamic if config.binarisation == "dynamic" else binarise_fixed()
-    return load_splits(
-        config.dataset,
-        config.train_split,
-        config.data_dir,
-        size=config.size,
-        damaged=config.damaged,
-        transform=transform,
-        examples="images",
-        kinds=("images",),
-        how=f"binarised ({config.binarisation})",
-        redraws=redraws,
-    )
+    return _load_images(config, transform, how=f"binarised ({config.binarisation})", redraws=redraws)
 
 
 def images_for(likelihood: str, config: BinaryImages, levels: int = 256) -> Splits:
@@ -161,17 +155,7 @@ def level_images(config: BinaryImages, levels: int) -> Splits:
     """
     if levels == 2:
         return binary_images(config, redraws=True)
-    splits = load_splits(
-        config.dataset,
-        config.train_split,
-        config.data_dir,
-        size=config.size,
-        damaged=config.damaged,
-        transform=quantise(levels),
-        examples="images",
-        kinds=("images",),
-        how=f"{levels} levels",
-    )
+    splits = _load_images(config, quantise(levels), how=f"{levels} levels")
     if levels > splits.levels:
         raise ValueError(
             f"the images of {config.dataset!r} have {splits.levels} levels, and {levels} are wanted: --levels "

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from gen_models.models.inputs import check_count, checked_labels, images, labels_of, latents, within_unit
+from gen_models.models.inputs import check_count, images, labels_of, latents, one_hot_if_told, within_unit
 from gen_models.nn.adversarial_losses import AdversarialLoss, feature_matching
 from gen_models.nn.batch_norm import of_one_batch
 from gen_models.nn.gradient_penalties import GradientPenalty
@@ -232,14 +232,7 @@ class Players:
         return jnp.where(fits, 2 * x - 1, jnp.nan)
 
     def _one_hot(self, label, n):
-        """[n, classes], NaN for a label that is no class; None of a model that is told none."""
-        if (label is None) != (self.classes is None):
-            needs = "takes no labels" if self.classes is None else f"needs labels below {self.classes}"
-            raise ValueError(f"the model {needs}, got label={'None' if label is None else 'an array'}")
-        if label is None or self.classes is None:
-            return None
-        label, fits = checked_labels(label, n, self.classes)
-        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.classes, dtype=jnp.float32), jnp.nan)
+        return one_hot_if_told(label, n, self.classes)
 
 
 def _guess(judgement: Judgement, label: Float[Array, "b k"]) -> Float[Array, ""]:

@@ -35,10 +35,10 @@ from jaxtyping import Array, Float
 from gen_models.core import Model
 from gen_models.models.inputs import (
     check_count,
-    checked_labels,
     field,
     images,
     latents,
+    one_hot_labels,
     within_levels,
     within_unit,
 )
@@ -287,8 +287,7 @@ class _SemiSupervised(NamedTuple):
 
     def _one_hot(self, label, n):
         """[n, K], NaN for a label that is no class."""
-        label, fits = checked_labels(label, n, self.num_classes)
-        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.num_classes), jnp.nan)
+        return one_hot_labels(label, n, self.num_classes)
 
     def _classes(self):
         """All classes, one-hot."""

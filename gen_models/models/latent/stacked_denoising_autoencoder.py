@@ -27,7 +27,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from gen_models.core import Model
-from gen_models.models.inputs import checked_labels, images, labels_of, latents, within_unit
+from gen_models.models.inputs import images, labels_of, latents, one_hot_labels, within_unit
 from gen_models.models.sizes import check_each, check_sizes
 from gen_models.nn.autoencoding import Activation
 from gen_models.nn.corruptions import Corruption, masking
@@ -215,8 +215,7 @@ class _Stack(NamedTuple):
         """[B, classes], NaN for a label that is no class; None where there are no classes."""
         if self.classes is None:
             return None
-        label, fits = checked_labels(labels_of(batch), len(batch["x"]), self.classes)
-        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.classes), jnp.nan)
+        return one_hot_labels(labels_of(batch), len(batch["x"]), self.classes)
 
     def _fresh(self, key, below, above):
         return nn.Dense(above).init(key, jnp.zeros((1, below), jnp.float32))["params"]

@@ -18,11 +18,11 @@ from jaxtyping import Array, Float
 from gen_models.core import Model
 from gen_models.models.inputs import (
     check_count,
-    checked_labels,
     images,
     known,
     labels_of,
     latents,
+    one_hot_if_told,
     within_levels,
     within_unit,
 )
@@ -290,14 +290,7 @@ class _Variational(NamedTuple):
         return None if self.classes is None else self._one_hot(labels_of(batch), len(batch["x"]))
 
     def _one_hot(self, label, n):
-        """[n, classes], NaN for a label that is no class; None of a model that is told none."""
-        if (label is None) != (self.classes is None):
-            needs = "takes no labels" if self.classes is None else f"needs labels below {self.classes}"
-            raise ValueError(f"the model {needs}, got label={'None' if label is None else 'an array'}")
-        if label is None or self.classes is None:
-            return None
-        label, fits = checked_labels(label, n, self.classes)
-        return jnp.where(fits[:, None], jax.nn.one_hot(label, self.classes), jnp.nan)
+        return one_hot_if_told(label, n, self.classes)
 
 
 def _seen(likelihood: Likelihood, x: Array) -> Array:

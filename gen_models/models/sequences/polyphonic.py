@@ -31,7 +31,7 @@ from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.models.autoregressive.nade import nade_products
 from gen_models.models.inputs import check_count, check_temperature, field
-from gen_models.models.sequences.recurrent_language_model import CELLS
+from gen_models.models.sequences.recurrent_layers import CELLS, empty_states, through_layers
 from gen_models.models.sizes import check_sizes
 from gen_models.nn.dropout import Dropout, check_dropout
 
@@ -193,28 +193,26 @@ class _Network(nn.Module, kw_only=True):
 
     @nn.compact
     def __call__(self, x, carry, lengths, train, one=False):  # [B, T, K], or [B, K] with `one`
-        h, kept = x, []
-        for index in range(self.layers):
-            layer = CELLS[self.cell](self.features, dtype=self.dtype, name=f"{self.cell}_{index}")
-            state = None if carry is None else carry[index]
-            # The rows themselves are never dropped.
-            h = Dropout()(h, self.dropout, train) if index else h
-            h, state = layer.step(h, state) if one else layer(h, state, lengths)
-            kept.append(state)
+        layers = [
+            CELLS[self.cell](self.features, dtype=self.dtype, name=f"{self.cell}_{index}")
+            for index in range(self.layers)
+        ]
+        # The rows themselves are never dropped.
+        before = lambda h, index: Dropout()(h, self.dropout, train) if index else h  # noqa: E731
+        h, carry = through_layers(layers, x, carry, lengths, before, one=one)
         h = Dropout()(h, self.dropout, train)
         logits = nn.Dense(self.keys, dtype=self.dtype, name="logits")(h).astype(jnp.float32)
         if not self.hidden:
-            return logits, tuple(kept)
+            return logits, carry
         first = nn.Dense(self.hidden, dtype=self.dtype, name="first_sums")(h).astype(jnp.float32)
         _Nade(self.keys, self.hidden, name="nade")()
-        return (logits, first), tuple(kept)
+        return (logits, first), carry
 
     def step(self, row, carry):
         return self(row, carry, None, False, one=True)
 
     def empty(self, batch):
-        state = jnp.zeros((batch, self.features), jnp.float32)
-        return tuple((state, jnp.copy(state)) if self.cell == "lstm" else state for _ in range(self.layers))
+        return empty_states(self.cell, self.features, self.layers, batch)
 
 
 class _Nade(nn.Module):

@@ -14,7 +14,8 @@ same one at all steps of a window (variational: Gal & Ghahramani, A Theoreticall
 Recurrent Neural Networks, 2016; ours does not drop what goes from step to step).
 """
 
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,12 +24,10 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.errors import unknown
+from gen_models.models.sequences.recurrent_layers import CELLS, empty_states, regularised, through_layers
 from gen_models.models.sequences.token_model import token_model
 from gen_models.models.sizes import check_sizes
-from gen_models.nn.dropout import Dropout, check_dropout
-from gen_models.nn.recurrent import GRU, LSTM, Elman
-
-CELLS: dict[str, Any] = {"lstm": LSTM, "gru": GRU, "elman": Elman}
+from gen_models.nn.dropout import check_dropout
 
 
 def recurrent_language_model(
@@ -102,27 +101,20 @@ class _Network(nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, tokens, cache, lengths, train, one=False):  # [B, T] -> [B, T, V]; with `one`, [B] -> [B, V]
         h = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="tokens")(tokens)
-        kept = []
-        for index in range(self.layers):
-            layer = CELLS[self.cell](self.features, dtype=self.dtype, name=f"{self.cell}_{index}")
-            x = self._before(h, train, f"norm_{index}")
-            state = None if cache is None else cache[index]
-            y, state = layer.step(x, state) if one else layer(x, state, lengths)
-            h = h + y if self.residual and h.shape == y.shape else y
-            kept.append(state)
-        h = self._before(h, train, "last_norm")
-        return nn.Dense(self.vocabulary, dtype=self.dtype, name="logits")(h).astype(jnp.float32), tuple(kept)
-
-    def _before(self, h, train, name):
-        if self.layer_norm:
-            h = nn.LayerNorm(dtype=self.dtype, name=name)(h)
-        if not self.variational or not train:
-            return Dropout()(h, self.dropout, train)
-        return h * Dropout()(jnp.ones_like(h[:, :1]), self.dropout, train)  # [B, 1, C]: one draw for all steps
+        how = {"layer_norm": self.layer_norm, "dropout": self.dropout, "variational": self.variational}
+        between = partial(regularised, train=train, dtype=self.dtype, **how)
+        layers = [
+            CELLS[self.cell](self.features, dtype=self.dtype, name=f"{self.cell}_{index}")
+            for index in range(self.layers)
+        ]
+        h, cache = through_layers(
+            layers, h, cache, lengths, lambda h, i: between(h, f"norm_{i}"), residual=self.residual, one=one
+        )
+        h = between(h, "last_norm")
+        return nn.Dense(self.vocabulary, dtype=self.dtype, name="logits")(h).astype(jnp.float32), cache
 
     def step(self, token, cache, t):
         return self(token, cache, None, False, one=True)
 
     def empty(self, batch, length):
-        state = jnp.zeros((batch, self.features), jnp.float32)
-        return tuple((state, jnp.copy(state)) if self.cell == "lstm" else state for _ in range(self.layers))
+        return empty_states(self.cell, self.features, self.layers, batch)

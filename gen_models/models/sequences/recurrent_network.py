@@ -40,9 +40,10 @@ from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.models.inputs import images
 from gen_models.models.sequences.answers import HEADS, check_answers, checked_lengths, scored
+from gen_models.models.sequences.recurrent_layers import empty_states, regularised
 from gen_models.models.sizes import check_divides, check_numbers, check_sizes
 from gen_models.models.supervised.heads import Answer
-from gen_models.nn.dropout import Dropout, check_dropout
+from gen_models.nn.dropout import check_dropout
 from gen_models.nn.recurrent import GRU, LSTM, Bidirectional, Elman
 
 CELLS = ("lstm", "gru", "elman", "irnn")
@@ -210,14 +211,14 @@ class _Network(nn.Module, kw_only=True):
         """[B, T, F] -> ([B, D] or [B, T, D], last states or, with `each_state`, those behind each step)."""
         by_step = each_state or nudges is not None
         size = 1 if by_step else self.window or x.shape[1]  # steps of what the layers read at once
-        more: dict[str, Any] = {"layer_norm": self.layer_norm, "dropout": self.dropout}
-        more |= {"variational": self.variational}
-        more |= {"dtype": self.dtype, "train": train, "name": "layers"}
+        between: dict[str, Any] = {"layer_norm": self.layer_norm, "dropout": self.dropout}
+        between |= {"variational": self.variational, "dtype": self.dtype}
+        more = between | {"train": train, "name": "layers"}
         if size >= x.shape[1] and not by_step:
             states, (h, _) = _Layers(**self.stack, **more)(states, x, lengths)
         else:
             h, states = self._by_parts(x, lengths, states, nudges, size, more, each_state)
-        h = _regularised(self, self._answering(h, lengths), train, "last_norm")
+        h = regularised(self._answering(h, lengths), "last_norm", train, **between)
         if self.at == "end":
             h = h[:, 0]
         return nn.Dense(self.outputs, dtype=self.dtype, name="outputs")(h).astype(jnp.float32), states
@@ -256,9 +257,7 @@ class _Network(nn.Module, kw_only=True):
 
     def empty(self, batch):
         """The states of all layers before a sequence: zeros."""
-        state = jnp.zeros((batch, self.stack["features"]), jnp.float32)
-        lstm = self.stack["cell"] == "lstm"
-        return tuple((state, jnp.copy(state)) if lstm else jnp.copy(state) for _ in range(self.stack["layers"]))
+        return empty_states(self.stack["cell"], self.stack["features"], self.stack["layers"], batch)
 
 
 class _Layers(nn.Module, kw_only=True):
@@ -287,7 +286,7 @@ class _Layers(nn.Module, kw_only=True):
         if border is not None:
             states = jax.tree.map(lambda state: jnp.where(border, lax.stop_gradient(state), state), states)
         for index in range(self.layers):
-            x = _regularised(self, h, self.train, f"norm_{index}") if index else h
+            x = self._between(h, f"norm_{index}") if index else h
             y, state = self._layer(index)(x, None if states is None else states[index], lengths)
             nudged = y
             if nudges is not None:
@@ -297,6 +296,10 @@ class _Layers(nn.Module, kw_only=True):
             h, told = (h + y, told + nudged) if added else (y, nudged)
             kept.append(state)
         return tuple(kept), (told, tuple(kept))
+
+    def _between(self, h, name):
+        how = {"layer_norm": self.layer_norm, "dropout": self.dropout, "variational": self.variational}
+        return regularised(h, name, self.train, dtype=self.dtype, **how)
 
     def _layer(self, index):
         name = f"{self.cell}_{index}"
@@ -312,15 +315,6 @@ class _Layers(nn.Module, kw_only=True):
         if self.cell == "elman":
             return Elman(self.features, activation=self.activation, **how)
         return (LSTM if self.cell == "lstm" else GRU)(self.features, **how)
-
-
-def _regularised(module, h, train, name):
-    """h [B, T, H] behind the layer norm and the dropout that the module asks for."""
-    if module.layer_norm:
-        h = nn.LayerNorm(dtype=module.dtype, name=name)(h)
-    if not module.variational or not train:
-        return Dropout()(h, module.dropout, train)
-    return h * Dropout()(jnp.ones_like(h[:, :1]), module.dropout, train)  # [B, 1, H]: one draw for all steps
 
 
 def _identity(scale):

@@ -26,7 +26,7 @@ from jax.typing import DTypeLike
 
 from gen_models.core import Model
 from gen_models.errors import unknown
-from gen_models.models.sequences.recurrent_language_model import CELLS
+from gen_models.models.sequences.recurrent_layers import CELLS
 from gen_models.models.sequences.seq2seq_model import Memory, seq2seq_model
 from gen_models.models.sequences.tokens import counted
 from gen_models.models.sizes import check_sizes
