@@ -21,6 +21,9 @@ from .data.batching import batches as batches
 from .data.batching import evaluation_batches as evaluation_batches
 from .data.batching import in_memory as in_memory
 from .data.batching import streamed as streamed
+from .data.boundaries import boundary_splits as boundary_splits
+from .data.boundaries import drawn_boundary_splits as drawn_boundary_splits
+from .data.boundaries import drawn_photographs as drawn_photographs
 from .data.chords import chord_entropy as chord_entropy
 from .data.chords import chord_progressions as chord_progressions
 from .data.dataset import Dataset as Dataset
@@ -197,6 +200,8 @@ from .models.side_by_side import side_by_side as side_by_side
 from .models.supervised.block_networks import mobile_net as mobile_net
 from .models.supervised.block_networks import resnet18 as resnet18
 from .models.supervised.block_networks import resnext as resnext
+from .models.supervised.boundaries import boundary_cross_entropy as boundary_cross_entropy
+from .models.supervised.boundaries import boundary_unet as boundary_unet
 from .models.supervised.classification import balanced_weights as balanced_weights
 from .models.supervised.cnn import cnn as cnn
 from .models.supervised.detector import Detections as Detections

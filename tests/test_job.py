@@ -34,6 +34,7 @@ def _is_repeat(name):
 LIKE_OTHERS = (
     "detection",
     "segmentation",
+    "boundaries",
     "sequential_mnist",
     "speech",
     "ablations.attention",

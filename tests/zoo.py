@@ -59,6 +59,7 @@ from gen_models.models.sequences.wavenet import wavenet
 from gen_models.models.sequences.windowed_mlp import windowed_mlp
 from gen_models.models.side_by_side import copies, side_by_side
 from gen_models.models.supervised.block_networks import mobile_net, resnet18, resnext
+from gen_models.models.supervised.boundaries import boundary_unet
 from gen_models.models.supervised.cnn import cnn
 from gen_models.models.supervised.detector import detector
 from gen_models.models.supervised.fully_connected import fully_connected
@@ -154,13 +155,14 @@ def points(seed, size):
 
 
 def columns(seed, size):
-    """The images of `labelled`, with the class of each pixel, and the column as an object with its box."""
+    """The images of `labelled`, with the class of each pixel, the share that marks it, and the column as an object."""
     batch = labelled(seed, size)
     label, height = batch["y"], SHAPE[0]
     mask = np.where(np.arange(SHAPE[1]) == label[:, None], label[:, None] + 1, 0)[:, None].repeat(height, 1)
     boxes = np.stack([label, 0 * label, label + 1, 0 * label + height], -1)[:, None]
     objects = {"boxes": boxes.astype(np.float32), "classes": label[:, None], "count": np.ones(size, np.int32)}
-    return {"x": batch["x"], "mask": mask.astype(np.uint8)} | objects
+    marked = (mask > 0).astype(np.float32)
+    return {"x": batch["x"], "mask": mask.astype(np.uint8), "share": marked} | objects
 
 
 def sequences(seed, size):
@@ -348,6 +350,9 @@ ZOO: dict[str, Callable[..., Entry]] = {
     },
     "unet": lambda axis_name=None, dtype=None: Entry(
         unet(SHAPE, 4, channels=(3, 4), axis_name=axis_name, dtype=dtype), columns, SGD, deterministic=True
+    ),
+    "boundary_unet": lambda axis_name=None, dtype=None: Entry(
+        boundary_unet(SHAPE, channels=(3, 4), axis_name=axis_name, dtype=dtype), columns, SGD, deterministic=True
     ),
     "detector": lambda axis_name=None, dtype=None: Entry(
         detector(SHAPE, 3, channels=(4,), strides=(2,), head=3, found=4, axis_name=axis_name, dtype=dtype),

@@ -3,6 +3,7 @@
 from . import average_precision as average_precision
 from . import batch_norm as batch_norm
 from . import bias_variance as bias_variance
+from . import boundaries as boundaries
 from . import collapse as collapse
 from . import disentanglement as disentanglement
 from . import feature_maps as feature_maps

@@ -5,6 +5,8 @@ from .anomaly import AnomalyDetection as AnomalyDetection
 from .attended import Attended as Attended
 from .base import Split as Split
 from .base import Trained as Trained
+from .boundaries import Boundaries as Boundaries
+from .boundaries import BoundaryBaselines as BoundaryBaselines
 from .classification import Accuracy as Accuracy
 from .classification import Confusion as Confusion
 from .classification import ValidationAccuracy as ValidationAccuracy

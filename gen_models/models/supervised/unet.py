@@ -54,20 +54,20 @@ def unet(
       ValueError: a size is not positive, there are fewer than two classes, the halvings do not divide the image, an
         unknown norm, channels that its groups do not divide, or a negative weight.
     """
-    check_sizes(shape=shape, num_classes=num_classes, groups=groups)
-    check_each(channels=channels)
+    check_sizes(num_classes=num_classes)
     check_numbers(dice=dice)
     if num_classes < 2:
         raise ValueError(f"a segmenter needs two classes or more, the background is one, got num_classes={num_classes}")
-    if not channels:
-        raise ValueError("channels must be one or more sizes, got none")
-    if norm not in NORMS:
-        raise unknown("norm", norm, NORMS)
-    if norm == "group" and any(width % groups for width in channels):
-        raise ValueError(f"groups={groups} must divide the channels of every level: {tuple(channels)}")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    halvings = 2 ** (len(channels) - 1)
+    network, halvings = unet_layers(
+        shape,
+        num_classes,
+        channels=channels,
+        norm=norm,
+        groups=groups,
+        momentum=momentum,
+        axis_name=axis_name,
+        dtype=dtype,
+    )
 
     def check(size: Sequence[int]) -> None:
         if size[0] % halvings or size[1] % halvings:
@@ -76,21 +76,50 @@ def unet(
             )
 
     check(shape)
-    network = _UNet(
+    return segmenter(network, shape[-1], num_classes, check, dice=dice)
+
+
+def unet_layers(
+    shape: Sequence[int],
+    outputs: int,
+    *,
+    channels: Sequence[int],
+    norm: str,
+    groups: int,
+    momentum: float,
+    axis_name: str | None,
+    dtype: DTypeLike | None,
+) -> tuple[nn.Module, int]:
+    """The layers, whose `(x, train)` gives float32 [B, H, W, outputs], and what must divide an image's sides.
+
+    Raises:
+      ValueError: as `unet`, but for what is of classes and of the image's sides.
+    """
+    check_sizes(shape=shape, groups=groups)
+    check_each(channels=channels)
+    if not channels:
+        raise ValueError("channels must be one or more sizes, got none")
+    if norm not in NORMS:
+        raise unknown("norm", norm, NORMS)
+    if norm == "group" and any(width % groups for width in channels):
+        raise ValueError(f"groups={groups} must divide the channels of every level: {tuple(channels)}")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+    layers = _UNet(
         channels=tuple(channels),
-        num_classes=num_classes,
+        outputs=outputs,
         norm=norm,
         groups=groups,
         momentum=momentum,
         axis_name=axis_name,
         dtype=dtype,
     )
-    return segmenter(network, shape[-1], num_classes, check, dice=dice)
+    return layers, 2 ** (len(channels) - 1)
 
 
 class _UNet(nn.Module, kw_only=True):
     channels: tuple[int, ...]
-    num_classes: int
+    outputs: int
     norm: str
     groups: int
     momentum: float
@@ -109,7 +138,7 @@ class _UNet(nn.Module, kw_only=True):
             width = self.channels[level]
             up = ConvTranspose(width, (2, 2), strides=2, dtype=self.dtype, name=f"up_{level}_larger")
             h = self._pair(jnp.concatenate([beside[level], up(h)], -1), width, train, f"up_{level}")
-        return Conv(self.num_classes, (1, 1), dtype=self.dtype, name="logits")(h).astype(jnp.float32)
+        return Conv(self.outputs, (1, 1), dtype=self.dtype, name="logits")(h).astype(jnp.float32)
 
     def _pair(self, h, width, train, name):
         """Two convolutions, each with its norm and relu."""
