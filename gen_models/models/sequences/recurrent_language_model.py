@@ -14,8 +14,7 @@ same one at all steps of a window (variational: Gal & Ghahramani, A Theoreticall
 Recurrent Neural Networks, 2016; ours does not drop what goes from step to step).
 """
 
-from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -101,8 +100,11 @@ class _Network(nn.Module, kw_only=True):
     @nn.compact
     def __call__(self, tokens, cache, lengths, train, one=False):  # [B, T] -> [B, T, V]; with `one`, [B] -> [B, V]
         h = nn.Embed(self.vocabulary, self.embedding, dtype=self.dtype, name="tokens")(tokens)
-        how = {"layer_norm": self.layer_norm, "dropout": self.dropout, "variational": self.variational}
-        between = partial(regularised, train=train, dtype=self.dtype, **how)
+        how: dict[str, Any] = {"layer_norm": self.layer_norm, "dropout": self.dropout, "variational": self.variational}
+
+        def between(h, name):
+            return regularised(h, name, train, dtype=self.dtype, **how)
+
         layers = [
             CELLS[self.cell](self.features, dtype=self.dtype, name=f"{self.cell}_{index}")
             for index in range(self.layers)

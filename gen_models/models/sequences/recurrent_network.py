@@ -298,7 +298,7 @@ class _Layers(nn.Module, kw_only=True):
         return tuple(kept), (told, tuple(kept))
 
     def _between(self, h, name):
-        how = {"layer_norm": self.layer_norm, "dropout": self.dropout, "variational": self.variational}
+        how: dict[str, Any] = {"layer_norm": self.layer_norm, "dropout": self.dropout, "variational": self.variational}
         return regularised(h, name, self.train, dtype=self.dtype, **how)
 
     def _layer(self, index):
