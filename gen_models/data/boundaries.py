@@ -10,7 +10,7 @@ Upright photographs are laid on their side (transposed, with their boundaries), 
 no figure of the benchmark.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -97,8 +97,6 @@ def drawn_photographs(
       ValueError: a number is not positive, or there are more than 16 annotators.
       ImportError: scikit-image is not there, which makes lines thin.
     """
-    from gen_models.evaluation.boundaries import thinning
-
     if min(count, annotators, *side) < 1 or annotators > MOST:
         raise ValueError(f"count, side and 1 to {MOST} annotators must be positive, got {count}, {side}, {annotators}")
     draw, thin = np.random.default_rng(seed), thinning()
@@ -119,6 +117,19 @@ def drawn_photographs(
             marks[[0, -1]] = marks[:, [0, -1]] = False  # what entered on the other side is no boundary
             bits |= thin(marks).astype(np.uint16) << annotator
     return {"x": images, "boundaries": every, "annotators": np.full(count, annotators, np.int32)}
+
+
+def thinning() -> Callable[..., Any]:
+    """The function that thins lines to one pixel, [H, W] to [H, W].
+
+    Raises:
+      ImportError: scikit-image is not there; the message names the extra.
+    """
+    try:
+        from skimage.morphology import thin
+    except ImportError:
+        raise ImportError("boundaries are thinned by scikit-image: pip install 'gen_models[boundaries]'") from None
+    return thin
 
 
 def _regions(draw: np.random.Generator, side: tuple[int, int]) -> np.ndarray:

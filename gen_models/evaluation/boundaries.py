@@ -26,6 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from gen_models.data.boundaries import thinning
+
 TOLERANCE = 0.0075  # of the diagonal
 SMOOTHED = 4  # radius in pixels of the triangle by which strengths are smoothed, before directions are taken of them
 BORDER = 5  # pixels at an image's edges over which strengths fall to 0
@@ -170,19 +172,6 @@ def boundary_scores(counts: Sequence[BoundaryCounts], thresholds: Float[np.ndarr
     if len(known) > 1:
         area = float(np.interp(np.arange(101) / 100, known, precision[first], left=0, right=0).sum()) / 100
     return BoundaryScores(float(_f(p, r)[best]), float(threshold[best]), float(p[best]), float(r[best]), ois, area)
-
-
-def thinning():
-    """The function that thins lines to one pixel, [H, W] to [H, W].
-
-    Raises:
-      ImportError: scikit-image is not there; the message names the extra.
-    """
-    try:
-        from skimage.morphology import thin
-    except ImportError:
-        raise ImportError("boundaries are thinned by scikit-image: pip install 'gen_models[boundaries]'") from None
-    return thin
 
 
 def _precision_recall(counts: Float[np.ndarray, "4 *t"]) -> tuple[Any, Any]:
