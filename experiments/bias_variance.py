@@ -187,8 +187,7 @@ class Decomposition:
     def _answers(self, trained: "gm.Trained") -> dict[str, np.ndarray]:
         """Network -> its fit to each data set, [sets, 401]."""
         x = np.repeat(GRID[:, None, None], self.config.sets, 1).astype(np.float32)
-        answers = trained.model.apply(trained.params, trained.stats, x)  # [401, sets, 1]
-        return {name: np.asarray(fits, np.float64)[..., 0].T for name, fits in answers.items()}
+        return {name: fits[..., 0].T for name, fits in trained.answers(x).items()}  # of [401, sets, 1]
 
     def _polynomial(self, split: "gm.Split", degree: int) -> Any:
         y = np.asarray(split.dataset.arrays["y"], np.float64)  # type: ignore[index]

@@ -142,7 +142,7 @@ class Curse:
     def _table(self, trained: "gm.Trained", split: "gm.Split") -> tuple[list[str], list[list[float]]]:
         """Names of columns; a row for each number of dimensions."""
         (x, y), (known, values) = self._arrays(split), self._arrays(split.train())
-        answers = np.asarray(trained.model.apply(trained.params, trained.stats, x.astype(np.float32)), np.float64)
+        answers = trained.answers(x.astype(np.float32))
         closed, table = gm.evaluation.high_dimensions, []
         for i, size in enumerate(DIMENSIONS):
             cube = known[:, i, :size] / np.sqrt(3 * DIMENSIONS[-1] / size)
@@ -175,7 +175,7 @@ class Curse:
         return float(norms.std() / norms.mean())
 
     def _arrays(self, split: "gm.Split") -> tuple[np.ndarray, np.ndarray]:
-        part = next(iter(split.batches(len(split))))
+        part = split.whole()
         return np.asarray(part["x"], np.float64), np.asarray(part["y"], np.float64)
 
 

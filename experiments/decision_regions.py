@@ -110,12 +110,6 @@ def best_line(x: np.ndarray, y: np.ndarray, directions: int = 360) -> float:
     return float(best)
 
 
-def logits_of(trained: "gm.Trained", x: np.ndarray) -> dict[str, np.ndarray]:
-    """Of points x [N, 6, 2]: name of the depth -> logits [N, 6, 2]."""
-    found = trained.model.apply(trained.params, trained.stats, x)
-    return {name: np.asarray(value, np.float64) for name, value in found.items()}
-
-
 @dataclass(frozen=True)
 class Regions:
     """How often each network is right, beside the best line, and its regions in a picture."""
@@ -125,9 +119,9 @@ class Regions:
 
     def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
         """The mean accuracy of the deepest, the best line's accuracy for each data set, and each network's."""
-        part = next(iter(split.batches(len(split))))
-        x, y = np.asarray(part["x"]), np.asarray(part["y"])
-        right = {name: (found.argmax(-1) == y).mean(0) for name, found in logits_of(trained, x).items()}
+        part = split.whole()
+        x, y = part["x"], part["y"]
+        right = {name: (found.argmax(-1) == y).mean(0) for name, found in trained.answers(x).items()}
         note = f"two hidden layers, mean over {len(DATA)} data sets"
         yield gm.Figure("accuracy", float(right["two"].mean()), "fraction", split.where, note=note, better="maximize")
         for i, kind in enumerate(DATA):
@@ -140,8 +134,8 @@ class Regions:
         """Draw `regions.png`: a column for each data set, a row for each number of hidden layers."""
         line = np.linspace(-1.15, 1.15, self.side)
         grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 1, 2).repeat(len(DATA), 1).astype(np.float32)
-        found = logits_of(trained, grid)
-        points = next(iter(split.batches(min(len(split), 400))))
+        found = trained.answers(grid)  # name of the depth -> logits [side^2, 6, 2]
+        points = split.first(400).whole()
         with gm.plots.drawing(folder / "regions.png", figsize=(11, 5.7), layout="constrained") as canvas:
             axes = canvas.subplots(len(LAYERS), len(DATA))
             for row, name in zip(axes, LAYERS, strict=True):
@@ -149,8 +143,8 @@ class Regions:
                 for i, axis in enumerate(row):
                     probability = share[:, i].reshape(self.side, self.side)
                     axis.contourf(line, line, probability, np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.7)
-                    colours = np.where(np.asarray(points["y"])[:, i], "darkred", "navy")
-                    axis.scatter(*np.asarray(points["x"])[:, i].T, s=2, c=colours, linewidths=0)
+                    colours = np.where(points["y"][:, i], "darkred", "navy")
+                    axis.scatter(*points["x"][:, i].T, s=2, c=colours, linewidths=0)
                     axis.set(xticks=[], yticks=[], aspect="equal")
                     axis.set_title(DATA[i].replace("_", " ") if name == LAYERS[0] else "", fontsize=10)
                 row[0].set_ylabel(f"{name}" if name != "none" else "no hidden layer")

@@ -1,6 +1,6 @@
 """What do entropy, divergences and mutual information measure, and how well are they estimated?
 
-    python -m experiments.information                       # a normal fitted to two modes by KL in either direction
+    python -m experiments.information                       # a normal fitted to two modes by KL; four distributions
     python -m experiments.information mutual_information    # estimators against the closed form of Gaussians
     python -m experiments.information mutual_information --batch-size 512    # a higher ceiling of InfoNCE
     python -m experiments.information bayes                 # Bayes' rule on a test for cancer; needs scikit-learn
@@ -163,9 +163,8 @@ class Fits:
         yield gm.Figure("entropy of p", float(-(p * log_p).sum() * step), "nats", where)
         yield gm.Figure("mean of p", float(mean), "", where)
         yield gm.Figure("deviation of p", float(spread), "", where)
-        fits = trained.model.apply(trained.params, trained.stats, grid.astype(np.float32))
-        for name, found in fits.items():
-            log_q, own = np.asarray(found, np.float64), trained.params[name]
+        for name, log_q in trained.answers(grid.astype(np.float32)).items():
+            own = trained.params[name]
             yield gm.Figure(f"{name}: mean", float(own["mu"]), "", where)
             yield gm.Figure(f"{name}: deviation", float(np.exp(own["log_sigma"])), "", where)
             yield gm.Figure(f"{name}: cross-entropy", float(-(p * log_q).sum() * step), "nats", where)
@@ -177,13 +176,13 @@ class Fits:
     def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
         """Draw `fits.png`: the density of two modes and the fits."""
         grid, log_p = target()
-        fits = trained.model.apply(trained.params, trained.stats, grid.astype(np.float32))
+        fits = trained.answers(grid.astype(np.float32))
         with gm.plots.drawing(folder / "fits.png", figsize=(6.5, 3.8), layout="constrained") as canvas:
             axis = canvas.subplots()
             axis.fill_between(grid, np.exp(log_p), color="lightgrey", label="p: two modes")
             styles = dict(zip(STARTS, ("-", "--", "--", ":"), strict=True))
             for name, found in fits.items():
-                axis.plot(grid, np.exp(np.asarray(found)), styles[name], label=name)
+                axis.plot(grid, np.exp(found), styles[name], label=name)
             axis.set(xlim=(-5.5, 5.5), xlabel="x", ylabel="density")
             axis.legend(frameon=False, fontsize=8)
 
@@ -228,7 +227,7 @@ class Estimates:
 
     def _found(self, trained: "gm.Trained", split: "gm.Split") -> dict[str, list[float]]:
         """Name of the estimator -> its estimate at each level."""
-        part = next(iter(split.batches(len(split))))
+        part = split.whole()
         x, y = np.asarray(part["x"], np.float64), np.asarray(part["y"], np.float64)
         estimate, each = gm.evaluation.mutual_information, range(len(LEVELS))
         return {
@@ -288,10 +287,10 @@ class BayesRule:
 
     def _classified(self, trained: "gm.Trained", x: np.ndarray, prevalence: float) -> dict[str, np.ndarray]:
         """Log-probabilities [N, 2] of the classifier as it is, and moved to the other prevalence."""
-        logits = trained.model.apply(trained.params, trained.stats, x)
+        logits = trained.answers(x)
         old, new = (np.log([1 - share, share]) for share in (prevalence, self.rare))
         found = {"cross-entropy, as it is": logits, "cross-entropy, by Bayes rule": logits - old + new}
-        return {name: np.asarray(value - np.logaddexp.reduce(value, 1)[:, None]) for name, value in found.items()}
+        return {name: value - np.logaddexp.reduce(value, 1)[:, None] for name, value in found.items()}
 
     def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
         """Draw `posterior.png`: P(ill | positive) and P(ill | negative) against the prevalence."""
@@ -311,15 +310,17 @@ class BayesRule:
 
     def _part(self, split: "gm.Split") -> tuple[np.ndarray, np.ndarray]:
         """x [N, 30] and y [N] of a whole part."""
-        part = next(iter(split.batches(len(split))))
-        return np.asarray(part["x"]), np.asarray(part["y"])
+        part = split.whole()
+        return part["x"], part["y"]
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
     """What the variant asks."""
     if isinstance(config.network, Critic):
         return (Estimates(config), gm.measures.Parameters())
-    return (BayesRule(), gm.measures.Accuracy()) if isinstance(config.network, Bayes) else (Fits(),)
+    if isinstance(config.network, Bayes):
+        return (BayesRule(), gm.measures.Accuracy())
+    return (Fits(), gm.measures.FourDistributions())
 
 
 EXPERIMENT = gm.Experiment(

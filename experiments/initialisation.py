@@ -145,10 +145,9 @@ class Signals:
 
     def _right(self, trained: "gm.Trained", split: "gm.Split") -> dict[str, np.ndarray]:
         """Activation -> share of the split that is right, of each start."""
-        batch = next(iter(split.batches(len(split))))
-        answers = trained.model.apply(trained.params, trained.stats, batch["x"])
-        labels = np.asarray(batch["y"])[:, None]
-        return {name: (np.asarray(found).argmax(-1) == labels).mean(0) for name, found in answers.items()}
+        part = split.whole()
+        answers, labels = trained.answers(part["x"]), part["y"][:, None]
+        return {name: (found.argmax(-1) == labels).mean(0) for name, found in answers.items()}
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":

@@ -1,14 +1,13 @@
 """What does a convolutional network have over a multilayer perceptron: parameters, moved images, other sizes?
 
-    python -m experiments.mlp_against_cnn                  # three networks side by side, and what the CNN computes
+    python -m experiments.mlp_against_cnn                  # three networks side by side
     python -m experiments.mlp_against_cnn sweep --variants base --seeds 3
     python -m experiments.mlp_against_cnn moved            # training images are moved by up to 2 pixels; not measured
 
 Logistic regression, a perceptron 128-64 and four convolutions of 8, 16, 32 and 32 channels with strides 1, 2, 2, 1 on
 the bundled part of Fashion-MNIST, 1,500 steps of 64 images. Test images are moved by whole pixels in four directions,
-and put amid a canvas of 40x40, which the perceptron cannot take. The pictures maps.png, fields.png and kernels.png
-show the trained CNN: saliency (Simonyan et al., 2014), maps of its first and last convolution, and which pixels the
-middle unit of each convolution sees, the brighter the more.
+and put amid a canvas of 40x40, which the perceptron cannot take. What the CNN computes is shown by
+`experiments.feature_maps`.
 
 Hypothesis, before the runs: the CNN reaches the perceptron's accuracy with a seventh of its parameters; moved images
 cost the perceptron most of it and the CNN, which means over its last map, little; a larger canvas costs it nothing.
@@ -113,12 +112,11 @@ class Moved:
 
     def _on_canvas(self, trained: "gm.Trained", split: "gm.Split") -> float:
         """Accuracy of the CNN's weights on images amid a larger one: its mean over the map takes any size."""
-        batch = next(iter(split.first(1000).batches(1000)))
-        border = self.canvas // 2
-        x = np.pad(np.asarray(batch["x"]), ((0, 0), (border, border), (border, border), (0, 0)))
+        part, border = split.first(1000).whole(), self.canvas // 2
+        x = np.pad(part["x"], ((0, 0), (border, border), (border, border), (0, 0)))
         larger = networks(self.config, x.shape[1:], trained.num_classes or 2)["cnn"]
         answers = larger.apply(trained.params["cnn"], trained.stats["cnn"], x)
-        return float((np.asarray(answers).argmax(-1) == np.asarray(batch["y"])).mean())
+        return float((np.asarray(answers).argmax(-1) == part["y"]).mean())
 
     def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
         """Draw `moved.png`: accuracy against the number of pixels."""
@@ -132,59 +130,23 @@ class Moved:
 
     def _right(self, trained: "gm.Trained", split: "gm.Split") -> dict[str, list[float]]:
         """Network -> accuracy for each number of pixels, a mean over four directions."""
-        batch = next(iter(split.first(1000).batches(1000)))
-        x, labels = np.asarray(batch["x"]), np.asarray(batch["y"])
+        part = split.first(1000).whole()
+        x, labels = part["x"], part["y"]
         found: dict[str, list[float]] = {name: [] for name in NETWORKS}
         for pixels in MOVES:
             some = min(pixels, x.shape[1] - 1)
             moves = ((0, 0),) if not some else ((some, 0), (-some, 0), (0, some), (0, -some))
             moved = [gm.evaluation.feature_maps.shifted(x, *move) for move in moves]
-            answers = [trained.model.apply(trained.params, trained.stats, each) for each in moved]
+            answers = [trained.answers(each) for each in moved]
             for name in NETWORKS:
-                right = [float((np.asarray(each[name]).argmax(-1) == labels).mean()) for each in answers]
+                right = [float((each[name].argmax(-1) == labels).mean()) for each in answers]
                 found[name].append(float(np.mean(right)))
         return found
 
 
-@dataclass(frozen=True)
-class FeatureMaps:
-    """Kernels, maps, receptive fields and saliency of the convolutional network."""
-
-    config: Config
-    images: int = 4
-
-    def draw(self, trained: "gm.Trained", split: "gm.Split", key: Any, folder: Path) -> None:
-        """Draw `kernels.png` and `maps.png`, a row for each image: the image, saliency, and maps of two layers."""
-        x, look = np.asarray(split.some(self.images)["x"]), gm.evaluation.feature_maps
-        network = networks(self.config, x.shape[1:], trained.num_classes or 2)["cnn"]
-        one = (network, trained.params["cnn"], trained.stats["cnn"])
-        kernels = np.asarray(trained.params["cnn"]["Conv_0"]["kernel"]).mean(2)  # over the input's channels
-        limit = np.abs(kernels).max()
-        gm.plots.image_grid(kernels.transpose(2, 0, 1)[..., None] / limit / 2 + 0.5, folder / "kernels.png", scale=12)
-        found = look.maps(*one, x)
-        shown = {"image": x.mean(-1), "saliency": look.saliency(*one, x)}
-        for name, layer in (("first", 0), ("last", len(found) - 1)):
-            some = min(4, found[layer].shape[-1])
-            shown |= {f"{name} map {i}": np.asarray(found[layer])[..., i] for i in range(some)}
-        self._show(shown, folder / "maps.png")
-        fields = [look.receptive_field(*one, x, layer) for layer in range(len(found))]
-        fields = [np.sqrt(field / max(field.max(), 1e-30)) for field in fields]
-        gm.plots.image_grid(np.stack(fields)[..., None], folder / "fields.png", scale=4, columns=len(fields))
-
-    def _show(self, shown: dict[str, np.ndarray], path: Path) -> None:
-        """A row for each image, a column for each name."""
-        with gm.plots.drawing(path, figsize=(1.1 * len(shown), 1.2 * self.images), layout="constrained") as canvas:
-            axes = canvas.subplots(self.images, len(shown), squeeze=False)
-            for column, (title, images) in zip(axes.T, shown.items(), strict=True):
-                column[0].set_title(title, fontsize=8)
-                for axis, image in zip(column, images, strict=True):
-                    axis.imshow(image, cmap="gray")
-                    axis.axis("off")
-
-
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Accuracy on moved images, and what the convolutional network computes."""
-    return (Moved(config), FeatureMaps(config))
+    """Accuracy on moved images, and on a larger canvas."""
+    return (Moved(config),)
 
 
 EXPERIMENT = gm.Experiment(

@@ -135,9 +135,8 @@ class Normalisations:
 
     def _found(self, trained: "gm.Trained", split: "gm.Split") -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Name -> log p [N, K]; labels [N]."""
-        batch = next(iter(split.batches(len(split))))
-        found = trained.model.apply(trained.params, trained.stats, batch["x"])
-        return {name: np.asarray(log_p, np.float64) for name, log_p in found.items()}, np.asarray(batch["y"])
+        part = split.whole()
+        return trained.answers(part["x"]), part["y"]
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":

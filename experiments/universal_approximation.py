@@ -175,22 +175,22 @@ class Approximation:
         line = np.linspace(-1, 1, 801)
         x = np.stack([line, np.full_like(line, 0.25)], 1)[:, : self.config.inputs]
         part = examples_of(x)
-        answers = trained.model.apply(trained.params, trained.stats, part["x"])
+        answers = trained.answers(part["x"])
         axis.plot(line, part["y"][:, -1], "k:", label="truth")
         for name in (f"{WIDTHS[-1]} units", f"{DEPTHS[-1]} layers"):
-            axis.plot(line, np.asarray(answers[name])[:, -1, 0, 0], linewidth=1, label=name)
+            axis.plot(line, answers[name][:, -1, 0, 0], linewidth=1, label=name)
         axis.set(xlabel="x" if self.config.inputs == 1 else "x_1, where x_2 = 1/4", title=list(values_of(x))[-1])
         axis.margins(y=0.3)  # room for the legend
         axis.legend(frameon=False, fontsize=8)
 
     def _errors(self, trained: "gm.Trained", split: "gm.Split") -> dict[str, dict[str, np.ndarray]]:
         """Network -> function -> RMSE of each start [S]."""
-        part = next(iter(split.batches(len(split))))
-        answers = trained.model.apply(trained.params, trained.stats, part["x"])
+        part = split.whole()
+        answers = trained.answers(part["x"])
         truth, names = np.asarray(part["y"], np.float64), values_of(np.zeros((1, self.config.inputs)))
         found = {}
         for network, answer in answers.items():  # [N, functions, S, 1]
-            errors = np.sqrt(((np.asarray(answer, np.float64)[..., 0] - truth[..., None]) ** 2).mean(0))
+            errors = np.sqrt(((answer[..., 0] - truth[..., None]) ** 2).mean(0))
             found[network] = dict(zip(names, errors, strict=True))
         return found
 

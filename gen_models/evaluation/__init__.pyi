@@ -18,5 +18,6 @@ from . import mutual_information as mutual_information
 from . import neighbours as neighbours
 from . import ratings as ratings
 from . import receptive_field as receptive_field
+from . import saliency as saliency
 from . import signals as signals
 from . import support as support

@@ -24,6 +24,10 @@ from .dialogue import Replies as Replies
 from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement
 from .distances import Distances as Distances
+from .distributions import FourDistributions as FourDistributions
+from .feature_maps import FeatureMaps as FeatureMaps
+from .feature_maps import ReceptiveFields as ReceptiveFields
+from .feature_maps import StrongestPatches as StrongestPatches
 from .forecasting import ForecastErrors as ForecastErrors
 from .latent import Elbo as Elbo
 from .latent import LatentWalk as LatentWalk
@@ -51,6 +55,7 @@ from .restoration import bicubic as bicubic
 from .restoration import biharmonic as biharmonic
 from .restoration import non_local_means as non_local_means
 from .restoration import total_variation as total_variation
+from .saliency import Saliency as Saliency
 from .samples import Completions as Completions
 from .samples import Samples as Samples
 from .segmentation import Segmentation as Segmentation

@@ -47,6 +47,10 @@ class Trained(NamedTuple):
     averaged: bool = False  # whether the parameters are a mean over the steps of training
     vocabulary: Any = None  # the text of each token of the data that it was trained on; None: they have none
 
+    def answers(self, x: Any) -> Any:
+        """What the model's `apply` gives for x, in NumPy's float64."""
+        return jax.tree.map(lambda y: np.asarray(y, np.float64), self.model.apply(self.params, self.stats, x))
+
 
 @runtime_checkable
 class Measures(Protocol):
@@ -135,6 +139,10 @@ class Split:
         """
         own = self.data.evaluation if transform is None else transform
         return evaluation_batches(self.dataset, min(size, len(self)), transform=own, seed=self.seed)
+
+    def whole(self) -> dict[str, np.ndarray]:
+        """Every example at once, as the data's transform makes it: for parts that are small."""
+        return {name: np.asarray(values) for name, values in next(iter(self.batches(len(self)))).items()}
 
     def some(self, count: int, transform: Transform | None = None) -> dict[str, np.ndarray]:
         """`count` examples, or as many as there are, evenly spaced among the first 400, as the transform makes them."""
