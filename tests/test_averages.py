@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from gen_models.core import Model, init_state, make_train_step
-from gen_models.core import _share_of_newest as share_of_newest
+from gen_models.core.step import _share_of_newest as share_of_newest
 from gen_models.data import in_memory, load
 from gen_models.data.report import DataAbsent
 from gen_models.evaluation.batch_norm import estimated
