@@ -30,6 +30,7 @@ from gen_models.run.predicting import Predictor
 from .batching import Batcher, Full, Stopped
 
 SIZES = (1, 8, 32, 128, 512)  # rows of a batch that are compiled
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)  # seconds, in which answers are counted
 DISCARDED = 16  # times the limit of a body: so much of one that is too large is read, that its client sees why
 
 
@@ -58,12 +59,9 @@ class Meters:
         made: Any = {"registry": self.registry}
         self.requests = Counter("requests", "Requests, by path and status", ["path", "status"], **made)
         self.rows = Counter("rows", "Inputs that were predicted", **made)
-        self.seconds = Histogram("request_seconds", "Time of an answered prediction", buckets=_BUCKETS, **made)
+        self.seconds = Histogram("request_seconds", "Time of an answered prediction", buckets=BUCKETS, **made)
         self.batches = Histogram("batch_rows", "Rows that were computed together", buckets=SIZES, **made)
         self.waiting = Gauge("waiting_rows", "Rows that wait to be computed", **made)
-
-
-_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Service:
@@ -79,6 +77,7 @@ class Service:
         self.meters.waiting.set_function(lambda: self.batcher.waiting_rows)
 
     def _compute(self, arrays: Any) -> np.ndarray:
+        """The model's outputs for a batch, in the batcher's thread."""
         return np.asarray(self.predictor.compiled(arrays))
 
     async def start(self) -> None:
@@ -106,6 +105,7 @@ class Service:
         return JSONResponse(self._answer(outputs, inputs.notes))
 
     def _answer(self, outputs: np.ndarray, notes: tuple[str, ...]) -> dict[str, Any]:
+        """The model's outputs as the JSON of an answer."""
         found = self.predictor.of_outputs(outputs)
         answer: dict[str, Any] = {"predictions": found.named()}
         if found.probabilities is not None:
@@ -155,19 +155,21 @@ def application(service: Service) -> Starlette:
         await service.batcher.stop()
 
     routes = [
-        Route("/predict", _told(service, service.predict), methods=["POST"]),
-        Route("/", _told(service, service.describe)),
-        Route("/health", _told(service, service.health)),
-        Route("/metrics", _told(service, service.metrics)),
+        Route("/predict", _answered(service, service.predict), methods=["POST"]),
+        Route("/", _answered(service, service.describe)),
+        Route("/health", _answered(service, service.health)),
+        Route("/metrics", _answered(service, service.metrics)),
     ]
     handlers: Any = {HTTPException: _no_such}
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
 
-def _told(service: Service, handler: Callable[[Request], Awaitable[Response]]) -> Callable[..., Awaitable[Response]]:
+def _answered(
+    service: Service, handler: Callable[[Request], Awaitable[Response]]
+) -> Callable[..., Awaitable[Response]]:
     """The handler, whose refusals and failures are answers too; all are counted."""
 
-    async def told(request: Request) -> Response:
+    async def answered(request: Request) -> Response:
         try:
             answer = await handler(request)
         except Refused as error:
@@ -184,7 +186,7 @@ def _told(service: Service, handler: Callable[[Request], Awaitable[Response]]) -
         service.meters.requests.labels(request.url.path, str(answer.status_code)).inc()
         return answer
 
-    return told
+    return answered
 
 
 async def _no_such(request: Request, error: Any) -> Response:

@@ -24,9 +24,11 @@ class Stopped(Exception):
 
 
 class _Waiting(NamedTuple):
+    """A request in the queue."""
+
     arrays: Arrays
     rows: int
-    answer: "asyncio.Future[np.ndarray]"
+    answer: "asyncio.Future[np.ndarray]"  # the outputs [rows, ...], once they are there
 
 
 class Batcher:
@@ -82,29 +84,32 @@ class Batcher:
         self._thread.shutdown()
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
+        """Answer one batch after another, until the batcher is stopped and nothing waits."""
         while self._queue or not self._stopping:
-            if not self._queue:
+            if self._queue:
+                await self._answer(self._taken())
+            else:
                 self._arrived.clear()
                 await self._arrived.wait()
-                continue
-            batch = self._taken()
-            rows = sum(one.rows for one in batch)
-            size = next(size for size in self.sizes if size >= rows)
-            try:
-                arrays = _filled([one.arrays for one in batch], size)
-                outputs = await loop.run_in_executor(self._thread, self.compute, arrays)
-            except Exception as error:  # whatever it is, it is the answer to these requests, and others go on
-                for one in batch:
-                    if not one.answer.done():
-                        one.answer.set_exception(error)
-                continue
-            self.told(rows)
-            start = 0
+
+    async def _answer(self, batch: list[_Waiting]) -> None:
+        """Compute a batch, and give each request its own rows, or the error. One that is done has lost its client."""
+        rows = sum(one.rows for one in batch)
+        size = next(size for size in self.sizes if size >= rows)
+        try:
+            arrays = _filled([one.arrays for one in batch], size)
+            outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self.compute, arrays)
+        except Exception as error:  # whatever it is, it is the answer to these requests, and others go on
             for one in batch:
-                if not one.answer.done():  # else its client has gone
-                    one.answer.set_result(outputs[start : start + one.rows])
-                start += one.rows
+                if not one.answer.done():
+                    one.answer.set_exception(error)
+            return
+        self.told(rows)
+        start = 0
+        for one in batch:
+            if not one.answer.done():
+                one.answer.set_result(outputs[start : start + one.rows])
+            start += one.rows
 
     def _taken(self) -> list[_Waiting]:
         """The first requests that fit into the largest size together."""

@@ -21,6 +21,9 @@ class Address(NamedTuple):
     port: int
 
 
+ANSWERED, REFUSED, LOST, WRONG = range(4)  # places in a client's counts, of which `Tally` says what they are
+
+
 class Tally(NamedTuple):
     """What became of the requests of all clients."""
 
@@ -80,7 +83,7 @@ class Load:
     def __init__(self, address: Address, bodies: Sequence[bytes], rows: int, clients: int):
         self.address, self.bodies, self.rows = address, bodies, rows
         self._stop = threading.Event()
-        self._counts = [[0, 0, 0, 0] for _ in range(clients)]  # of each client: answered, refused, lost, wrong
+        self._counts = [[0] * 4 for _ in range(clients)]
         self._latencies: list[list[float]] = [[] for _ in range(clients)]
         self._threads = [threading.Thread(target=self._ask, args=(index,), daemon=True) for index in range(clients)]
         self._began = 0.0
@@ -107,6 +110,7 @@ class Load:
         return Tally(answered, refused, lost, wrong, answered * self.rows, seconds, tuple(latencies))
 
     def _ask(self, index: int) -> None:
+        """One client's requests, in a thread: the bodies in turn, on one connection while the service keeps it."""
         counts, latencies = self._counts[index], self._latencies[index]
         connection: http.client.HTTPConnection | None = None
         at = index
@@ -119,14 +123,14 @@ class Load:
                 try:
                     connection.connect()
                 except OSError:  # nothing listens: nothing was sent
-                    counts[1] += 1
+                    counts[REFUSED] += 1
                     return
             try:
                 connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
                 answer = connection.getresponse()
                 payload = json.loads(answer.read())
             except (OSError, http.client.HTTPException, ValueError):
-                counts[2] += 1
+                counts[LOST] += 1
                 connection.close()
                 connection = None
                 continue
@@ -134,10 +138,10 @@ class Load:
                 connection.close()
                 connection = None
             if answer.status == 200 and len(payload["predictions"]) == self.rows:
-                counts[0] += 1
+                counts[ANSWERED] += 1
                 latencies.append(time.perf_counter() - began)
             else:
-                counts[1 if answer.status == 503 else 3] += 1
+                counts[REFUSED if answer.status == 503 else WRONG] += 1
         if connection is not None:
             connection.close()
 

@@ -114,4 +114,5 @@ def scale_of(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(arrays: Arrays, name: str, origin: Origin) -> dict[str, np.ndarray]:
+    """The arrays as they are: `arrays_of` made them."""
     return dict(arrays)

@@ -30,29 +30,21 @@ def columns_of(
 
     Columns of `texts` are categorical, whatever stands in them. Those that cut the table into parts are no inputs.
     """
-    target = options.get("target")
-    chosen = {what: [name for name in options.get(what, "").split(",") if name] for what in ("categorical", "drop")}
-    cutting = [options[what] for what in ("group", "time") if what in options]
-    for name in ([target] if target else []) + chosen["categorical"] + chosen["drop"] + cutting:
-        if name not in table:
-            raise unknown(f"column of {path.name}", name, table)
-    if target in cutting:
-        raise ValueError(f"{path}: the target {target!r} cannot also cut the table into parts: name another column")
-    chosen["drop"] += cutting
-    chosen["categorical"] += texts
+    asked = _asked_for(table, path, options)
     numeric, categorical, classes = [], [], None
     for name, words in table.items():
-        if name in chosen["drop"]:
+        if name in asked.left_out:
             continue
-        is_numeric = name not in chosen["categorical"] and numbers_of(words) is not None
+        said_categorical = name in asked.categorical or name in texts
+        is_numeric = not said_categorical and numbers_of(words) is not None
         own = tuple(sorted({word for word in words if not is_missing(word)}))
-        if not is_numeric and name not in chosen["categorical"]:
+        if not is_numeric and not said_categorical:
             _refuse_spoiled(name, words, path)
-        if name == target:
+        if name == asked.target:
             classes = None if is_numeric else own
         elif is_numeric:
             numeric.append(name)
-        elif name not in chosen["categorical"] and len(own) > max(20, len(words) // 2):
+        elif not said_categorical and len(own) > max(20, len(words) // 2):  # names or numbers of rows, say
             raise ValueError(
                 f"{path}: column {name!r} has {len(own)} different words in {len(words)} rows: leave it out with "
                 f"drop={name}"
@@ -61,7 +53,28 @@ def columns_of(
             categorical.append((name, own))
     if not numeric and not categorical:
         raise ValueError(f"{path} has no column but the target: there is nothing to learn from")
-    return Columns(tuple(numeric), tuple(categorical), target, classes)
+    return Columns(tuple(numeric), tuple(categorical), asked.target, classes)
+
+
+class _Asked(NamedTuple):
+    """What the options say of columns."""
+
+    target: str | None
+    categorical: list[str]
+    left_out: list[str]  # dropped, or columns that cut the table into parts
+
+
+def _asked_for(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[str, str]) -> _Asked:
+    """What the options say of columns; ValueError where there is no such column, or the target cuts the table."""
+    target = options.get("target")
+    categorical, dropped = ([name for name in options.get(o, "").split(",") if name] for o in ("categorical", "drop"))
+    cutting = [options[option] for option in ("group", "time") if option in options]
+    for name in [*([target] if target else []), *categorical, *dropped, *cutting]:
+        if name not in table:
+            raise unknown(f"column of {path.name}", name, table)
+    if target in cutting:
+        raise ValueError(f"{path}: the target {target!r} cannot also cut the table into parts: name another column")
+    return _Asked(target, categorical, dropped + cutting)
 
 
 def _refuse_spoiled(name: str, words: Sequence[str], path: Path) -> None:
@@ -82,6 +95,8 @@ def arrays_of(
 ) -> dict[str, np.ndarray]:
     """The fields of a table's N rows: x [N, F], mask [N, F], categories [N, K] and, with a target, y [N].
 
+    The columns are `Columns`, or `Prepared`, which has the same fields and more.
+
     Raises:
       ValueError: a column is missing, a value is of the wrong kind, or a target is missing or of no class.
     """
@@ -92,7 +107,7 @@ def arrays_of(
             raise ValueError(f"{path} lacks the column {name!r} of the training file: add it")
     x = np.empty((total, len(columns.numeric)), np.float32)
     for index, name in enumerate(columns.numeric):
-        x[:, index] = _single(_numeric(table[name], path, name), path, name)
+        x[:, index] = _numeric(table[name], path, name)
     found = {"x": x, "mask": ~np.isnan(x)}
     if columns.categorical:
         by_column = []
@@ -118,16 +133,16 @@ def _target(words: Sequence[str], path: Path, columns: Any) -> np.ndarray:
     if columns.classes is not None:
         number = {word: i for i, word in enumerate(columns.classes)}
         return np.array([number[word] for word in words], np.int32)
-    return _single(_numeric(words, path, columns.target or ""), path, columns.target or "")
+    return _numeric(words, path, columns.target or "")
 
 
 def _numeric(words: Sequence[str], path: Path, name: str) -> np.ndarray:
-    """A numeric column, [N] float64: NaN where a cell is missing."""
+    """A numeric column, [N] float32: NaN where a cell is missing."""
     numbers = numbers_of(words)
-    if numbers is not None:
-        return numbers
-    row, word = next((row, word) for row, word in enumerate(words) if numbers_of([word]) is None)
-    raise ValueError(f"{path}: row {row + 1} has {word!r} in the numeric column {name!r}: repair or remove it")
+    if numbers is None:
+        row, word = next((row, word) for row, word in enumerate(words) if numbers_of([word]) is None)
+        raise ValueError(f"{path}: row {row + 1} has {word!r} in the numeric column {name!r}: repair or remove it")
+    return _single(numbers, path, name)
 
 
 def _single(numbers: np.ndarray, path: Path, name: str) -> np.ndarray:

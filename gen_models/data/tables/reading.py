@@ -59,10 +59,10 @@ def _csv(path: Path) -> Table:
     for index, (name, words) in enumerate(zip(names, columns, strict=True)):
         if name:
             table[name] = words
-        elif not any(words) or words in (_count(0, len(words)), _count(1, len(words))):
-            passed_over.append(
-                f"column {index + 1}, which has no name and " + ("counts rows" if any(words) else "is empty")
-            )
+        elif not any(words):
+            passed_over.append(f"column {index + 1}, which has no name and is empty")
+        elif words in (_count(0, len(words)), _count(1, len(words))):
+            passed_over.append(f"column {index + 1}, which has no name and counts rows")
         else:
             raise ValueError(f"{path}: column {index + 1} has no name: give it one")
     return Table(table, passed_over, frozenset())
@@ -77,16 +77,19 @@ def _check_names(names: Sequence[str], path: Path) -> None:
             f"{path}: two columns are called {twice!r}: each column needs a name of its own in the first line"
         )
     numbers = [name for name in own if is_number(name)]
-    in_order = all(name.isdecimal() for name in numbers) and (
-        [int(name) for name in numbers] == list(range(int(numbers[0]), int(numbers[0]) + len(numbers)))
-        if numbers
-        else 1
-    )
-    if numbers and not in_order:
+    if numbers and not _counts_up(numbers):  # columns may be called 1, 2, 3, but a row of values seldom looks so
         raise ValueError(
             f"{path}: the first line must name the columns, and {numbers[0]!r} is a number: "
             "put a line of names before it"
         )
+
+
+def _counts_up(words: Sequence[str]) -> bool:
+    """Whether the words are whole numbers, each one more than the one before."""
+    if not all(word.isdecimal() for word in words):
+        return False
+    first = int(words[0])
+    return [int(word) for word in words] == list(range(first, first + len(words)))
 
 
 def _count(start: int, total: int) -> list[str]:

@@ -64,21 +64,23 @@ def parts_of(
     Raises:
       ValueError: the target has no classes to stratify by, a fold is empty, or a group or time is missing.
     """
-    total = len(arrays["mask"])
+    total, folds = len(arrays["mask"]), _folds(options)
     if "time" in options:
         return _by_time(words[options["time"]], options, path)
     if "group" in options:
-        return _folded(_grouped(words[options["group"]], _folds(options), options["group"], path), options, path)
-    if options.get("test") == "stratified":
+        fold_of_row = _grouped(words[options["group"]], folds, options["group"], path)
+    elif options.get("test") == "stratified":
         if columns.classes is None:
             raise ValueError(f"{path}: test=stratified needs a target of classes: name one, or leave it out")
-        return _folded(_stratified(arrays["y"], _folds(options)), options, path)
-    if "fold" in options:
-        return _folded(_stratified(np.zeros(total, int), _folds(options)), options, path)
-    if options.get("test") == "last":
+        fold_of_row = _stratified(arrays["y"], folds)
+    elif "fold" in options:
+        fold_of_row = _stratified(np.zeros(total, int), folds)  # as if all rows were of one class
+    elif options.get("test") == "last":
         cut = total - max(1, round(0.1 * total))
         return {"train": range(cut), "test": range(cut, total)}
-    return {split: tenth(total, split) for split in ("train", "test")}
+    else:
+        return {split: tenth(total, split) for split in ("train", "test")}
+    return _folded(fold_of_row, options, path)
 
 
 def _stratified(labels: np.ndarray, folds: int) -> np.ndarray:
@@ -93,31 +95,31 @@ def _stratified(labels: np.ndarray, folds: int) -> np.ndarray:
 def _grouped(words: Sequence[str], folds: int, column: str, path: Path) -> np.ndarray:
     """The fold of each row [N]: each group, the largest first, goes to the fold that has the fewest rows so far."""
     _check_there(words, column, False, path)
-    names, group, sizes = np.unique(np.array(words, object).astype(str), return_inverse=True, return_counts=True)
+    names, group_of_row, sizes = np.unique(np.array(words, object).astype(str), return_inverse=True, return_counts=True)
     if len(names) < folds:
         raise ValueError(f"{path}: column {column!r} has {len(names)} groups for {folds} folds: ask for fewer folds")
-    order = mixed(len(names))
-    filled, of_group = np.zeros(folds, int), np.empty(len(names), int)
-    for index in order[np.argsort(-sizes[order], kind="stable")]:
-        of_group[index] = filled.argmin()
-        filled[of_group[index]] += sizes[index]
-    return of_group[group]
+    order = mixed(len(names))  # that of groups of one size
+    rows_of_fold, fold_of_group = np.zeros(folds, int), np.empty(len(names), int)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of_group[group] = rows_of_fold.argmin()
+        rows_of_fold[fold_of_group[group]] += sizes[group]
+    return fold_of_group[group_of_row]
 
 
-def _folded(of_row: np.ndarray, options: Mapping[str, str], path: Path) -> Parts:
+def _folded(fold_of_row: np.ndarray, options: Mapping[str, str], path: Path) -> Parts:
     """The parts where one fold is tested and the next is held out, each in mixed order."""
     folds, test = _folds(options), int(options.get("fold", 0))
-    order = mixed(len(of_row))
-    of_row = of_row[order]
+    order = mixed(len(fold_of_row))
+    fold = fold_of_row[order]
     held_out = (test + 1) % folds
     parts = {
-        "train": order[(of_row != test) & (of_row != held_out)],
-        "validation": order[of_row == held_out],
-        "test": order[of_row == test],
+        "train": order[(fold != test) & (fold != held_out)],
+        "validation": order[fold == held_out],
+        "test": order[fold == test],
     }
     for split, rows in parts.items():
         if not len(rows):
-            raise ValueError(f"{path} has {len(of_row)} rows, too few for {folds} folds: {split} would be empty")
+            raise ValueError(f"{path} has {len(fold)} rows, too few for {folds} folds: {split} would be empty")
     return parts
 
 
@@ -127,21 +129,23 @@ def _by_time(words: Sequence[str], options: Mapping[str, str], path: Path) -> Pa
     numbers = numbers_of(words)
     _check_there(words, column, numbers is not None, path)
     order = np.argsort(np.array(words, object).astype(str) if numbers is None else numbers, kind="stable")
-    if "fold" in options:
+    # What is tested has `size` rows from `start` on; the `held` rows before it are held out.
+    if "fold" in options:  # as TimeSeriesSplit: the first window of N + 1 is never tested
         folds, fold = _folds(options), int(options["fold"])
         size = total // (folds + 1)
         start = total - (folds - fold) * size
-        stop = start + size
+        held = max(1, round(0.1 * start))
     else:
-        size = max(1, round(0.1 * total))
-        start, stop = total - size, total
-    held = max(1, round(0.1 * start)) if "fold" in options else size
+        size = held = max(1, round(0.1 * total))
+        start = total - size
+    stop = start + size
     if size < 1 or start - held < 1:
         raise ValueError(f"{path} has {total} rows, too few to be cut by time: ask for fewer folds")
     return {"train": order[: start - held], "validation": order[start - held : start], "test": order[start:stop]}
 
 
 def _check_there(words: Sequence[str], column: str, number: bool, path: Path) -> None:
+    """Refuse a column by which parts are cut where a row lacks its value."""
     missing = next((row for row, word in enumerate(words) if has_no_value(word, number)), None)
     if missing is not None:
         raise ValueError(f"{path}: row {missing + 1} has no {column!r}, by which parts are cut: repair or remove it")

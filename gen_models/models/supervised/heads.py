@@ -64,6 +64,8 @@ def _classes(outputs: int) -> Head:
 
 
 def _checked_numbers(outputs: int) -> Callable[..., Any]:
+    """Numbers, `outputs` of them for each answer; those of padding are 0."""
+
     def checked(batch, places, counts):
         y = field(batch, "y", "the numbers that are to be predicted, as 'y'")
         wanted = (*places, outputs)
