@@ -9,34 +9,22 @@ import shutil
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from chromium import NEEDS_CHROMIUM, chromium
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select
 
 from tests.gallery_runs import DAMAGED, SCRIPT, damage, write_picture, write_run
 from tools import gallery
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'gen_models[dev]'")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import Select  # noqa: E402
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs Chromium and its driver, chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-)
+pytestmark = NEEDS_CHROMIUM
 IDS = ("other/vae/base/0", "vae/base/0", "vae/base/1", "vae/beta4/0", "vae/base/2", "vae/base/10")
 MANY = 200
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
+    with chromium(tmp_path_factory.mktemp("browser"), "performance") as driver:
         yield driver
 
 

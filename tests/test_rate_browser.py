@@ -3,25 +3,18 @@
 Chromium runs without a window; without it, its driver, selenium or waitress the tests are skipped.
 """
 
-import shutil
 import time
 
 import pytest
+from chromium import NEEDS_CHROMIUM, chromium
 from rating_server import Server, lines, serving, write_images
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install 'gen_models[dev]'")
 pytest.importorskip("waitress", reason="needs waitress: pip install 'gen_models[rate]'")
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs Chromium and its driver, chromedriver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage"
-)
+pytestmark = NEEDS_CHROMIUM
 SECONDS = 30  # that a machine which is busy may take
 TOO_EARLY = """
   if (current?.phase !== "waiting" || !document.querySelector(".cross")) return false;
@@ -34,12 +27,7 @@ BOXES = "return [...document.querySelectorAll('#stage > *')].map((one) => one.ge
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
+    with chromium(tmp_path_factory.mktemp("browser")) as driver:
         yield driver
 
 

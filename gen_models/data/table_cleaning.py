@@ -148,6 +148,7 @@ def _first(keys: list[bytes]) -> list[int]:
 
 
 def _leaked(splits: Splits, train: set[bytes]) -> Iterator[tuple[str, int]]:
+    """Each part that holds rows for training, and how many."""
     others = {splits.test_word: splits.test, splits.held_out_word: splits.held_out}
     for word, part in others.items():
         if part is None or part is splits.train:
@@ -158,6 +159,7 @@ def _leaked(splits: Splits, train: set[bytes]) -> Iterator[tuple[str, int]]:
 
 
 def _outliers(x: np.ndarray, names: tuple[str, ...]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Each column that has values far out, and their rows; of a column whose quartiles are equal none is."""
     for name, column in zip(names, x.T, strict=True):
         if np.isnan(column).all():
             continue
@@ -169,6 +171,7 @@ def _outliers(x: np.ndarray, names: tuple[str, ...]) -> Iterator[tuple[str, tupl
 
 
 def _doubts(train: Dataset, folds: int) -> Iterator[Doubt]:
+    """Labels in doubt, by a random forest in a cross-validation; classes with fewer rows than folds are not judged."""
     assert train.arrays is not None
     try:
         from sklearn.ensemble import RandomForestClassifier

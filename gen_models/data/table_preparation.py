@@ -64,12 +64,10 @@ def prepared_table(
     if any(part is not None and part.arrays is None for part in parts.values()):
         raise ValueError(f"{splits.name!r} does not fit into memory, and only tables that do are prepared: take a part")
     if missing == "drop":
-        own = {id(part): _complete(part) for part in parts.values() if part is not None}
-        parts = {word: None if part is None else own[id(part)] for word, part in parts.items()}
+        parts = _each_changed(parts, _complete)
     columns, parts = _seen_words(columns, parts)
     found = measured(parts["train"], columns, missing, scaling, indicator, neighbours)
-    shown = {id(part): replace(part, meaning=found) for part in parts.values() if part is not None}
-    parts = {word: None if part is None else shown[id(part)] for word, part in parts.items()}
+    parts = _each_changed(parts, lambda part: replace(part, meaning=found))
     how = f"missing: {missing}, scale: {scaling}"
     return replace(splits, **parts, transform=preparation(found), evaluation=preparation(found), how=how)
 
@@ -161,6 +159,12 @@ def _of_neighbours(x: jax.Array, rows: np.ndarray, count: int, fallback: np.ndar
     return jnp.stack(columns, 1)
 
 
+def _each_changed(parts: Mapping[str, Dataset | None], change: Callable[[Dataset], Dataset]) -> dict[str, Any]:
+    """The parts, each changed once: where the held-out part is the test part, it still is (`Splits.held_out_word`)."""
+    made = {id(part): change(part) for part in parts.values() if part is not None}
+    return {word: None if part is None else made[id(part)] for word, part in parts.items()}
+
+
 def _seen_words(columns: Columns, parts: Mapping[str, Any]) -> tuple[Columns, dict[str, Any]]:
     """Columns with the words of the rows for training alone, and parts whose categories are numbers of these."""
     numbers = parts["train"].arrays.get("categories")
@@ -181,9 +185,7 @@ def _seen_words(columns: Columns, parts: Mapping[str, Any]) -> tuple[Columns, di
         new = np.stack([number[old[:, index]] for index, number in enumerate(renumbered)], 1)
         return replace(part, arrays={**part.arrays, "categories": new})
 
-    made = {id(part): of(part) for part in parts.values() if part is not None}
-    changed = {word: None if part is None else made[id(part)] for word, part in parts.items()}
-    return columns._replace(categorical=tuple(seen)), changed
+    return columns._replace(categorical=tuple(seen)), _each_changed(parts, of)
 
 
 def _complete(part: Dataset) -> Dataset:
@@ -215,11 +217,13 @@ _SCALES: dict[str, Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
 
 
 def _scale(x: np.ndarray, scaling: str) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and scale of each column; a scale that is rounding alone is 1."""
     centre, scale = _SCALES[scaling](x)
     return centre, np.where(scale > 10 * np.finfo(np.float32).eps * np.abs(centre), scale, 1.0)
 
 
 def _fill(x: np.ndarray, missing: str) -> np.ndarray:
+    """What stands for a missing value of each column; of the nearest rows, where there are none, the mean."""
     if missing == "most_frequent":
         return np.array([_mode(column[~np.isnan(column)]) for column in x.T])
     return np.nanmedian(x, 0) if missing == "median" else np.nanmean(x, 0)

@@ -29,7 +29,7 @@ from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.models.inputs import check_count, check_temperature, field, real_array
 from gen_models.models.sequences.token_model import Step, drawn_tokens, windows_of
-from gen_models.models.sequences.tokens import checked_tokens, counted, readable, token_log_probs
+from gen_models.models.sequences.tokens import checked_tokens, counted, inputs_for, readable, token_log_probs
 from gen_models.models.sizes import check_sizes
 from gen_models.nn.beam_search import Beams, beam_search, repeated
 from gen_models.nn.token_draws import kept_logits
@@ -155,10 +155,7 @@ def seq2seq_model(
         """Exact log p(x | source), [B] nats."""
         x = checked_tokens(x, "x")
         source, source_lengths = _checked_source(source, source_lengths, len(x), source_vocabulary)
-        if inputs is None:
-            inputs = jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-        elif jnp.shape(inputs) != x.shape:
-            raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
+        inputs = inputs_for(x, inputs, start)
         return token_log_probs(outputs(params, source, source_lengths, inputs, lengths), x, lengths).sum(1)
 
     def encode(

@@ -31,7 +31,7 @@ from jaxtyping import Array, Bool, Float, Int
 from gen_models.core import Key, Model
 from gen_models.errors import unknown
 from gen_models.models.inputs import check_count, check_temperature, checked_labels, field, real_array
-from gen_models.models.sequences.tokens import checked_tokens, counted, readable, token_log_probs, within
+from gen_models.models.sequences.tokens import checked_tokens, counted, inputs_for, readable, token_log_probs, within
 from gen_models.models.sizes import check_sizes
 from gen_models.nn.token_draws import kept_logits
 
@@ -155,10 +155,7 @@ def token_model(
     ) -> Float[Array, " b"]:
         """Exact log p(x), [B] nats, or of x given `inputs`, a label and features."""
         x = checked_tokens(x, "x", context)
-        if inputs is None:
-            inputs = jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
-        elif jnp.shape(inputs) != x.shape:
-            raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
+        inputs = inputs_for(x, inputs, start)
         more = told(label, features, *x.shape)
         return token_log_probs(outputs(params, stats, inputs, more, None, lengths)[0], x, lengths).sum(1)
 

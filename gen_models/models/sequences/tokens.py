@@ -50,6 +50,19 @@ def readable(tokens: Array, lengths: Array | None, vocabulary: int) -> Int[Array
     return jnp.where(within(tokens, vocabulary), tokens, vocabulary)
 
 
+def inputs_for(x: Int[Array, "b t"], inputs: Any, start: int) -> Array:
+    """What each token of x follows: `inputs`, or by default the token `start` and all of x but its last.
+
+    Raises:
+      ValueError: the inputs are not as many as x.
+    """
+    if inputs is None:
+        return jnp.pad(x[:, :-1], ((0, 0), (1, 0)), constant_values=start)
+    if jnp.shape(inputs) != x.shape:
+        raise ValueError(f"inputs must be as x, {list(x.shape)}, got {list(jnp.shape(inputs))}")
+    return inputs
+
+
 def without_padding(tokens: Array, lengths: Array | None) -> Array:
     """The tokens, with zeros for what stands behind a sequence's length, whatever it was."""
     return tokens if lengths is None else jnp.where(counted(tokens, lengths), tokens, 0)
