@@ -10,10 +10,11 @@ network.
 Hypothesis, before the runs: volume goes to the surface, distances become alike, neighbours know nothing from about
 ten dimensions on; the network finds the direction and is hurt little.
 
-Measured by the first command, seed 0, on one core of an AMD EPYC that other programs shared, in ten seconds of it:
-the share of a ball within 5 % of its surface, of a cube in its ball, the contrast (farthest - nearest) / nearest of
-distances to a point (Beyer et al., 1999), the mean distance of the nearest of 1,000 points from a ball's centre,
-exact but for the contrast, and test errors as shares of the variance of y, 1 being the error of the mean:
+Measured by the second command on one core of an AMD EPYC that other programs shared, in eight seconds of it a run, of
+one draw of points: the share of a ball within 5 % of its surface, of a cube in its ball, the contrast (farthest -
+nearest) / nearest of distances to a point (Beyer et al., 1999), the mean distance of the nearest of 1,000 points from a
+ball's centre, exact but for the contrast, and test errors as shares of the variance of y, 1 being the error of the
+mean, of the network with the standard error over three seeds:
 
     dimensions       1        2        3        5        10       20       50       100
     shell            0.050    0.098    0.143    0.226    0.401    0.642    0.923    0.994
@@ -21,7 +22,8 @@ exact but for the contrast, and test errors as shares of the variance of y, 1 be
     contrast         488      32.8     13.2     7.8      3.3      1.5      0.72     0.40
     nearest          0.001    0.028    0.089    0.231    0.477    0.689    0.861    0.928
     neighbour        2e-5     0.008    0.058    0.305    1.01     1.48     1.73     1.88
-    network          6e-6     0.0006   0.012    0.048    0.181    0.548    1.34     1.40
+    network          3e-6     0.0012   0.0117   0.045    0.207    0.558    1.343    1.391
+    +-               1e-6     0.0003   0.0001   0.002    0.016    0.018    0.010    0.037
 
 Examples that a density needs, with the best normal kernel, for a relative mean squared error of 0.1 at the mode of a
 normal, from 1 to 10 dimensions: 4, 19, 67, 223, 768, 2788, 10,730, 43,684, 187,275, 841,566, which rounded are the
@@ -29,9 +31,9 @@ table of Silverman (1986): 4, 19, 67, 223, 768, 2790, 10,700, 43,700, 187,000, 8
 
 The nearest neighbour is worse than the mean of all from ten dimensions on: it has the noise of one example, so that
 its error goes to 2. Otherwise than expected, the network does not escape either: it is better than the neighbour
-everywhere, ten times in three to five dimensions, but with 1,000 points it is worse than the mean at 50 dimensions
-and above. A function of one direction can be learned from as many examples as there are dimensions by who knows that
-it is one.
+everywhere, five to seven times in two to five dimensions, but with 1,000 points it is worse than the mean at 50
+dimensions and above. A function of one direction can be learned from as many examples as there are dimensions by who
+knows that it is one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
