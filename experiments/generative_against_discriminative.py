@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy import stats
 
 import gen_models as gm
 
@@ -215,7 +216,7 @@ class ByExamples:
         sizes, errors = errors_of(self.config)
         curves = {}
         for name, each in errors.items():
-            half = 2.093 * each.std(1, ddof=1) / np.sqrt(each.shape[1])  # Student's t of 19 degrees of freedom
+            half = stats.t.ppf(0.975, each.shape[1] - 1) * each.std(1, ddof=1) / np.sqrt(each.shape[1])
             curves[name] = gm.plots.Curve(sizes, each.mean(1), each.mean(1) - half, each.mean(1) + half)
         path = folder / "error_by_examples.png"
         gm.plots.panels({title_of(self.config): curves}, path, x="training examples", y="test error", log_x=True)

@@ -264,7 +264,8 @@ def gaussian_kl(
 def mutual_information(joint: Real[Array, "x y"]) -> Float[Array, ""]:
     """Mutual information of two discrete variables, nats, from their table of probabilities or of counts.
 
-    From counts it is the plug-in estimate, which is biased upwards by about (x - 1)(y - 1) / 2n.
+    From counts it is the plug-in estimate, which is biased upwards by about (x - 1)(y - 1) / 2n. A table with a
+    negative entry, or without a positive one, is no distribution and gives NaN.
 
     Raises:
       ValueError: `joint` is not a table.
@@ -275,7 +276,8 @@ def mutual_information(joint: Real[Array, "x y"]) -> Float[Array, ""]:
     p = joint / joint.sum()
     independent = p.sum(1, keepdims=True) * p.sum(0, keepdims=True)
     seen = p > 0
-    return jnp.where(seen, p * jnp.log(jnp.where(seen, p, 1.0) / jnp.where(seen, independent, 1.0)), 0.0).sum()
+    terms = jnp.where(seen, p * jnp.log(jnp.where(seen, p, 1.0) / jnp.where(seen, independent, 1.0)), 0.0)
+    return jnp.where((joint >= 0).all() & (joint.sum() > 0), terms.sum(), jnp.nan)
 
 
 def _wide(*values: Any) -> tuple[Array, ...]:

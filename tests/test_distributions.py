@@ -164,6 +164,7 @@ def test_mutual_information():
     np.testing.assert_allclose(d.mutual_information(np.outer([1, 2, 3], [4, 5])), 0, atol=1e-6)  # independent, counts
     np.testing.assert_allclose(d.mutual_information(np.eye(4)), np.log(4), rtol=1e-6)  # one tells the other
     np.testing.assert_allclose(d.mutual_information(np.eye(4) * np.array([1, 0, 1, 0])), np.log(2), rtol=1e-6)
+    assert np.isnan(d.mutual_information(np.zeros((2, 2)))) and np.isnan(d.mutual_information(np.eye(2) - 0.1))
 
 
 @pytest.mark.usefixtures("unchecked")

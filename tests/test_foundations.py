@@ -7,6 +7,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from gen_models.core import Model
 from gen_models.evaluation import high_dimensions as high
 from gen_models.evaluation.bias_variance import decompose, of_least_squares
 from gen_models.models.adversarial.gan import gan
@@ -95,6 +96,17 @@ def test_early_stopping_keeps_the_parameters_of_the_least_held_out_loss():
         stats = step(params, stats)
     assert float(stats["cost"]) == pytest.approx(0.01, rel=1e-3)
     assert float(model.apply(params, stats, one)[0, 0]) == pytest.approx(1.9, rel=1e-6)
+
+    def counted(params, stats, batch, key, *, step, train=True):
+        return ((params * batch["x"] - batch["y"]) ** 2).mean(), ({"steps": stats["steps"] + train}, {})
+
+    counting = Model(lambda key, batch: (jnp.zeros(()), {"steps": 0}), counted, apply=lambda p, s, x: (p, s["steps"]))
+    stopped = early_stopped(counting)
+    _, stats = stopped.init(None, batch)
+    for slope in (0.0, 1.9, 4.0, 5.0):
+        _, (stats, _) = stopped.loss(jnp.asarray(slope), stats, batch, None, step=0)
+    assert stats["own"] == {"steps": 4}
+    assert stopped.apply(None, stats, one) == (pytest.approx(1.9), 1)  # the statistics, too, are those of that step
     with pytest.raises(ValueError, match="early stopping needs held-out examples"):
         model.init(jax.random.key(0), {"x": one, "y": one})
 

@@ -10,7 +10,9 @@ from gen_models.data.boxes import Objects as Named
 from gen_models.data.item_scenes import item_scenes
 from gen_models.data.splits import Splits
 from gen_models.data.symbols import with_meaning
+from gen_models.evaluation.average_precision import Hits
 from gen_models.measures import AveragePrecision, DetectionBaseline, Segmentation, SegmentationBaselines, Split
+from gen_models.measures.detection import _means as averages_of
 from gen_models.measures.segmentation import mean_overlap, overlaid
 from gen_models.measures.thresholding import regions
 from gen_models.models.supervised.detector import Detections
@@ -77,6 +79,7 @@ def test_average_precision_of_the_truth_is_one_and_falls_as_boxes_move(tmp_path)
     beside = figures_of(AveragePrecision(2), _told(1), SPLIT)
     assert 0.2 < beside["AP"].value < beside["AP50"].value <= 1
     assert figures_of(AveragePrecision(2), _told(9), SPLIT)["AP50"].value == 0
+    assert np.isnan(averages_of([[Hits(np.zeros(0), np.zeros((10, 0), bool), 0)]])).all()  # where there is no object
     AveragePrecision(2, shown=3).draw(_told(0), SPLIT, KEY, tmp_path)
     assert (tmp_path / "boxes.png").stat().st_size > 1000
 

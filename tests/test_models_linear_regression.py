@@ -44,6 +44,7 @@ def test_closed_form_is_scikit_learns(table):
     np.testing.assert_allclose(ridge.kernel, theirs.coef_.T, rtol=1e-8)
     np.testing.assert_allclose(ridge.bias, theirs.intercept_, rtol=1e-8)
     assert np.isnan(ridge.deviation).all() and np.isnan(ridge.kernel_errors).all()
+    assert np.isnan(least_squares(x[:7], np.full(7, 0.1)).r2).all()  # whose mean is rounded
 
 
 def test_errors_and_intervals_are_those_of_textbooks(table):
@@ -117,6 +118,7 @@ def test_large_residuals_do_not_hide_small_coefficients():
         (lambda: polynomial_least_squares(np.ones(5), np.ones(5), 1), "1 different values, too few for degree 1"),
         (lambda: polynomial_least_squares(np.ones(5), np.ones(5), 0), "degree is 1 or more, got 0"),
         (lambda: rational_least_squares([[Fraction(1)] * 2] * 3, [Fraction(1)] * 3), "depend on each other"),
+        (lambda: rational_least_squares([[Fraction(1)] * 2, [Fraction(1)]] * 2, [Fraction(1)] * 4), "must have 2 numb"),
         (lambda: linear_regression((2,), l2=-1.0), "must not be negative, infinite or NaN"),
         (lambda: linear_regression((2,), fitted=least_squares(np.arange(4.0)[:, None], np.ones(4))), r"takes \(2, 1\)"),
         (lambda: polynomial_features(0), "a degree is 1 or more, got 0"),

@@ -84,6 +84,9 @@ def test_the_host_finds_scikit_learns_optimum(digits, reference):
     params, _ = model.init(jax.random.key(0), arrays)
     found = model.apply(params, {}, images[:N]).argmax(-1)
     np.testing.assert_array_equal(found, reference.predict(images[:N].reshape(N, -1)))
+    for wrong, message in (({"x": images[:N] * np.nan}, "not finite"), ({"y": labels[:N] * 0}, "two classes or more")):
+        with pytest.raises(ValueError, match=message):
+            fit_logistic({**arrays, **wrong}, 10 if "x" in wrong else 1)
     with pytest.raises(ValueError, match="fit its data"):
         logistic_regression((8, 8, 1), 9, fitted=fit).init(jax.random.key(0), arrays)
 

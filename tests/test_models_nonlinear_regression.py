@@ -51,6 +51,14 @@ def test_of_a_line_it_is_linear_least_squares():
     np.testing.assert_allclose(ours.errors, np.append(line.bias_errors, line.kernel_errors), rtol=1e-12)
 
 
+def test_parameters_that_the_data_do_not_tell_apart_have_no_errors():
+    x = np.arange(1.0, 9)[:, None]
+    fit = nonlinear_least_squares(lambda b, x: b[0] * b[1] * x[:, 0], x, 2 * x[:, 0] + np.cos(x[:, 0]), [1.0, 1.0])
+    assert np.isnan(fit.errors).all()
+    only = least_squares(x, 2 * x[:, 0] + np.cos(x[:, 0]), intercept=False)
+    np.testing.assert_allclose(fit.parameters.prod(), only.kernel[0, 0], rtol=1e-9)  # their product is determined
+
+
 def test_a_file_of_nists_is_read_and_fitted_to_its_digits(tmp_path):
     (tmp_path / "Misra1a.dat").write_text(MISRA + POINTS)
     assert nist_names(tmp_path) == ("Misra1a",)
@@ -86,9 +94,12 @@ def test_the_model_is_the_curve():
             lambda: nonlinear_least_squares(_wave, np.ones((3, 1)), np.ones(3), [np.nan, 1, 1]),
             "not finite at the start",
         ),
+        (lambda: nonlinear_least_squares(_wave, np.ones((3, 1)), np.ones(1), [1, 1, 1]), r"got \[3, 1\], \[1\] and"),
+        (lambda: nonlinear_least_squares(_wave, np.ones((3, 1)), np.full(3, np.nan), [1, 1, 1]), "holds NaN"),
         (lambda: nonlinear_regression(_wave, []), "one or more finite numbers"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_impossible_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -61,6 +61,14 @@ def test_bins_are_the_table_of_ranks():
     assert binned(x, x, 4) == pytest.approx(np.log(4))
 
 
+def test_equal_samples_share_a_bin():
+    """Coins that know nothing of each other: scikit-learn's information of their table, and not that of the order."""
+    x, y = RNG.integers(0, 2, (2, 1000)).astype(float)
+    score = pytest.importorskip("sklearn.metrics").mutual_info_score
+    assert binned(x, y, 16) == pytest.approx(score(x, y), abs=1e-12)
+    assert binned(np.ones(20), np.ones(20), 4) == 0
+
+
 def test_the_bound_is_at_most_log_n_and_reached():
     assert float(info_nce_bound(jnp.eye(8) * 1e4)) == pytest.approx(np.log(8), rel=1e-6)
     assert float(info_nce_bound(jnp.zeros((8, 8)))) == pytest.approx(0, abs=1e-6)
@@ -119,6 +127,7 @@ def test_fits_by_either_divergence():
     ("call", "message"),
     [
         (lambda: binned(np.ones(4), np.ones(5)), "x and y must be pairs"),
+        (lambda: binned(np.arange(20.0), np.full(20, np.nan)), "NaN or infinity"),
         (lambda: nearest_neighbours(np.ones(3), np.ones(3), 3), "more than k=3 of them, got 3 and 3"),
         (lambda: nearest_neighbours(np.ones(9), np.ones(9)), "pairs repeat"),
         (lambda: nearest_neighbours(np.arange(9.0), np.full(9, np.nan)), "NaN or infinity"),

@@ -164,7 +164,7 @@ def _outliers(x: np.ndarray, names: tuple[str, ...]) -> Iterator[tuple[str, tupl
         if np.isnan(column).all():
             continue
         low, high = np.nanpercentile(column, [25, 75])
-        reach = FENCE * (high - low)
+        reach = FENCE * (high - low)  # 0 where half of the values are equal: then all others would be far out
         far = np.flatnonzero((column < low - reach) | (column > high + reach)) if reach else np.zeros(0, int)
         if len(far):
             yield name, tuple(int(row) for row in far)

@@ -5,7 +5,7 @@ the one with which their intersection over union is largest, if that is the thre
 misses else. Over all images, from the surest down, precision is the share of hits so far and recall hits over all
 objects; the average precision is the mean over 101 recalls, 0, 0.01, ... 1, of the largest precision at that recall or
 more, 0 where it is not reached. AP50 is that at the threshold 0.5, and AP without a number the mean over 0.5, 0.55,
-... 0.95.
+... 0.95. COCO's limit of 100 detections an image, its ranges of areas and its crowds are not here.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def average_precision(scores: Float[np.ndarray, "n"], hits: Bool[np.ndarray, "n"
     own = hits[np.argsort(-scores, kind="stable")]
     found = np.cumsum(own)
     precision, recall = found / np.arange(1, len(own) + 1), found / objects
-    best = np.maximum.accumulate(precision[::-1])[::-1]
+    best = np.maximum.accumulate(precision[::-1])[::-1]  # the largest from each detection on
     at = np.searchsorted(recall, _RECALLS, side="left")
     return float(np.where(at < len(own), np.append(best, 0)[np.minimum(at, len(own))], 0).mean())
 

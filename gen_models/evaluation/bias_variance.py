@@ -52,7 +52,8 @@ def of_least_squares(
     """The terms of least squares with fixed inputs and new noise in each data set, exact.
 
     The prediction is H y with H = at (F'F + ridge I)^-1 F', so that its mean is H f and its variance sigma^2 H H'.
-    Without ridge, F has fewer columns than rows, and the variance at its own rows is sigma^2 p / m.
+    Without a ridge it is the least-squares fit, of several the one with the smallest coefficients. Its variance at the
+    rows of F itself, a mean over them, is sigma^2 times the rank of F over M.
 
     Args:
       features: F [M, P], of the inputs that all data sets have.

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 from scipy.special import digamma
+from scipy.stats import rankdata
 
 from gen_models.models.sizes import check_sizes
 
@@ -29,22 +30,26 @@ def of_gaussians(covariance: Float[np.ndarray, "d d"], first: int) -> float:
         strict=True,
     )
     if np.linalg.eigvalsh(covariance)[0] <= 0 or min(signs) <= 0:
-        raise ValueError("the covariance is not positive definite: x and y would determine each other")
+        raise ValueError("the covariance is not positive definite: some variables would determine others")
     return float(logs[0] + logs[1] - logs[2]) / 2
 
 
 def binned(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], bins: int = 16) -> float:
     """The plug-in estimate of I(x; y) after cutting each variable into bins that hold equally many samples.
 
-    It is at most log(bins), misses what varies inside a bin, and is biased upwards by about (bins - 1)^2 / 2n.
+    Equal samples share the bin of the first of them, so that bins of rounded numbers may hold more and fewer. The
+    estimate is at most log(bins), misses what varies inside a bin, and is biased upwards by about (bins - 1)^2 / 2n.
 
     Raises:
-      ValueError: `bins` is below 1 or above the number of samples, or the samples are not pairs.
+      ValueError: `bins` is below 1 or above the number of samples, or the samples are not pairs of finite numbers.
     """
     check_sizes(bins=bins)
-    if x.shape != y.shape or len(x) < bins:
+    if x.shape != y.shape or x.ndim != 1 or len(x) < bins:
         raise ValueError(f"x and y must be pairs, {bins} or more for {bins=}, got {x.shape} and {y.shape}")
-    place = [np.argsort(np.argsort(each, kind="stable"), kind="stable") * bins // len(x) for each in (x, y)]
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("x and y hold NaN or infinity")
+    # The rank counts the smaller samples, from 0: cutting ties by their position would tie x to y where there is none.
+    place = [(rankdata(each, method="min").astype(int) - 1) * bins // len(x) for each in (x, y)]
     joint = np.bincount(place[0] * bins + place[1], minlength=bins**2).reshape(bins, bins) / len(x)
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     seen = joint > 0

@@ -22,7 +22,7 @@ class ClassificationReport:
     """Precision, recall and F1 over classes, areas under the ROC and precision-recall curves, and the Brier score.
 
     Curves are of each class against all others, by its probability; with two classes, of the second one alone. Areas
-    are means over the classes of which the split has examples, and others.
+    are means over the classes that some examples of the split have and some have not.
     """
 
     lengths: bool = False  # whether the model's `apply` is told how many steps of each sequence count

@@ -87,10 +87,11 @@ def figures_of_detections(
 
 
 def _means(hits: Sequence[Sequence[Hits]]) -> np.ndarray:
-    """AP50 and AP, means over the classes that there are."""
+    """AP50 and AP, means over the classes that there are; NaN without an object in any image."""
     each = average_precisions(hits)
     assert THRESHOLDS[0] == 0.5
-    return np.array([np.nanmean(each[0]), np.nanmean(each)])
+    there = ~np.isnan(each[0])  # a class that no image has is NaN at all thresholds
+    return np.array([each[0, there].mean(), each[:, there].mean()]) if there.any() else np.full(2, np.nan)
 
 
 def _found(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

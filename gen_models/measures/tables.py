@@ -32,7 +32,7 @@ class TableFigures:
         known = labels_of(split.train())
         if split.data.num_classes is None:
             numbers, truth = predicted_numbers(trained, split)
-            squares = mean_of(((numbers - truth) ** 2).mean(1) / (float(known.std()) or 1.0) ** 2)
+            squares = mean_of(((numbers - truth) ** 2).mean(1) / (float(known.std(dtype=np.float64)) or 1.0) ** 2)
             error = float(squares.standard_error)
             yield Figure("loss", float(squares.value), "variances", split.where, error, better="minimize")
             yield from RegressionErrors().figures(trained, split, key)

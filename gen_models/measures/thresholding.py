@@ -1,9 +1,10 @@
 """What is found in scenes without training a network: bright regions, each of the class of the crops most like it.
 
-Pixels above a threshold, with the smallest regions left out and holes filled, are cut into connected regions; the
-crop of each, at 14x14 pixels, has the class of most of its nearest neighbours among the crops of training scenes (by
-squared distance). Items that touch are one region: that is what such a method cannot know. Both the threshold and
-what a region must have in pixels are chosen among some by the overlap of regions with masks in training scenes.
+Pixels above a threshold, with holes filled and specks removed, are cut into connected regions, of which those of fewer
+than `LEAST` pixels are left out. The crop of each region, at 14x14 pixels, gets the class of most of its nearest
+neighbours among the crops of training scenes, by squared distance. Items that touch are one region: that is what such a
+method cannot know. The threshold is that of `THRESHOLDS` whose regions overlap most with the masks of the first 200
+training scenes.
 """
 
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ class Regions(NamedTuple):
 
 
 def regions(image: Float[np.ndarray, "h w"], threshold: float) -> Regions:
-    """Connected regions above the threshold."""
+    """Connected regions above the threshold that have `LEAST` pixels or more; see above."""
     from scipy.ndimage import binary_fill_holes, binary_opening, find_objects, label
 
     inside = binary_opening(binary_fill_holes(image > threshold))

@@ -139,6 +139,21 @@ def host_labels(labels: Any, n: int, classes: int) -> Int[np.ndarray, " n"]:
     return labels
 
 
+def host_rows(arrays: Mapping[str, Any]) -> Float[np.ndarray, "n d"]:
+    """`arrays["x"]` [N, ...] as rows in float64, for what is fitted on the host in closed form.
+
+    Raises:
+      ValueError: there is no such field, it has no examples, or it holds what is not finite.
+    """
+    x = np.asarray(field(arrays, "x", "name the inputs 'x'"), np.float64)
+    if not x.size:
+        raise ValueError(f"x has no numbers to fit to, its shape is {x.shape}: give one example or more")
+    strange = int((~np.isfinite(x)).sum())
+    if strange:
+        raise ValueError(f"x has {strange} values that are not finite: repair them, or fill in what is missing")
+    return x.reshape(len(x), -1)
+
+
 def known(value: Any) -> bool:
     """Whether an array's values are there to be looked at: not while a program is traced."""
     return not isinstance(value, jax.core.Tracer)

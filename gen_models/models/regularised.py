@@ -1,6 +1,7 @@
 """Ways to keep a model from fitting noise, each around any model with one loss: they can stand side by side."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ def penalised(model: Model, *, l1: float = 0.0, l2: float = 0.0) -> Model:
         kernels = [leaf for leaf, is_kernel in zip(jax.tree.leaves(params), acts, strict=True) if is_kernel]
         return value + sum(l1 * jnp.abs(each).sum() + l2 / 2 * (each**2).sum() for each in kernels), rest
 
-    return Model(model.init, loss, apply=model.apply)
+    return replace(model, loss=loss)
 
 
 def noisy_inputs(model: Model, sigma: float) -> Model:
@@ -52,15 +53,15 @@ def noisy_inputs(model: Model, sigma: float) -> Model:
             batch = {**batch, "x": x + sigma * jax.random.normal(noise_key, x.shape)}
         return own(params, stats, batch, own_key, step=step, train=train)
 
-    return Model(model.init, loss, apply=model.apply)
+    return replace(model, loss=loss)
 
 
 def early_stopped(model: Model) -> Model:
-    """The model as it was when its loss on held-out examples was least: `apply` reads those parameters.
+    """The model as it was when its loss on held-out examples was least: `apply`, its only operation, reads that state.
 
     Held-out examples are in the batch, as "held_x" and "held_y". Training goes on behind the best state, which is kept
-    in the statistics: {"own": the model's, "best": parameters, "cost": their loss on held-out examples}. So models side
-    by side stop each at its own time.
+    in the statistics: {"own": the model's, "best": parameters, "best_own": the statistics beside them, "cost": their
+    loss on held-out examples}. So models side by side stop each at its own time.
 
     Raises:
       ValueError: the model has several players; a batch without held-out examples.
@@ -73,7 +74,8 @@ def early_stopped(model: Model) -> Model:
     def init(key, batch):
         held_of(batch)
         params, stats = model.init(key, batch)
-        return params, {"own": stats, "best": jax.tree.map(jnp.copy, params), "cost": jnp.asarray(jnp.inf)}
+        best, best_own = jax.tree.map(jnp.copy, (params, stats))  # a step may take the buffers of its arguments
+        return params, {"own": stats, "best": best, "best_own": best_own, "cost": jnp.asarray(jnp.inf)}
 
     def loss(params, stats, batch, key, *, step, train=True):
         """The model's loss; in training the best state is compared with this one."""
@@ -83,11 +85,13 @@ def early_stopped(model: Model) -> Model:
         now = jax.lax.stop_gradient(params)
         cost = own(now, stats["own"], held_of(batch), key, step=step, train=False)[0]
         better = cost < stats["cost"]
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), now, stats["best"])
-        return value, ({"own": after, "best": best, "cost": jnp.where(better, cost, stats["cost"])}, metrics)
+        names = ("best", "best_own", "cost")
+        found = (now, stats["own"], cost), tuple(stats[name] for name in names)
+        kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), *found)
+        return value, ({"own": after, **dict(zip(names, kept, strict=True))}, metrics)
 
     def apply(params, stats, *arrays, **options):
-        return model.apply(stats["best"], stats["own"], *arrays, **options)
+        return model.apply(stats["best"], stats["best_own"], *arrays, **options)
 
     return Model(init, loss, apply=apply)
 

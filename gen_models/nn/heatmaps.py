@@ -8,8 +8,9 @@ Focal Loss, 2017) that asks little of cells near a peak: with p = sigmoid(logits
     -1 / N sum of  (1 - p)^2 log p                  where Y = 1
                    (1 - Y)^4 p^2 log(1 - p)         elsewhere
 
-where N is the number of objects. Differs from the paper: the Gaussian's deviation is the eighth of a box's sides, each
-along its own axis, in place of one radius from an overlap; and N is that of each image, so that images weigh alike.
+where N is the number of peaks, which is that of the objects unless two of one class have their middles in one cell.
+Differs from the paper: the Gaussian's deviation is the eighth of a box's sides, each along its own axis, in place of
+one radius from an overlap; and N is that of each image, so that images weigh alike.
 """
 
 import jax

@@ -104,7 +104,7 @@ def resnext(
       blocks: of each stage.
       strides: of each stage's first block.
       groups: of the 3x3 convolutions, the paper's cardinality.
-      reduction: number by which a block divides its channels in between; the paper's is 2 for its widest template.
+      reduction: number by which a block divides its channels in between; 2 is that of the paper's 32x4d.
       dropout: as of `mobile_net`.
       label_smoothing: as of `mobile_net`.
       class_weights: as of `mobile_net`.

@@ -2,7 +2,7 @@
 
 All-convolutional as in Springenberg et al., Striving for Simplicity (2015): strides in place of pooling, a mean over
 space in place of wide dense layers, which keeps the default under 100,000 parameters. Batch norm as in Ioffe & Szegedy
-(2015); weights start as in He et al. (2015), eq. 10.
+(2015); weights start truncated normal with the variance of He et al. (2015), eq. 10.
 """
 
 from collections.abc import Sequence

@@ -121,8 +121,9 @@ def sawtooth_params(layers: int) -> Params:
     """Parameters of `fully_connected((1,), 1, hidden=(2,) * layers, answer="numbers")` that make it a sawtooth.
 
     On [0, 1] it has exactly 2^(layers - 1) triangular teeth of height 1: each layer folds its input once more,
-    t(x) = 2 r(x) - 4 r(x - 1/2) with the rectifier r. A network of one hidden layer needs 2^layers - 1 units for as
-    many linear pieces (Telgarsky, Representation Benefits of Deep Feedforward Networks, 2015).
+    t(x) = 2 r(x) - 4 r(x - 1/2) with the rectifier r (Telgarsky, Representation Benefits of Deep Feedforward Networks,
+    2015). A network of one hidden layer needs 2^layers units for it: a unit for each of the 2^layers - 1 kinks, whose
+    sums make slopes that are multiples of twice the sawtooth's own, and one more for the slope of the first piece.
 
     Raises:
       ValueError: `layers` is below 1.

@@ -95,8 +95,8 @@ def fit_discriminant(
       ridge: what is added to the covariance's diagonal, as a share of its mean.
 
     Raises:
-      ValueError: an unknown covariance, a class without examples, a negative ridge, or too few examples for a
-        covariance that can be inverted.
+      ValueError: an unknown covariance, a class without examples, an x that is not finite, a negative ridge, or too few
+        examples for a covariance that can be inverted.
     """
     if covariance not in COVARIANCES:
         raise unknown("covariance", covariance, COVARIANCES)

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array
 
 from gen_models.core import Model
-from gen_models.models.inputs import check_count, checked_labels, field, host_labels, images, labels_of
+from gen_models.models.inputs import check_count, checked_labels, host_labels, host_rows, images, labels_of
 from gen_models.models.sizes import check_each
 
 Fitted = Mapping[str, np.ndarray]  # parameters, float64, as the fits give them
@@ -115,10 +115,9 @@ def classes_of(arrays: Mapping[str, Any], num_classes: int) -> tuple[np.ndarray,
     """x [N, D] in float64, one-hot labels [N, K] and log p(y) [K] of the examples that a density is fitted to.
 
     Raises:
-      ValueError: a field is absent, labels are no classes, or a class has no examples.
+      ValueError: a field is absent, x is not finite, labels are no classes, or a class has no examples.
     """
-    x = np.asarray(field(arrays, "x", "name the inputs 'x'"), np.float64)
-    x = x.reshape(len(x), -1)
+    x = host_rows(arrays)
     marks = np.eye(num_classes)[host_labels(labels_of(arrays), len(x), num_classes)]
     if not marks.sum(0).all():
         raise ValueError(f"class {int(marks.sum(0).argmin())} has no examples: fit fewer classes, or more examples")

@@ -12,7 +12,8 @@ With f(x) the network's outputs for an example, and y its label:
   Estimating the mean and variance of the target probability distribution, 1994).
 
 All but "margin" and "numbers" are in nats an example (Bishop, Pattern Recognition and Machine Learning (2006), section
-5.2). Shared by `mlp`, `cnn`, `linear_regression`, `recurrent_network` and `temporal_convolutional_network`.
+5.2). Shared by all that `classifier` makes (`mlp`, `cnn`, `logistic_regression`, `linear_regression`, ...), by
+`recurrent_network` and by `temporal_convolutional_network`.
 """
 
 import math

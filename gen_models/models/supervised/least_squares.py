@@ -40,7 +40,7 @@ class LeastSquares(NamedTuple):
     kernel_errors: Float[np.ndarray, "d k"]  # standard errors of W
     bias_errors: Float[np.ndarray, "k"]  # and of b; 0 without an intercept
     deviation: Float[np.ndarray, "k"]  # s, the residual standard deviation, in the unit of y
-    r2: Float[np.ndarray, "k"]  # share of the variance explained; without an intercept, of the sum of squares
+    r2: Float[np.ndarray, "k"]  # share of the variance explained, NaN of equal y; without an intercept, of sums of y^2
     freedom: int  # N - P, degrees of freedom of the residuals
     root: Float[np.ndarray, "p p"]  # U with (X'X)^-1 = U U', of the columns (1, x) or x
     intercept: bool
@@ -218,8 +218,10 @@ def _described(residual, y, coefficients, root, intercept: bool, *, biased: bool
     deviation = np.full(y.shape[1], np.nan) if biased or freedom < 1 else np.sqrt(squares / freedom)
     errors = deviation * np.sqrt((root**2).sum(1))[:, None]
     total = ((y - y.mean(0)) ** 2).sum(0) if intercept else (y**2).sum(0)
+    # The mean of equal numbers is rounded, so that their sum of squares need not be 0: they are told by comparison.
+    nothing = (y == y[0]).all(0) if intercept else total == 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        r2 = np.where(total > 0, 1 - squares / total, np.nan)
+        r2 = np.where(nothing, np.nan, 1 - squares / total)
     zero, first = np.zeros(y.shape[1]), int(intercept)
     return LeastSquares(
         kernel=coefficients[first:],

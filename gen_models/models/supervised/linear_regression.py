@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array
 
 from gen_models.core import Model
-from gen_models.models.inputs import field
+from gen_models.models.inputs import field, host_rows
 from gen_models.models.sizes import check_each, check_numbers
 from gen_models.models.supervised.classification import classifier
 from gen_models.models.supervised.heads import head_of
@@ -73,7 +73,7 @@ def fit_linear(arrays: Mapping[str, Any], *, l2: float = 0.0) -> LeastSquares:
       ValueError: a field is absent, or as `least_squares`.
     """
     check_numbers(l2=l2)
-    x = np.asarray(field(arrays, "x", "name the inputs 'x'"))
+    x = host_rows(arrays)
     y = np.asarray(field(arrays, "y", "name the targets 'y'"))
     y = y.reshape(len(y), -1)
-    return least_squares(x.reshape(len(x), -1), y, ridge=y.size * l2 / 2)
+    return least_squares(x, y, ridge=y.size * l2 / 2)

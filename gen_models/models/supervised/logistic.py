@@ -17,7 +17,7 @@ from scipy import optimize, special
 
 from gen_models.core import Model
 from gen_models.errors import unknown
-from gen_models.models.inputs import field, host_labels, labels_of
+from gen_models.models.inputs import host_labels, host_rows, labels_of
 from gen_models.models.sizes import check_numbers
 from gen_models.models.supervised.classification import classifier
 from gen_models.models.supervised.heads import head_of
@@ -101,11 +101,12 @@ def fit_logistic(
       iterations: of L-BFGS at most.
 
     Raises:
-      ValueError: a field is absent, labels are no classes, or `l2` is negative.
+      ValueError: a field is absent, x is not finite, labels are no classes, these are fewer than two, or `l2` is
+        negative.
     """
     check_numbers(l2=l2)
-    x = np.asarray(field(arrays, "x", "name the inputs 'x'"), np.float64)
-    x = x.reshape(len(x), -1)
+    head_of("classes", num_classes)
+    x = host_rows(arrays)
     labels = host_labels(labels_of(arrays), len(x), num_classes)
     marks, width = np.eye(num_classes)[labels], x.shape[1]
 

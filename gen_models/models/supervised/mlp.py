@@ -1,8 +1,8 @@
 """Multilayer perceptron: hidden layers of affine map, batch norm, activation, dropout.
 
-Weights start as in He et al., Delving Deep into Rectifiers (2015), eq. 10: normal with variance 2 / fan-in, which suits
-the rectifier; those of the logits have variance 1 / fan-in. Batch norm: Ioffe & Szegedy (2015), algorithm 1; the layer
-before it has no bias, which the norm would remove.
+Weights start truncated normal with the variance of He et al., Delving Deep into Rectifiers (2015), eq. 10, which suits
+the rectifier: 2 / fan-in; those of the logits have variance 1 / fan-in. Batch norm: Ioffe & Szegedy (2015), algorithm
+1; the layer before it has no bias, which the norm would remove.
 """
 
 from collections.abc import Callable, Sequence

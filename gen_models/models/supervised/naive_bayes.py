@@ -85,8 +85,8 @@ def fit_naive_bayes(
       smoothing: of normal entries, what is added to all variances, as a share of the largest variance of an entry of x.
 
     Raises:
-      ValueError: an unknown kind, a class without examples, an x that the kind has not, or a smoothing that is not
-        positive.
+      ValueError: an unknown kind, a class without examples, an x that is not finite or not of the kind, or a smoothing
+        that is not positive.
     """
     if kind not in _DENSITIES:
         raise unknown("kind of naive Bayes", kind, tuple(_DENSITIES))
@@ -104,10 +104,10 @@ def fit_naive_bayes(
         return {"prior": prior, "mean": mean, "log_deviation": 0.5 * np.log(variance)}
     whole = (x == np.round(x)) & (x >= 0)
     most = {"bernoulli": 2, "categorical": values, "multinomial": np.inf}[kind]
-    if not (whole & (x < most)).all():
-        raise ValueError(
-            f"{kind} naive Bayes takes whole numbers from 0 to {most - 1:g}, got {x.min():g} to {x.max():g}"
-        )
+    strange = x[~(whole & (x < most))]
+    if len(strange):
+        limit = "on" if kind == "multinomial" else f"to {most - 1}"
+        raise ValueError(f"{kind} naive Bayes takes whole numbers from 0 {limit}, got {strange[0]:g}")
     if kind == "bernoulli":
         hits = marks.T @ x
         return {"prior": prior, "logits": np.log(hits + alpha) - np.log(count - hits + alpha)}

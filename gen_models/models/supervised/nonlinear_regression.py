@@ -52,9 +52,15 @@ def nonlinear_least_squares(
       evaluations: of f at most.
 
     Raises:
-      ValueError: there are fewer examples than parameters, or f is not finite at the start.
+      ValueError: shapes that do not fit, numbers that are not finite, fewer examples than parameters, or an f that is
+        not finite at the start.
     """
-    start = np.asarray(start, np.float64)
+    start, x, y = (np.asarray(each, np.float64) for each in (start, x, y))
+    if x.ndim != 2 or y.shape != x.shape[:1] or start.ndim != 1 or not start.size:
+        shapes = f"{list(x.shape)}, {list(y.shape)} and {list(start.shape)}"
+        raise ValueError(f"x must be [N, D], y [N], and the start [P] with P of 1 or more, got {shapes}")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("x or y holds NaN or infinity: repair it")
     if len(y) < len(start):
         raise ValueError(f"{len(y)} examples do not determine {len(start)} parameters: give more examples")
     # An experiment calls its model again while its step is traced, where nothing else would be computed.
@@ -93,9 +99,10 @@ def nonlinear_least_squares(
     scale = np.linalg.norm(slope, axis=0)
     scale[scale == 0] = 1
     _, singular, axes = np.linalg.svd(slope / scale, full_matrices=False)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    errors = np.full(len(start), np.nan)
+    # Rounding leaves a singular value that should be 0 at about this much, and errors of 10^13 behind it.
+    if singular[-1] > np.finfo(float).eps * len(y) * singular[0]:
         errors = deviation * np.sqrt(((axes.T / singular) ** 2).sum(1)) / scale
-    errors = np.where(np.isfinite(errors), errors, np.nan)
     return NonlinearFit(best, errors, squares, deviation, int(found.nfev), found.status > 0)
 
 

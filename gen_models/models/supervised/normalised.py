@@ -1,7 +1,7 @@
 """Classifiers whose scores become probabilities in other ways than by softmax, to see what softmax is for.
 
     softmax    exp z_k / sum_j exp z_j              slope of -log p_y by z_k: p_k - [k = y]
-    plain      z_k / sum_j z_j                      1 / sum_j z_j - [k = y] / z_y; no probability where a z is negative
+    plain      z_k / sum_j z_j                      1 / sum_j z_j - [k = y] / z_y; none where a quotient is negative
     absolute   |z_k| / sum_j |z_j|                  sign(z_k) / sum_j |z_j| - [k = y] / z_y
     squares    z_k^2 / sum_j z_j^2                  2 z_k / sum_j z_j^2 - 2 [k = y] / z_y
     softplus   log(1 + exp z_k) / sum_j of these

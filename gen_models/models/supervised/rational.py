@@ -23,11 +23,13 @@ def rational_least_squares(columns: Sequence[Sequence[Fraction]], y: Sequence[Fr
       y: N targets.
 
     Raises:
-      ValueError: there are no more rows than columns, or the columns depend on each other.
+      ValueError: there are no more rows than columns, rows of several lengths, or columns that depend on each other.
     """
     width = len(columns[0]) if columns else 0
     if len(columns) != len(y) or len(columns) <= width or width == 0:
         raise ValueError(f"{len(y)} targets and {len(columns)} rows of {width} columns: give more rows than columns")
+    if any(len(row) != width for row in columns):
+        raise ValueError(f"each row must have {width} numbers, as the first has, one for each column")
     products = [[sum(row[i] * row[j] for row in columns) for j in range(width)] for i in range(width)]
     slants = [sum(row[i] * target for row, target in zip(columns, y, strict=True)) for i in range(width)]
     identity = [[Fraction(int(i == j)) for j in range(width)] for i in range(width)]
