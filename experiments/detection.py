@@ -22,7 +22,7 @@ from typing import Annotated
 
 import gen_models as gm
 
-CLASSES = 10  # of items, as the bundled sets have
+from .segmentation import TINY, Scenes, data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +40,9 @@ class Detector:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(gm.Optimisation):
+class Config(Scenes):
     """A detector of items and its training."""
 
-    steps: int = 2000
-    batch_size: int = 32
-    dataset: str = "fashion_mnist_bundled"
-    """Data set of images of single items, of which scenes are composed."""
-    data_dir: str | None = None
-    """Folder where the data set lies, if it is not bundled."""
-    examples: int = 6000
-    """Number of scenes that are trained on."""
-    side: int = 48
-    """Number of pixels of a scene's sides."""
-    items: int = 3
-    """Number of items of a scene, at most."""
     network: Detector = field(default_factory=Detector)
     """Network, with its sizes."""
 
@@ -62,17 +50,6 @@ class Config(gm.Optimisation):
 variants: Mapping[str, Config] = {
     "detector": Config(learning_rate=5e-3, schedule="cosine", warmup_steps=100, evaluate_every=200),
 }
-
-
-def data(config: Config) -> "gm.Splits":
-    """Scenes with boxes and classes of their items."""
-    splits = gm.item_scene_splits(
-        config.examples, dataset=config.dataset, data_dir=config.data_dir, side=config.side, most=config.items
-    )
-    found = len(splits.train.meaning.classes)
-    if found != CLASSES:
-        raise ValueError(f"{config.dataset!r} has {found} classes, not {CLASSES}: choose another --dataset")
-    return splits
 
 
 def model(config: Config, data: "gm.Splits") -> "gm.Model":
@@ -83,8 +60,8 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
 def measures(config: Config) -> "Sequence[gm.Measure]":
     """Average precision, that of what learns nothing, and size."""
     return (
-        gm.measures.AveragePrecision(CLASSES),
-        gm.measures.DetectionBaseline(CLASSES),
+        gm.measures.AveragePrecision(),
+        gm.measures.DetectionBaseline(),
         gm.measures.Parameters(),
     )
 
@@ -96,16 +73,7 @@ EXPERIMENT = gm.Experiment(
     data,
     model,
     measures,
-    tiny={
-        "batch_size": 4,
-        "examples": 40,
-        "side": 32,
-        "items": 2,
-        "network.channels": (4, 4),
-        "network.strides": (2, 2),
-        "network.head": 4,
-        "warmup_steps": 0,
-    },
+    tiny={**TINY, "network.channels": (4, 4), "network.strides": (2, 2), "network.head": 4},
 )
 
 if __name__ == "__main__":

@@ -104,8 +104,8 @@ def model(config: Config, data: "gm.Splits") -> "gm.Model":
     options: dict[str, Any] = {"dtype": config.precision}
     if columns.classes is None:
         sizes = vars(config.network) if isinstance(config.network, Mlp) else {"hidden": ()}
-        unit = {"centre": columns.target_centre, "scale": columns.target_scale}
-        return gm.table_regression((columns.width,), **unit, **sizes, **options)
+        numbers = gm.mlp((columns.width,), 1, answer="numbers", **sizes, **options)
+        return gm.in_unit(numbers, centre=columns.target_centre, scale=columns.target_scale)
     if len(columns.classes) < 2:
         raise ValueError(f"{columns.target!r} of {data.name!r} has one class, and a classifier needs two")
     make: Any = gm.mlp if isinstance(config.network, Mlp) else gm.logistic_regression

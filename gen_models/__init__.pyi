@@ -211,6 +211,7 @@ from .models.supervised.fully_connected import sawtooth_params as sawtooth_param
 from .models.supervised.fully_convolutional import fully_convolutional as fully_convolutional
 from .models.supervised.gaussian_discriminant import fit_discriminant as fit_discriminant
 from .models.supervised.gaussian_discriminant import gaussian_discriminant as gaussian_discriminant
+from .models.supervised.in_unit import in_unit as in_unit
 from .models.supervised.least_squares import LeastSquares as LeastSquares
 from .models.supervised.least_squares import least_squares as least_squares
 from .models.supervised.least_squares import polynomial_least_squares as polynomial_least_squares
@@ -232,7 +233,6 @@ from .models.supervised.rational import rational_least_squares as rational_least
 from .models.supervised.residual_cnn import residual_cnn as residual_cnn
 from .models.supervised.segmentation import dice_loss as dice_loss
 from .models.supervised.segmentation import pixel_cross_entropy as pixel_cross_entropy
-from .models.supervised.table_regression import table_regression as table_regression
 from .models.supervised.unet import unet as unet
 from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam

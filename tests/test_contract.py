@@ -79,12 +79,13 @@ DEEP = (
 )
 # Compiled for long, and of the same parts as quicker ones, which the default suite asks; the slow one asks all.
 LIKE_OTHERS = (
+    "perceptron",
     "dcgan",
     "sequence_classifier",
     "image_gpt",
     "memory_network",
     "gated_pixel_cnn",
-    "table_regression",
+    "in_unit",
     "naive_bayes",
     "gaussian_naive_bayes",
     "gaussian_discriminant",

@@ -43,11 +43,14 @@ OF_TOKENS = (  # whose "y" are tokens too
 )
 FORECASTERS = ("linear_forecaster", "recurrent_forecaster", "patch_transformer")
 # Models whose batches are neither images nor labels; they are tested where the models are.
-OWN_BATCHES = (*OF_TOKENS, *FORECASTERS, "polyphonic", "speech_recogniser", "mask_network", "table_regression")
+OWN_BATCHES = (*OF_TOKENS, *FORECASTERS, "polyphonic", "speech_recogniser", "mask_network", "in_unit")
 OF_NUMBERS = ("linear_regression", "gaussian_mlp")  # whose "y" are numbers; they are tested where heads are
+OF_SIDES = ("perceptron",)  # whose "y" are 0 or 1; likewise
 OF_ANY_SIZE = ("fully_convolutional", "unet", "boundary_unet")
 LABELLED = [
-    name for name, build in ZOO.items() if "y" in build().batch(0, 1) and name not in (*OWN_BATCHES, *OF_NUMBERS)
+    name
+    for name, build in ZOO.items()
+    if "y" in build().batch(0, 1) and name not in (*OWN_BATCHES, *OF_NUMBERS, *OF_SIDES)
 ]
 
 

@@ -33,7 +33,7 @@ def _by_brightness(params, stats, x):
 
 def test_overlaps_are_those_of_scikit_learn(tmp_path):
     trained = trained_of(apply=_by_brightness)
-    found = figures_of(Segmentation(3, by_class=True), trained, SPLIT)
+    found = figures_of(Segmentation(by_class=True), trained, SPLIT)
     said = np.asarray(_by_brightness(None, None, UNIT["x"])).argmax(-1).ravel()
     truth = UNIT["mask"].ravel()
     ious = jaccard_score(truth, said, average=None)
@@ -41,7 +41,7 @@ def test_overlaps_are_those_of_scikit_learn(tmp_path):
     assert found["IoU of frame"].value == pytest.approx(ious[2])
     assert found["mean Dice"].value == pytest.approx(f1_score(truth, said, average="macro"))
     assert found["pixel accuracy"].value == pytest.approx((truth == said).mean())
-    Segmentation(3, shown=3).draw(trained, SPLIT, KEY, tmp_path)
+    Segmentation(shown=3).draw(trained, SPLIT, KEY, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"overlays.png", "pixel_confusion.png"}
     coloured = overlaid(np.ones((1, 1, 2)), np.array([[[0, 1]]]))
     assert (coloured[0, 0, 0] == 1).all() and (coloured[0, 0, 1] < 1).any()
@@ -74,13 +74,13 @@ def _told(shift):
 
 
 def test_average_precision_of_the_truth_is_one_and_falls_as_boxes_move(tmp_path):
-    right = figures_of(AveragePrecision(2), _told(0), SPLIT)
+    right = figures_of(AveragePrecision(), _told(0), SPLIT)
     assert right["AP50"].value == right["AP"].value == 1 and right["AP"].spread == 0
-    beside = figures_of(AveragePrecision(2), _told(1), SPLIT)
+    beside = figures_of(AveragePrecision(), _told(1), SPLIT)
     assert 0.2 < beside["AP"].value < beside["AP50"].value <= 1
-    assert figures_of(AveragePrecision(2), _told(9), SPLIT)["AP50"].value == 0
+    assert figures_of(AveragePrecision(), _told(9), SPLIT)["AP50"].value == 0
     assert np.isnan(averages_of([[Hits(np.zeros(0), np.zeros((10, 0), bool), 0)]])).all()  # where there is no object
-    AveragePrecision(2, shown=3).draw(_told(0), SPLIT, KEY, tmp_path)
+    AveragePrecision(shown=3).draw(_told(0), SPLIT, KEY, tmp_path)
     assert (tmp_path / "boxes.png").stat().st_size > 1000
 
 
@@ -93,9 +93,9 @@ def test_regions_are_the_bright_ones_and_their_baselines_find_what_lies_alone():
     own = regions(image, 0.3)
     assert own.boxes.tolist() == [[3, 2, 11, 9], [2, 12, 8, 18]] and own.numbers[4, 5] == 1 and own.numbers[15, 15] == 0
     trained = trained_of()
-    masks = figures_of(SegmentationBaselines(3, scenes=12, neighbours=1), trained, SPLIT)
+    masks = figures_of(SegmentationBaselines(scenes=12, neighbours=1), trained, SPLIT)
     empty = np.array([(UNIT["mask"] == 0).mean(), 0, 0]).mean()
     assert masks["mean IoU, background alone"].value == pytest.approx(empty)
     assert masks["mean IoU, threshold and neighbours"].value > empty + 0.2
-    boxes = figures_of(DetectionBaseline(2, scenes=12, neighbours=1), trained, SPLIT)
+    boxes = figures_of(DetectionBaseline(scenes=12, neighbours=1), trained, SPLIT)
     assert 0.2 < boxes["AP50, threshold and neighbours"].value <= 1

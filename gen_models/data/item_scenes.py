@@ -27,6 +27,7 @@ SCALES = (0.6, 1.1)  # of the items' sides
 INSIDE = 25  # of 255
 SEEN = 0.4  # of an item's pixels, at least
 NOISE = (20.0, 12.0)  # mean and standard deviation of the background, of 255
+MOST = 254  # classes, as a pixel of a mask is a byte, of which 0 is the background and 255 is left free
 TRIES = 20  # places at which an item is tried, before the scene goes without it
 
 
@@ -51,7 +52,7 @@ def item_scene_splits(
 
     Raises:
       ValueError: a number is not positive, a scene is smaller than an item at its largest, or the data are no images
-        of one channel with labels.
+        of one channel with labels, or of more than 254 classes.
     """
     if min(examples, most) < 1:
         raise ValueError(f"examples and most must be 1 or more, got {examples} and {most}")
@@ -59,6 +60,8 @@ def item_scene_splits(
     train = items[0]
     if train.kind != "images" or train.shape[-1] != 1 or not train.num_classes:
         raise ValueError(f"{dataset!r} must be images of one channel with labels, got {train.kind} {train.shape}")
+    if train.num_classes > MOST:
+        raise ValueError(f"{dataset!r} has {train.num_classes} classes, and a mask holds {MOST} at most")
     arrays = [own.arrays for own in items if own.arrays is not None]
     if len(arrays) < len(items):
         raise ValueError(f"{dataset!r} is too large for memory: take a smaller set of items")

@@ -24,7 +24,6 @@ RESAMPLES = 50  # of images, for standard errors
 class AveragePrecision:
     """Average precision as COCO's, at an overlap of a half and over ten overlaps, a mean over classes."""
 
-    num_classes: int
     shown: int = 8  # images in the picture
     sure: float = 0.3  # score from which a detection is drawn
     headline: ClassVar[Headline] = ("ap50", "maximize")
@@ -32,7 +31,7 @@ class AveragePrecision:
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """AP50, and AP, with their standard errors by resampled images."""
         found = [_objects(rows, scores=True) for rows in split.each(_found, trained, key, size=50)]
-        yield from figures_of_detections(found, split, trained, key, self.num_classes)
+        yield from figures_of_detections(found, split, trained, key)
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `boxes.png`: images with their boxes, above those that are found, with scores."""
@@ -40,14 +39,13 @@ class AveragePrecision:
         x = np.concatenate([np.asarray(batch["x"])[np.asarray(batch["weight"]) > 0] for batch in some.batches(50)])
         found = [_objects(rows, scores=True) for rows in some.each(_found, trained, key)]
         truth = [_objects(rows) for rows in some.each(_truth, trained, key)]
-        boxes_over(x, truth, found, folder / "boxes.png", class_names(split, self.num_classes), self.sure)
+        boxes_over(x, truth, found, folder / "boxes.png", class_names(split), self.sure)
 
 
 @dataclass(frozen=True)
 class DetectionBaseline:
     """The average precision of bright regions, each of the class of its nearest crops of training scenes."""
 
-    num_classes: int
     scenes: int = 2000  # first training scenes, of which crops and the threshold are
     neighbours: int = 5
     reads_parameters = False
@@ -61,9 +59,7 @@ class DetectionBaseline:
                 classes, share = classes_of(own.crops, known, self.neighbours)
                 found.append(Objects(own.boxes.astype(np.float64), classes, share))
         note = f"regions brighter than {known.threshold:g}, {self.neighbours} of {len(known.crops):,} training crops"
-        yield from figures_of_detections(
-            found, split, trained, key, self.num_classes, ", threshold and neighbours", note
-        )
+        yield from figures_of_detections(found, split, trained, key, ", threshold and neighbours", note)
 
 
 def figures_of_detections(
@@ -71,13 +67,13 @@ def figures_of_detections(
     split: Split,
     trained: Trained,
     key: Key,
-    num_classes: int,
     of: str = "",
     note: str = "",
 ) -> Iterator[Figure]:
     """AP50 and AP of what is found in each image of a split."""
     truth = [_objects(rows) for rows in split.each(_truth, trained, key, size=50)]
-    hits = [[hits_of_image(a, b, kind) for kind in range(num_classes)] for a, b in zip(found, truth, strict=True)]
+    count = len(class_names(split))
+    hits = [[hits_of_image(a, b, kind) for kind in range(count)] for a, b in zip(found, truth, strict=True)]
     draw = np.random.default_rng(0)
     again = [_means([hits[i] for i in draw.integers(len(hits), size=len(hits))]) for _ in range(RESAMPLES)]
     errors = np.std(again, 0, ddof=1)

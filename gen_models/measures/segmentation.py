@@ -57,14 +57,13 @@ class Segmentation:
     section 5); class 0 is the background.
     """
 
-    num_classes: int  # K, with the background
     by_class: bool = False  # whether each class has its own figure
     shown: int = 8  # images in the picture
     headline: ClassVar[Headline] = ("mean_iou", "maximize")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """The mean IoU with its standard error over images, the means of Dice's coefficient, and pixels' accuracy."""
-        yield from figures_of_confusion(split.each(self._confusion, trained, key, size=50), split, self.by_class)
+        yield from figures_of_confusion(split.each(_confusion, trained, key, size=50), split, self.by_class)
 
     def draw(self, trained: Trained, split: Split, key: Key, folder: Path) -> None:
         """Draw `overlays.png` (images, their masks, what the model says), and `pixel_confusion.png`."""
@@ -72,12 +71,8 @@ class Segmentation:
         x, mask, said = (np.moveaxis(some.each(_maps, trained, key), 1, 0)[i] for i in range(3))
         rows = [np.repeat(x[..., None], 3, -1), overlaid(x, mask.astype(int)), overlaid(x, said.astype(int))]
         plots.image_grid(np.concatenate(rows), folder / "overlays.png", columns=len(x))
-        counts = split.each(self._confusion, trained, key, size=50).sum(0)
-        plots.matrix(counts, folder / "pixel_confusion.png", ("background", *class_names(split, self.num_classes - 1)))
-
-    def _confusion(self, model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
-        found = model.apply(params, stats, batch["x"]).argmax(-1)
-        return pixel_confusion(found, batch["mask"], self.num_classes)
+        counts = split.each(_confusion, trained, key, size=50).sum(0)
+        plots.matrix(counts, folder / "pixel_confusion.png", ("background", *class_names(split)))
 
 
 def pixel_confusion(
@@ -103,16 +98,24 @@ def figures_of_confusion(
     error = float(shares.std(ddof=1) / np.sqrt(len(shares))) if len(shares) > 1 else float("nan")
     yield Figure(f"pixel accuracy{of}", float(shares.mean()), "fraction", split.where, error, note, "maximize")
     if by_class:
-        names = ("background", *class_names(split, len(ious) - 1))
+        names = ("background", *class_names(split))
         for name, value in zip(names, ious, strict=True):
             if np.isfinite(value):
                 yield Figure(f"IoU of {name}{of}", float(value), "fraction", split.where, better="maximize")
 
 
-def class_names(split: Split, count: int) -> tuple[str, ...]:
-    """The names of the classes of objects, or their numbers."""
-    meaning = split.dataset.meaning
-    return meaning.classes if isinstance(meaning, Objects) and meaning.classes else tuple(map(str, range(count)))
+def class_names(split: Split) -> tuple[str, ...]:
+    """The names of the classes of objects, or their numbers.
+
+    Raises:
+      ValueError: the data do not say how many classes there are.
+    """
+    meaning, count = split.dataset.meaning, split.dataset.num_classes
+    if isinstance(meaning, Objects) and meaning.classes:
+        return meaning.classes
+    if count is None:
+        raise ValueError(f"{split.data.name!r} does not say what its classes are: give it their names, Objects(...)")
+    return tuple(map(str, range(count)))
 
 
 def overlaid(images: Float[np.ndarray, "n h w"], masks: Integer[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h w 3"]:
@@ -120,6 +123,11 @@ def overlaid(images: Float[np.ndarray, "n h w"], masks: Integer[np.ndarray, "n h
     grey = np.repeat(np.asarray(images, np.float64)[..., None], 3, -1)
     colour = COLOURS[(masks - 1) % len(COLOURS)] / 255
     return np.where(masks[..., None] > 0, 0.45 * grey + 0.55 * colour, grey)
+
+
+def _confusion(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    logits = model.apply(params, stats, batch["x"])
+    return pixel_confusion(logits.argmax(-1), batch["mask"], logits.shape[-1])
 
 
 def _maps(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

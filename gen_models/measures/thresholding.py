@@ -18,7 +18,7 @@ from jaxtyping import Float, Integer
 from gen_models.core import Key
 from gen_models.measures.base import Split, Trained
 from gen_models.measures.figure import Figure
-from gen_models.measures.segmentation import figures_of_confusion, pixel_confusion
+from gen_models.measures.segmentation import class_names, figures_of_confusion, pixel_confusion
 
 CROP = 14  # pixels of a crop's sides
 THRESHOLDS = (0.15, 0.2, 0.25, 0.3)
@@ -108,20 +108,19 @@ def classes_of(found: Float[np.ndarray, "m d"], known: Fitted, neighbours: int) 
 class SegmentationBaselines:
     """The overlap that masks of background alone have, and those of bright regions and their nearest crops."""
 
-    num_classes: int  # K, with the background
     scenes: int = 2000  # first training scenes, of which crops and the threshold are
     neighbours: int = 5
     reads_parameters = False
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """What `Segmentation` says, of both."""
-        known, counts, empty = fitted(split, self.scenes), [], []
+        known, count, counts, empty = fitted(split, self.scenes), 1 + len(class_names(split)), [], []
         for batch in split.batches(250):
             real = np.asarray(batch["weight"]) > 0
             images, masks = np.asarray(batch["x"]).mean(-1)[real], np.asarray(batch["mask"])[real]
             said = np.stack([self._mask(image, known) for image in images])
-            counts.append(np.asarray(pixel_confusion(said, masks, self.num_classes), np.float64))
-            empty.append(np.asarray(pixel_confusion(0 * masks, masks, self.num_classes), np.float64))
+            counts.append(np.asarray(pixel_confusion(said, masks, count), np.float64))
+            empty.append(np.asarray(pixel_confusion(0 * masks, masks, count), np.float64))
         yield from figures_of_confusion(np.concatenate(empty), split, of=", background alone")
         note = f"regions brighter than {known.threshold:g}, {self.neighbours} of {len(known.crops):,} training crops"
         yield from figures_of_confusion(np.concatenate(counts), split, of=", threshold and neighbours", note=note)

@@ -28,6 +28,12 @@ def measured(seed, size):
     return {"x": batch["x"], "y": y.astype(np.float32)}
 
 
+def sided(seed, size):
+    """The images of `labelled`, of whose classes the first is 0 and the others are 1."""
+    batch = labelled(seed, size)
+    return batch | {"y": (batch["y"] > 0).astype(np.int32)}
+
+
 def lit(seed, size):
     """The images of `labelled` as zeros and ones."""
     batch = labelled(seed, size)

@@ -1,6 +1,9 @@
 """Classifiers, regressions, segmentation and detection, each small enough to train in a blink."""
 
 from collections.abc import Callable
+from dataclasses import replace
+
+import jax
 
 from gen_models.models.side_by_side import copies, side_by_side
 from gen_models.models.supervised.block_networks import mobile_net, resnet18, resnext
@@ -10,20 +13,41 @@ from gen_models.models.supervised.detector import detector
 from gen_models.models.supervised.fully_connected import fully_connected
 from gen_models.models.supervised.fully_convolutional import fully_convolutional
 from gen_models.models.supervised.gaussian_discriminant import gaussian_discriminant
+from gen_models.models.supervised.in_unit import in_unit
 from gen_models.models.supervised.linear_regression import linear_regression
 from gen_models.models.supervised.logistic import logistic_regression
 from gen_models.models.supervised.mlp import mlp
 from gen_models.models.supervised.naive_bayes import naive_bayes
+from gen_models.models.supervised.perceptron import perceptron
 from gen_models.models.supervised.residual_cnn import residual_cnn
-from gen_models.models.supervised.table_regression import table_regression
 from gen_models.models.supervised.unet import unet
 
-from .batches import columns, labelled, lit, measured, numbered
+from .batches import columns, labelled, lit, measured, numbered, sided
 from .entry import CLASSES, SGD, SHAPE, SLOW, Entry
+
+
+def started(model, scale):
+    """The model with normal noise on what its parameters start from, as the perceptron's loss is 0 at 0."""
+
+    def init(key, batch):
+        params, stats = model.init(key, batch)
+        leaves, form = jax.tree.flatten(params)
+        keys = jax.random.split(key, len(leaves))
+        moved = [
+            leaf + scale * jax.random.normal(own, leaf.shape, leaf.dtype)
+            for leaf, own in zip(leaves, keys, strict=True)
+        ]
+        return jax.tree.unflatten(form, moved), stats
+
+    return replace(model, init=init)
+
 
 SUPERVISED: dict[str, Callable[..., Entry]] = {
     "logistic": lambda dtype=None: Entry(
         logistic_regression(**CLASSES, l2=1e-3, dtype=dtype), labelled, SGD, deterministic=True
+    ),
+    "perceptron": lambda dtype=None: Entry(
+        started(perceptron(SHAPE, dtype=dtype), 0.5), sided, SGD, deterministic=True
     ),
     "linear_regression": lambda dtype=None: Entry(
         linear_regression(SHAPE, 2, l2=1e-2, dtype=dtype), measured, SGD, deterministic=True
@@ -46,8 +70,11 @@ SUPERVISED: dict[str, Callable[..., Entry]] = {
         SGD,
         deterministic=True,
     ),
-    "table_regression": lambda dtype=None: Entry(
-        table_regression((4,), centre=2.0, scale=3.0, hidden=(6,), dtype=dtype), numbered, SGD, deterministic=True
+    "in_unit": lambda dtype=None: Entry(
+        in_unit(mlp((4,), 1, hidden=(6,), answer="numbers", dtype=dtype), centre=2.0, scale=3.0),
+        numbered,
+        SGD,
+        deterministic=True,
     ),
     "fully_connected": lambda dtype=None: Entry(
         fully_connected(SHAPE, 3, hidden=(6,), activation="tanh", dtype=dtype), labelled, SGD, deterministic=True
