@@ -37,10 +37,14 @@ from gen_models.nn._conv_setting import Setting
 from gen_models.nn._grouped_cpu import (
     blocks_of_outputs,
     by_merged_groups,
+    by_products,
     depthwise,
     depthwise_sums,
     suits_depthwise,
+    suits_products,
+    sums_by_products,
 )
+from gen_models.nn._in_memory_cpu import in_memory
 from gen_models.nn._winograd_cpu import multiplications, winograd, winograd_kernel_gradient
 from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 
@@ -93,11 +97,13 @@ def _canonical(x, kernel, setting: Setting, mesh):
 
 
 def _canonical_forward(x, kernel, setting, mesh):
+    x = in_memory(x)
     return _canonical(x, kernel, setting, mesh), (x, kernel)
 
 
 def _canonical_backward(setting, mesh, saved, gy):
     x, kernel = saved
+    gy = in_memory(gy)
     return _input_gradient(x.shape, kernel, gy, setting, mesh), _kernel_gradient(
         x, gy, kernel.shape[:-2], setting, mesh
     )
@@ -113,6 +119,8 @@ def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
         return winograd(x, kernel, setting.stride, setting.pads)
     if suits_depthwise(kernel.shape, setting):
         return depthwise(x, kernel, setting)
+    if suits_products(kernel.shape, setting):
+        return by_products(x, kernel, setting)
     if setting.groups > 1:
         whole = (*kernel.shape[:-2], x.shape[-1], kernel.shape[-1])  # all groups as one, with zeros in between
         few = not setting.masked and math.prod(whole[-2:]) <= _WINOGRAD_GROUPS
@@ -210,6 +218,8 @@ def _sums_over_positions(x: Array, gy: Array, window: tuple[int, ...], setting: 
         setting.groups,
     ):
         return depthwise_sums(x, gy, window, setting)
+    if suits_products((*window, x.shape[-1] // setting.groups, gy.shape[-1]), setting):
+        return sums_by_products(x, gy, window, setting)
     if _planes_suit_winograd(x, (*window, x.shape[-1], gy.shape[-1]), setting):
         planes, own = _planes(x, window, gy.shape[1], setting)
         found = winograd_kernel_gradient(planes, gy.reshape(-1, *gy.shape[2:]), window[1:], own.stride, own.pads)
