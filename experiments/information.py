@@ -20,6 +20,10 @@ p has the mean 0.4 and the deviation 2.090, its entropy is 1.748 nats, and the c
 which is that entropy and the first KL. Not expected: KL(q || p) has a third minimum, over both modes, which a wide
 start finds, and N(-1, 1) as well. "Mode-seeking" holds for modes further apart, or for starts within one.
 
+Entropies, counted as -mean log p(x) over 10,000 samples, seed 0, and exact, in nats: N(1, 2) 2.129 +- 0.007 and 2.112,
+Bernoulli (0.3) 0.611 +- 0.004 and 0.611, categorical of five classes 1.413 +- 0.006 and 1.415, multinomial of ten draws
+3.353 +- 0.009 and 3.341. The first is 2.3 standard errors off; over 60 other draws its mean is 0.02 of them off.
+
 Mutual information. Five numbers and five others, each pair correlated, 2,000 pairs for testing. Hypothesis: binning
 has a bias of (bins - 1)^2 / 2n upwards and misses what is inside bins; neighbours are right; InfoNCE stops at log N.
 
