@@ -65,10 +65,10 @@ variants: Mapping[str, Config] = {"base": Config(learning_rate=3e-3, evaluate_ev
 
 
 def points(count: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
-    """x [N, 8, 100], even on cubes of 1, 2, 3, ..., 100 dimensions and 0 beyond; y [N, 8], of one direction's place.
+    """x [N, 8, 100], drawn evenly from cubes of 1, 2, 3, ..., 100 dimensions, 0 beyond; y [N, 8], along one direction.
 
-    Points are multiplied by sqrt(3 100 / D), so that all have the same mean square: y = sin(u), where u is the sum of a
-    point's coordinates divided by sqrt(100), of unit variance.
+    Points are multiplied by sqrt(3 100 / D), so that all have the same mean square: y = sin(2 u), where u is the sum of
+    a point's coordinates divided by sqrt(100), of unit variance.
     """
     x = draw.uniform(-1, 1, (count, len(DIMENSIONS), DIMENSIONS[-1]))
     size = np.array(DIMENSIONS)[:, None]

@@ -26,6 +26,8 @@ def top_k_accuracy(
 ) -> Float[Array, ""]:
     """Fraction of examples whose label is among the `k` largest logits; of equal logits the first ones count.
 
+    A logit that is NaN makes the fraction NaN: none of them is the largest.
+
     Raises:
       ValueError: `k` is not within 1 and the number of classes.
     """
@@ -33,6 +35,7 @@ def top_k_accuracy(
     if not 1 <= k <= logits.shape[-1]:
         raise ValueError(f"k must be within 1 and the {logits.shape[-1]} classes, got {k}")
     best = jax.lax.top_k(logits, k)[1]  # [B, k]
+    fits = fits & ~jnp.isnan(logits).any(-1)
     return mean(jnp.where(fits, (best == labels[:, None]).any(-1), jnp.nan), weight)
 
 
@@ -116,12 +119,16 @@ def _check_zero_division(value: float) -> None:
 
 
 def balanced_accuracy(logits: Float[Array, "b k"], labels: Int[Array, "b"], weight: Weight = None) -> Float[Array, ""]:
-    """Mean over the classes that are present of the share of their examples whose largest logit is theirs."""
+    """Mean over the classes that are present of the share of their examples whose largest logit is theirs.
+
+    A logit that is NaN makes it NaN.
+    """
     check_labels(logits, labels, weight)
     shares = normalised(weight, labels.shape[0])
     confusion = confusion_matrix(logits.argmax(-1), labels, logits.shape[-1], shares)
     recall, present = precision_recall_f1(confusion)[1], confusion.sum(1) != 0  # NaN counts, and stays
-    return jnp.where(present, recall + 0 * confusion.sum(), 0).sum() / present.sum()
+    value = jnp.where(present, recall + 0 * confusion.sum(), 0).sum() / present.sum()
+    return jnp.where((jnp.isnan(logits).any(-1) & (shares > 0)).any(), jnp.nan, value)
 
 
 def negative_log_likelihood(

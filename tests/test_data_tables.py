@@ -1,6 +1,7 @@
 """Tables: prepared as scikit-learn does, by the training part alone; cut into parts; read from Parquet."""
 
 import json
+from datetime import datetime
 
 import jax
 import numpy as np
@@ -196,6 +197,23 @@ def test_by_time_nothing_is_trained_on_that_is_later_than_what_is_measured(file)
     assert [len(times["train"]) + len(times["validation"]), len(times["test"])] == [len(part) for part in theirs]
 
 
+@pytest.mark.parametrize(
+    "form", ["%Y-%m-%d", "%Y/%m/%d", "%Y-%m-%d %H:%M:%S", "%Y-%m", "%d/%m/%Y", "%b %Y", "%Y-%m-%dT00:00:00+00:00"]
+)
+def test_times_are_sorted_as_times_or_refused(tmp_path, form):
+    months = [(i * 7) % 12 for i in range(12)]
+    when = [datetime(2024 + month // 10, 1 + month, 20 - month) for month in months]
+    rows = [f"{month},{day:{form}},{month}" for month, day in zip(months, when, strict=True)]
+    (tmp_path / "t.csv").write_text("a,when,y\n" + "\n".join(rows) + "\n")
+    name = f"table:{tmp_path / 't.csv'}?target=y&time=when"
+    if form[1] != "Y":
+        with pytest.raises(ValueError, match=r"row 1 has .* in 'when'.*as 2020-01-31"):
+            load(name)
+        return
+    parts = [load(name, split).arrays["y"].tolist() for split in ("train", "validation", "test")]
+    assert [y for part in parts for y in part] == list(range(12))
+
+
 def test_parquet_is_read_as_csv_is_with_its_own_kinds(file, tmp_path):
     lines = [line.split(",") for line in file.read_text().splitlines()]
     columns = {name: list(cells) for name, cells in zip(lines[0], zip(*lines[1:], strict=True), strict=True)}
@@ -247,6 +265,7 @@ def test_rows_without_a_target(tmp_path):
         ("test=stratified&target=price", "test=stratified needs a target of classes"),
         ("time=year", "unknown column of t.csv 'year'"),
         ("time=price&target=price", "the target 'price' cannot also cut the table"),
+        ("target=when", "the target 'when' cannot be dropped"),
         ("fold=150&folds=200", "too few for 200 folds"),
         ("untargeted=drop", "must be left out, or be 'skip'"),
     ],

@@ -118,6 +118,13 @@ def test_a_label_that_is_no_class(name):
             np.testing.assert_allclose(found, metric(few[rest], labels[rest]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("metric", [metrics.accuracy, metrics.balanced_accuracy, metrics.negative_log_likelihood])
+def test_logits_that_are_nan_are_no_class(metric):
+    logits, labels = np.where(np.arange(3)[:, None] == 1, np.nan, np.eye(3, dtype=np.float32)), np.array([0, 0, 2])
+    assert np.isnan(metric(logits, labels))
+    assert np.isfinite(metric(logits, labels, np.float32([1, 0, 1])))
+
+
 def test_a_prediction_that_is_no_class():
     with pytest.raises(ValueError, match="labels must be from 0 to 2, got 3"):
         metrics.confusion_matrix(np.array([0, 3]), np.array([0, 1]), 3)

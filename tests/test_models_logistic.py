@@ -99,6 +99,16 @@ def test_a_fresh_model_knows_nothing(digits):
     np.testing.assert_allclose(_loss(model, batch)(params), np.log(10), rtol=1e-6)
 
 
+def test_a_network_that_diverged_is_right_nowhere(digits):
+    images, labels = digits
+    model = logistic_regression((8, 8, 1), 10)
+    params, _ = model.init(jax.random.key(0), {"x": images[:1], "y": labels[:1]})
+    params = jax.tree.map(lambda leaf: leaf * np.nan, params)
+    batch = {"x": images[:4], "y": 0 * labels[:4]}  # of NaN, `argmax` makes class 0
+    _, (_, metrics) = model.loss(params, {}, batch, jax.random.key(0), step=0, train=False)
+    assert np.isnan(metrics["accuracy"])
+
+
 def test_a_penalty_may_be_traced(digits):
     images, labels = digits
     batch = {"x": images[:50], "y": labels[:50]}

@@ -18,14 +18,16 @@ def planar_points(
 ) -> dict[str, Float[np.ndarray, "n 2"] | Int[np.ndarray, "n"]]:
     """Points of two classes: {"x": float32 [n, 2], about within [-1, 1]^2, "y": int32 [n], 0 or 1}.
 
-    - "halves": even on the square; 1 where x_1 + x_2 / 2 > 0. A line separates them.
-    - "xor": even on the square; 1 where x_1 x_2 > 0.
+    - "halves": drawn evenly from the square; 1 where x_1 + x_2 / 2 > 0. A line separates them.
+    - "xor": drawn evenly from the square; 1 where x_1 x_2 > 0.
     - "circles": of radii 0.4 (1) and 0.8 (0).
-    - "ring": even on the square; 1 where the distance from the centre is between 0.4 and 0.8: a disc with a hole.
+    - "ring": drawn evenly from the square; 1 where the distance from the centre is between 0.4 and 0.8: a disc with a
+      hole.
     - "spirals": two arms of one and a half turns, evenly drawn along their angle.
     - "two_spirals": those of Lang & Witbrock, Learning to Tell Two Spirals Apart (1988): 97 points an arm, three turns,
-      radius (104 - i) / 104 and angle pi i / 16 for i = 0, ..., 96. They are repeated in order until there are `count`;
-      with an odd seed they are the points half-way between, i + 1/2 for i = 0, ..., 95.
+      r (sin t, cos t) with r = (104 - i) / 104 and t = pi i / 16 for i = 0, ..., 96; the other arm is its negative.
+      They are repeated in order until there are `count`; with an odd seed they are the points half-way between, i + 1/2
+      for i = 0, ..., 95.
 
     Args:
       kind: of the data.

@@ -65,7 +65,7 @@ class _Asked(NamedTuple):
 
 
 def _asked_for(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[str, str]) -> _Asked:
-    """What the options say of columns; ValueError where there is no such column, or the target cuts the table."""
+    """What options say of columns; ValueError where one is not there, or the target cuts the table or is left out."""
     target = options.get("target")
     categorical, dropped = ([name for name in options.get(o, "").split(",") if name] for o in ("categorical", "drop"))
     cutting = [options[option] for option in ("group", "time") if option in options]
@@ -74,6 +74,8 @@ def _asked_for(table: Mapping[str, Sequence[str]], path: Path, options: Mapping[
             raise unknown(f"column of {path.name}", name, table)
     if target in cutting:
         raise ValueError(f"{path}: the target {target!r} cannot also cut the table into parts: name another column")
+    if target in dropped:
+        raise ValueError(f"{path}: the target {target!r} cannot be dropped: leave it out of drop=")
     return _Asked(target, categorical, dropped + cutting)
 
 

@@ -4,17 +4,21 @@ Without options a tenth is `test`, drawn by a fixed permutation, and with `test=
 cut the table into N folds (`folds=N`, ten by default); fold I (`fold=I`, from 0 on) is the test part, the next one is
 held out, and the rest is trained on:
 
-- `test=stratified`: each fold has its share of each class of the target;
+- `test=stratified`: each fold has its share of each class of the target, up to one row; of a class with fewer rows than
+  there are folds some folds have none, which may be those that are trained on;
 - `group=COLUMN`: rows of one group, such as a patient, are in one fold, so that none is both trained on and measured;
-- `time=COLUMN`: rows are sorted by time, and what is measured is later than all that is trained on. Without a fold the
-  last tenth is tested and the tenth before is held out; with one, fold I of N is a window whose past is trained on, as
-  in scikit-learn's TimeSeriesSplit, of which the last tenth is held out;
+- `time=COLUMN`: rows are sorted by time, and what is measured is not earlier than anything that is trained on. Times
+  are numbers, dates and times as ISO 8601 writes them, or words of one form that begin with the year (2020-Q1). Without
+  a fold the last tenth is tested and the tenth before is held out; with one, fold I of N is a window whose past is
+  trained on, as in scikit-learn's TimeSeriesSplit, but for the last tenth of that past, which is held out;
 - `fold=I` alone: folds drawn by the fixed permutation.
 
 So `fold` from 0 to N - 1, with all else alike, is a cross-validation. The columns `group` and `time` are no inputs.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +66,8 @@ def parts_of(
     """Split -> the indices of its rows; see above. Parts that are not there are made by the data's own rules.
 
     Raises:
-      ValueError: the target has no classes to stratify by, a fold is empty, or a group or time is missing.
+      ValueError: the target has no classes to stratify by, a fold is empty, a group or time is missing, or times are
+        written so that their order cannot be told.
     """
     total, folds = len(arrays["mask"]), _folds(options)
     if "time" in options:
@@ -128,7 +133,7 @@ def _by_time(words: Sequence[str], options: Mapping[str, str], path: Path) -> Pa
     column, total = options["time"], len(words)
     numbers = numbers_of(words)
     _check_there(words, column, numbers is not None, path)
-    order = np.argsort(np.array(words, object).astype(str) if numbers is None else numbers, kind="stable")
+    order = np.argsort(numbers, kind="stable") if numbers is not None else _chronological(words, column, path)
     # What is tested has `size` rows from `start` on; the `held` rows before it are held out.
     if "fold" in options:  # as TimeSeriesSplit: the first window of N + 1 is never tested
         folds, fold = _folds(options), int(options["fold"])
@@ -142,6 +147,29 @@ def _by_time(words: Sequence[str], options: Mapping[str, str], path: Path) -> Pa
     if size < 1 or start - held < 1:
         raise ValueError(f"{path} has {total} rows, too few to be cut by time: ask for fewer folds")
     return {"train": order[: start - held], "validation": order[start - held : start], "test": order[start:stop]}
+
+
+def _chronological(words: Sequence[str], column: str, path: Path) -> np.ndarray:
+    """The order of times that are words, earliest first; equal ones keep theirs.
+
+    Raises:
+      ValueError: they are neither dates of ISO 8601, nor of one form with the year in front: 9/1/2020 is a greater word
+        than 10/1/2020, and what is sorted so would be trained on its own future.
+    """
+    try:
+        moments = [datetime.fromisoformat(word) for word in words]
+        # Digits behind the microseconds are in the words alone.
+        return np.array(sorted(range(len(words)), key=lambda row: (moments[row], words[row])))
+    except (ValueError, TypeError):  # TypeError: some have an offset from UTC, and others have none
+        pass
+    forms = [re.sub(r"\d", "0", word) for word in words]
+    strange = next((row for row, form in enumerate(forms) if not form.startswith("0000") or form != forms[0]), None)
+    if strange is not None:
+        raise ValueError(
+            f"{path}: row {strange + 1} has {words[strange]!r} in {column!r}, by which parts are cut: times must be "
+            "numbers, or all be written as 2020-01-31 or 2020-01-31 23:59:00"
+        )
+    return np.argsort(np.array(words, object).astype(str), kind="stable")
 
 
 def _check_there(words: Sequence[str], column: str, number: bool, path: Path) -> None:

@@ -143,7 +143,7 @@ def classifier(
         if answer != "classes":
             return loss_of_answers(params, stats, batch, key, train)
         x, fits = inputs(batch)
-        labels, is_class = checked_labels(labels_of(batch), len(x), num_classes)
+        labels, _ = checked_labels(labels_of(batch), len(x), num_classes)
         if train:
             logits, stats = trained(params, stats, x, key)
             logits = jnp.where(fits, logits, jnp.nan)
@@ -154,10 +154,10 @@ def classifier(
             value = cross_entropy(logits, labels).mean()
         if penalty is not None:
             value = (value + penalty(params)).astype(value.dtype)
-        metrics = {
-            "accuracy": jnp.where(is_class, logits.argmax(-1) == labels, jnp.nan).mean(dtype=jnp.float32),
-            "cross_entropy": cross_entropy(logits, labels).mean(),
-        }
+        nats = cross_entropy(logits, labels)
+        # NaN of a label that is no class, and of logits that are NaN, of which `argmax` makes a class.
+        right = jnp.where(jnp.isnan(nats), jnp.nan, logits.argmax(-1) == labels)
+        metrics = {"accuracy": right.mean(dtype=jnp.float32), "cross_entropy": nats.mean()}
         return value, (stats, metrics)
 
     def loss_of_answers(params, stats, batch, key, train):

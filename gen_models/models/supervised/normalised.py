@@ -73,7 +73,8 @@ def normalised(model: Model, num_classes: int, name: Normalisation) -> Model:
         log_p = apply(params, stats, batch["x"])
         labels, fits = checked_labels(labels_of(batch), len(log_p), num_classes)
         of_label = jnp.take_along_axis(log_p, jnp.where(fits, labels, 0)[:, None], 1)[:, 0]
-        value = -jnp.where(fits, of_label, jnp.nan).mean()
-        return value, (stats, {"accuracy": (log_p.argmax(-1) == labels).mean(dtype=jnp.float32)})
+        of_label = jnp.where(fits, of_label, jnp.nan)
+        right = jnp.where(jnp.isnan(of_label), jnp.nan, log_p.argmax(-1) == labels)
+        return -of_label.mean(), (stats, {"accuracy": right.mean(dtype=jnp.float32)})
 
     return Model(model.init, loss, apply=apply)

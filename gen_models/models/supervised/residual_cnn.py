@@ -22,9 +22,9 @@ new channels: option A of their section 3.3, so that a plain network and a resid
   starts at 0.25 (He et al., Delving Deep into Rectifiers, 2015, eq. 1); "gelu", exact (Hendrycks & Gimpel, 2016);
   "tanh"; "sigmoid".
 
-Kernels start normal with variance 2 / ((1 + a^2) fan-in) for rectifiers with slope a (He et al., 2015, eq. 10 and 15),
-2 / fan-in for GELU, which that derivation does not cover, and 2 / (fan-in + fan-out) for tanh and sigmoid (Glorot &
-Bengio, 2010, eq. 12, which assumes a slope of 1 at 0: that of tanh, while the sigmoid's is a quarter).
+Kernels start truncated normal with variance 2 / ((1 + a^2) fan-in) for rectifiers with slope a (He et al., 2015, eq. 10
+and 15), 2 / fan-in for GELU, which that derivation does not cover, and 2 / (fan-in + fan-out) for tanh and sigmoid
+(Glorot & Bengio, 2010, eq. 12, which assumes a slope of 1 at 0: that of tanh, while the sigmoid's is a quarter).
 
 Differs from He et al. (2016): the first convolution is 3x3 for all sizes of images, without pooling behind it.
 """
