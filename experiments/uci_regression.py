@@ -50,6 +50,8 @@ FOLDERS = {
     "yacht": "uci_yacht",
 }
 
+DEVIATIONS = tuple(0.02 * 1.1**k for k in range(45))  # 0.02 to 1.33, of which the best is said
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(gm.Optimisation):
@@ -69,6 +71,10 @@ class Config(gm.Optimisation):
     """Widths of the hidden layers."""
     dropout: Annotated[float, gm.TRACED, gm.Range(0.0, 0.2)] = 0.05
     """Probability of dropping a hidden unit."""
+    passes: int = 0
+    """Number of passes with dropout in further figures, those of Monte Carlo dropout; 0: there are none."""
+    deviation: float = 0.3
+    """Standard deviation of observations about a pass, in that of the target."""
 
 
 base = Config(learning_rate=0.01, evaluate_every=0, checkpoint_every=0, log_every=500)
@@ -175,6 +181,29 @@ class Errors:
         gm.plots.panels({split.data.name: curves}, folder / "predictions.png", x="truth", y="prediction")
 
 
+@dataclass(frozen=True)
+class DropoutErrors:
+    """What `Errors` says of Monte Carlo dropout, and its log-likelihood."""
+
+    passes: int
+    deviation: float  # in units of the target's own
+    choose: bool  # whether the deviation of the largest likelihood is said
+    reads_traced: ClassVar[bool] = True  # the dropout of the predictions is that of training
+
+    def figures(self, trained: "gm.Trained", split: "gm.Split", key: Any) -> "Iterator[gm.Figure]":
+        """Mean over the splits with its standard error: of RMSE, and of the log-likelihood in nats."""
+        arrays: Any = split.dataset.arrays
+        y, scale = (arrays[name].astype(np.float64) for name in ("y", "scale"))
+        passes = gm.measures.dropout_passes(trained, split, key, self.passes)[..., 0]
+        each = np.sqrt((((passes.mean(1) - y) * scale) ** 2).mean(0))
+        yield over_splits("RMSE, dropout", each, "", split.where, "minimize")
+        nats = gm.measures.mixture_log_likelihood(passes, y, self.deviation) - np.log(scale)
+        yield over_splits("log-likelihood, dropout", nats.mean(0), "nats", split.where, "maximize")
+        if self.choose:
+            found = [gm.measures.mixture_log_likelihood(passes, y, each).mean() for each in DEVIATIONS]
+            yield gm.Figure("best deviation", DEVIATIONS[int(np.argmax(found))], "", split.where)
+
+
 def over_splits(name: str, each: np.ndarray, unit: str, where: str, better: Any) -> "gm.Figure":
     """The mean of one number a split, with its standard error over the splits."""
     error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else None
@@ -191,8 +220,11 @@ def linear(split: "gm.Split") -> np.ndarray:
 
 
 def measures(config: Config) -> "Sequence[gm.Measure]":
-    """Errors over the splits."""
-    return (Errors(config.answer), gm.measures.Parameters())
+    """Errors over the splits, and those of Monte Carlo dropout where it is asked for."""
+    own = (Errors(config.answer), gm.measures.Parameters())
+    if not config.passes:
+        return own
+    return (*own, DropoutErrors(config.passes, config.deviation, config.measured == "validation"))
 
 
 EXPERIMENT = gm.Experiment(

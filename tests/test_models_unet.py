@@ -35,6 +35,7 @@ def test_losses_by_hand():
     assert np.isnan(pixel_cross_entropy(logits, mask - 1)).all()
 
 
+@pytest.mark.slow  # compiled for long; images of other sizes are in the test of the boundary network too
 def test_it_sees_far_and_keeps_what_is_near_and_takes_other_sizes():
     """Without the lower level a pixel would see 5 of its line (two 3x3 windows, twice); with it, far more."""
     model = unet((8, 8, 1), 3, channels=(4, 5), norm="none")

@@ -25,6 +25,8 @@ from .discrimination import Discrimination as Discrimination
 from .disentanglement import Disentanglement as Disentanglement
 from .distances import Distances as Distances
 from .distributions import FourDistributions as FourDistributions
+from .dropout import dropout_passes as dropout_passes
+from .dropout import mixture_log_likelihood as mixture_log_likelihood
 from .feature_maps import FeatureMaps as FeatureMaps
 from .feature_maps import ReceptiveFields as ReceptiveFields
 from .feature_maps import StrongestPatches as StrongestPatches

@@ -129,9 +129,15 @@ def copies(model: Model, count: int, *, own_data: bool = False, starts: Sequence
         return value.sum(), (after, {name: number.mean() for name, number in metrics.items()})
 
     def apply(params, stats, *arrays, **options):
-        """What each copy gives, [B, count, ...]."""
+        """What each copy gives, [B, count, ...]; of an option `key` each copy has a part of its own."""
         axes = (0, 0, *(1 if own_data else None for _ in arrays))
-        return jax.vmap(partial(model.apply, **options), in_axes=axes, out_axes=1)(params, stats, *arrays)
+        if (key := options.pop("key", None)) is None:
+            return jax.vmap(partial(model.apply, **options), in_axes=axes, out_axes=1)(params, stats, *arrays)
+
+        def one(key, *own):
+            return model.apply(*own, key=key, **options)
+
+        return jax.vmap(one, in_axes=(0, *axes), out_axes=1)(jax.random.split(key, count), params, stats, *arrays)
 
     return Model(init, loss, apply=apply)
 

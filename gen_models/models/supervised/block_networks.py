@@ -70,10 +70,9 @@ def mobile_net(
       ValueError: a size is not positive, lengths differ, or a rate is outside [0, 1).
     """
     check_sizes(expansion=expansion, last=last)
-    how: dict[str, Any] = {"block": "inverted", "first": channels[0] if channels else 1, "expansion": expansion}
-    network = _network(
-        shape, num_classes, channels, blocks, strides, momentum, **how, last=last, axis_name=axis_name, dtype=dtype
-    )
+    stages = _stages(channels, blocks, strides)
+    how: dict[str, Any] = {"momentum": momentum, "axis_name": axis_name, "dtype": dtype}
+    network = _network(shape, num_classes, "inverted", stages, expansion=expansion, last=last, **how)
     return classifier(
         network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
     )
@@ -119,19 +118,9 @@ def resnext(
     check_each(channels=channels)
     for width in channels:
         check_divides("groups times reduction", groups * reduction, channels=width)
-    how: dict[str, Any] = {"block": "grouped", "first": channels[0] if channels else 1, "groups": groups}
-    network = _network(
-        shape,
-        num_classes,
-        channels,
-        blocks,
-        strides,
-        momentum,
-        **how,
-        reduction=reduction,
-        axis_name=axis_name,
-        dtype=dtype,
-    )
+    stages = _stages(channels, blocks, strides)
+    how: dict[str, Any] = {"momentum": momentum, "axis_name": axis_name, "dtype": dtype}
+    network = _network(shape, num_classes, "grouped", stages, groups=groups, reduction=reduction, **how)
     return classifier(
         network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
     )
@@ -169,31 +158,33 @@ def resnet18(
     """
     check_sizes(width=width)
     check_each(blocks=blocks)
-    channels = [width * 2**stage for stage in range(len(blocks))]
-    strides = [1 if stage == 0 else 2 for stage in range(len(blocks))]
-    how: dict[str, Any] = {"block": "basic", "first": width, "axis_name": axis_name, "dtype": dtype}
-    network = _network(shape, num_classes, channels, blocks, strides, momentum, **how)
+    stages = tuple((width * 2**stage, count, 2 if stage else 1) for stage, count in enumerate(blocks))
+    how: dict[str, Any] = {"momentum": momentum, "axis_name": axis_name, "dtype": dtype}
+    network = _network(shape, num_classes, "basic", stages, **how)
     return classifier(
         network, shape, num_classes, dropout=dropout, label_smoothing=label_smoothing, class_weights=class_weights
     )
 
 
-def _network(shape, num_classes, channels, blocks, strides, momentum, **how) -> nn.Module:
-    check_sizes(shape=shape)
+def _stages(channels, blocks, strides) -> tuple[tuple[int, int, int], ...]:
+    """Channels, blocks and the first one's stride of each stage."""
     check_each(channels=channels, blocks=blocks, strides=strides)
-    if not channels or not len(channels) == len(blocks) == len(strides):
-        raise ValueError(
-            f"channels, blocks and strides must be of one length, 1 or more, got {channels=}, {blocks=}, {strides=}"
-        )
+    if not len(channels) == len(blocks) == len(strides):
+        raise ValueError(f"channels, blocks and strides must be of one length, got {channels=}, {blocks=}, {strides=}")
+    return tuple(zip(channels, blocks, strides, strict=True))
+
+
+def _network(shape, num_classes, block, stages, *, momentum, **how) -> nn.Module:
+    check_sizes(shape=shape)
+    if not stages:
+        raise ValueError("channels, blocks and strides must be of one length, 1 or more, got none")
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")
-    stages = tuple(zip(channels, blocks, strides, strict=True))
-    return _Blocks(stages=stages, num_classes=num_classes, momentum=momentum, **how)
+    return _Blocks(block=block, stages=stages, num_classes=num_classes, momentum=momentum, **how)
 
 
 class _Blocks(nn.Module, kw_only=True):
     block: Literal["basic", "grouped", "inverted"]
-    first: int
     stages: tuple[tuple[int, int, int], ...]  # channels, blocks and the first one's stride
     num_classes: int
     momentum: float
@@ -228,7 +219,7 @@ class _Blocks(nn.Module, kw_only=True):
 
         activate = nn.relu6 if self.block == "inverted" else nn.relu
         branch = {"basic": self._basic, "grouped": self._grouped, "inverted": self._inverted}[self.block]
-        h = activate(conv(x, self.first))
+        h = activate(conv(x, self.stages[0][0]))
         for width, count, first in self.stages:
             for stride in (first,) + (1,) * (count - 1):
                 y, same = branch(conv, h, width, stride), stride == 1 and h.shape[-1] == width

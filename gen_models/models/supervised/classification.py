@@ -58,7 +58,8 @@ def classifier(
     With another `answer` than "classes" the network's outputs [B, head.width], the labels, the terms of the loss and
     the metrics are those of its head (`heads.py`), `num_classes` is how many numbers or labels an example has (1 where
     it is binary), and `apply` gives what the head predicts: logits [B] of "binary", [B, L] of "labels", numbers [B, D];
-    of "normal" with `deviations=True` a pair, means and standard deviations.
+    of "normal" with `deviations=True` a pair, means and standard deviations. With a `key`, `apply` drops units as in
+    training: one draw of what Monte Carlo dropout averages (`gen_models.measures.dropout`).
 
     Raises:
       ValueError: a size is not positive, an unknown answer, there are fewer than two classes, a rate is outside [0, 1),
@@ -97,12 +98,18 @@ def classifier(
         variables = network.init(key, jnp.zeros((1, *shape), jnp.float32), dropout, train=False)
         return variables["params"], variables.get("batch_stats", {})
 
-    def apply(params, stats, x, *, features=False, deviations=False):
+    def apply(params, stats, x, *, features=False, deviations=False, key=None):
         """Logits [B, K] of x [B, *shape] in evaluation mode: no dropout, running averages in batch norm.
 
         With `features`, a pair: logits, and the features [B, D] of which they are an affine function. With another
-        answer than classes, what its head predicts in their place; with `deviations`, a pair of "normal".
+        answer than classes, what its head predicts in their place; with `deviations`, a pair of "normal". With a
+        `key`, units are dropped as in training, which is for networks without batch norm.
         """
+        if key is not None:
+            if features or deviations or stats:
+                raise ValueError("a key draws dropout alone: leave out features and deviations, and take no batch norm")
+            x, fits = inputs({"x": x})
+            return head.predicted(jnp.where(fits, trained(params, stats, x, key)[0], jnp.nan))
         if deviations:
             if head.deviations is None:
                 raise ValueError(f"answer={answer!r} has no deviations: answer='normal' has")
