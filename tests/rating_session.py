@@ -1,13 +1,12 @@
 """What the tests of `tools.rate` do with a session of judging images: begin it, answer, and look at its files."""
 
 import importlib.util
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from tool_runs import run_tool
 
-from gen_models.run import cli
 from tools import rate
 from tools.rating_page import answers, session
 
@@ -20,10 +19,7 @@ def begun(out, *words):
 
 def said(monkeypatch, capsys, *words):
     """(exit status, standard output, standard error) of the tool."""
-    monkeypatch.setattr(sys, "argv", ["tools.rate", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(rate.main)
-    return stopped.value.code, *capsys.readouterr()
+    return run_tool(rate, monkeypatch, *words), *capsys.readouterr()
 
 
 def given(question, rater="Ada", answer="real", **more):

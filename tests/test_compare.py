@@ -2,14 +2,14 @@
 
 import fcntl
 import json
-import sys
 
 import numpy as np
 import pytest
 from saved import saved_run
+from tool_runs import run_tool
 
 from gen_models.measures.figure import Figure
-from gen_models.run import cli, config, own_classifier
+from gen_models.run import config, own_classifier
 from gen_models.run.directory import Run
 from gen_models.run.extractors import extractor_of
 from gen_models.run.own_classifier import classifier_of_data, request_of
@@ -17,13 +17,6 @@ from gen_models.run.restore import load_run
 from tools import compare, evaluate
 
 WORDS = ("--samples", 40, "--training", 200)
-
-
-def _tool(monkeypatch, module, *words):
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(module.main)
-    return stopped.value.code
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -143,7 +136,7 @@ def test_data_without_labels_have_no_classifier(tmp_path, monkeypatch, capsys):
     np.savez(tmp_path / "set.npz", x_train=images, x_test=images)
     run = saved_run("vae", "base", tmp_path / "run", dataset=f"npz:{tmp_path / 'set.npz'}")
     words = ("--distances", "--features", "classifier", "--keep", tmp_path / "kept")
-    assert _tool(monkeypatch, evaluate, run, *words) == config.BAD_INPUT
+    assert run_tool(evaluate, monkeypatch, run, *words) == config.BAD_INPUT
     error = capsys.readouterr().err
     assert "has no labels" in error and "name another network" in error and len(error.strip().splitlines()) == 1
     assert not (tmp_path / "kept").exists()
@@ -153,7 +146,7 @@ def test_data_without_labels_have_no_classifier(tmp_path, monkeypatch, capsys):
 def test_runs_stand_in_one_table(runs, kept, monkeypatch, capsys, tmp_path):
     words = [f"VAE={runs / 'vae'}", str(runs / "grey"), f"levels={runs / 'levels'}", "--features", "classifier"]
     words += [*WORDS, "--keep", kept, "--json", tmp_path / "t.json", "--markdown", tmp_path / "t.md"]
-    assert _tool(monkeypatch, compare, *words) == 0
+    assert run_tool(compare, monkeypatch, *words) == 0
     table = json.loads((tmp_path / "t.json").read_text())
     rows = {name: {each["name"].partition(",")[0]: each for each in row} for name, row in table["rows"].items()}
     assert list(rows) == ["VAE", str(runs / "grey"), "levels", "held-out examples", "memoriser", "noise"]
@@ -170,13 +163,13 @@ def test_runs_stand_in_one_table(runs, kept, monkeypatch, capsys, tmp_path):
     alone = runs / "levels" / "distances_classifier.json"
     before = json.loads(alone.read_text())["figures"]
     same = ("--distances", "--features", "classifier", "--keep", kept, "--unchanged")
-    assert _tool(monkeypatch, evaluate, runs / "levels", *same, *WORDS) == 0
+    assert run_tool(evaluate, monkeypatch, runs / "levels", *same, *WORDS) == 0
     figures = {each["name"]: each for each in json.loads(alone.read_text())["figures"]}
     assert [figures[each["name"]] for each in before] == before
     assert figures["FD classifier, noise"]["value"] == rows["noise"]["FD classifier"]["value"]
     # What the directories have is read again, and gives the same table.
     monkeypatch.setattr("gen_models.measures.distances.Distances.figures", lambda *_: pytest.fail("measured again"))
-    assert _tool(monkeypatch, compare, *words[:-4], "--json", tmp_path / "again.json") == 0
+    assert run_tool(compare, monkeypatch, *words[:-4], "--json", tmp_path / "again.json") == 0
     assert json.loads((tmp_path / "again.json").read_text()) == table
 
 
@@ -184,20 +177,20 @@ def test_runs_stand_in_one_table(runs, kept, monkeypatch, capsys, tmp_path):
 def test_runs_of_other_images_are_not_compared(runs, kept, monkeypatch, capsys, tmp_path):
     other = saved_run("vae", "base", tmp_path / "other", train_split="train+validation")
     words = ("--features", "classifier", "--keep", kept, *WORDS)
-    assert _tool(monkeypatch, compare, runs / "vae", other, *words) == config.BAD_INPUT
+    assert run_tool(compare, monkeypatch, runs / "vae", other, *words) == config.BAD_INPUT
     assert "may not be compared, as their data differ: train" in capsys.readouterr().err
-    assert _tool(monkeypatch, compare, runs / "vae", runs / "grey", *words, "--as-seen") == config.BAD_INPUT
+    assert run_tool(compare, monkeypatch, runs / "vae", runs / "grey", *words, "--as-seen") == config.BAD_INPUT
     assert "the first sees binarised (dynamic), the second images as they are" in capsys.readouterr().err
-    assert _tool(monkeypatch, compare, runs / "vae", runs / "classifier", *words) == config.BAD_INPUT
+    assert run_tool(compare, monkeypatch, runs / "vae", runs / "classifier", *words) == config.BAD_INPUT
     assert "whose model has no samples" in capsys.readouterr().err
-    assert _tool(monkeypatch, compare, runs / "vae", runs / "vae", *words) == config.BAD_INPUT
+    assert run_tool(compare, monkeypatch, runs / "vae", runs / "vae", *words) == config.BAD_INPUT
     assert "more than one row" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_model_that_sees_levels_and_draws_means_is_compared_as_images_are(runs, kept, monkeypatch, capsys):
     words = ("--distances", "--features", "classifier", "--keep", kept, *WORDS)
-    assert _tool(monkeypatch, evaluate, runs / "levels", *words) == config.BAD_INPUT
+    assert run_tool(evaluate, monkeypatch, runs / "levels", *words) == config.BAD_INPUT
     assert "give --unchanged" in capsys.readouterr().err
 
 
@@ -208,6 +201,6 @@ def test_families_with_other_levels_and_the_usual_classifier_stand_in_one_table(
     binary = saved_run("likelihood_ladder", "pixel_cnn", tmp_path / "binary")
     pixels = saved_run("likelihood_ladder", "pixel_cnn_pp", tmp_path / "pixels", levels=17)
     words = [*WORDS, "--features", "classifier", "--keep", tmp_path / "kept", "--json", tmp_path / "t.json"]
-    assert _tool(monkeypatch, compare, runs / "grey", binary, pixels, *words) == 0
+    assert run_tool(compare, monkeypatch, runs / "grey", binary, pixels, *words) == 0
     rows = json.loads((tmp_path / "t.json").read_text())["rows"]
     assert len(rows) == 6 and all(np.isfinite(each["value"]) for row in rows.values() for each in row)

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from saved import saved_run
+from tool_runs import run_tool
 
 import gen_models as gm
 from gen_models.run import cli, config, diagnosing
@@ -20,13 +20,6 @@ from tools import diagnose as tool
 
 IMBALANCE = find("experiments.gan_imbalance")
 FAILURE_OF_THE_DOMINATED = {"discriminator dominance", "vanishing generator gradient"}
-
-
-def run_tool(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["diagnose", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
 
 
 def kept(folder, variant="dominated", experiment="experiments.gan_imbalance", rows=(), result=True, **stopped):
@@ -63,7 +56,7 @@ def logged(fake, generator=-1e-3, norm=1.0):
 
 def test_one_run_is_a_table_with_remedies_that_its_experiment_has(tmp_path, monkeypatch, capsys):
     folder, file = kept(tmp_path / "run", rows=logged(1e-3)), tmp_path / "found.json"
-    assert run_tool(monkeypatch, folder, "--samples", "0", "--json", file) == 0
+    assert run_tool(tool, monkeypatch, folder, "--samples", "0", "--json", file) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert all(word in shown for word in ("vanishing", "certain", "evidence", "remedy", "--objective"))
     (found,) = json.loads(file.read_text()).values()
@@ -78,7 +71,7 @@ def test_one_run_is_a_table_with_remedies_that_its_experiment_has(tmp_path, monk
 
 def test_a_healthy_run_is_accused_of_nothing_and_what_was_looked_for_is_said(tmp_path, monkeypatch, capsys):
     folder = kept(tmp_path / "run", "balanced", rows=logged(0.3, generator=1.2))
-    assert run_tool(monkeypatch, folder, "--samples", "0") == 0
+    assert run_tool(tool, monkeypatch, folder, "--samples", "0") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "nothing found" in shown and "looked for: divergence, growing swings" in shown
     assert "could not look for posterior collapse: that needs a KL term" in shown
@@ -90,12 +83,12 @@ def test_a_folder_of_runs_is_counted(tmp_path, monkeypatch, capsys):
     kept(tmp_path / "sweep" / "balanced" / "0", "balanced", rows=logged(0.3, generator=1.2))
     stopped = {"status": "diverged", "step": 40, "message": "diverged at step 40: a loss is not finite"}
     kept(tmp_path / "sweep" / "wgan_gp" / "0", "wgan_gp", **stopped)
-    assert run_tool(monkeypatch, tmp_path / "sweep", "--samples", "0") == 0
+    assert run_tool(tool, monkeypatch, tmp_path / "sweep", "--samples", "0") == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "discriminator dominance: 3 of 5 runs" in shown and "divergence: 1 of 5 runs" in shown
     assert diagnose_run(tmp_path / "sweep" / "wgan_gp" / "0").diverged
     (tmp_path / "sweep" / "wgan_gp" / "0" / "config.json").write_text("{}")
-    assert run_tool(monkeypatch, tmp_path / "sweep", "--samples", "0") == 0
+    assert run_tool(tool, monkeypatch, tmp_path / "sweep", "--samples", "0") == 0
     said = capsys.readouterr()
     assert "wgan_gp/0 is left out" in said.err and "3 of 4 runs" in said.out
 
@@ -110,7 +103,7 @@ def test_a_folder_of_runs_is_counted(tmp_path, monkeypatch, capsys):
 )
 def test_bad_input_is_one_line(words, line, tmp_path, monkeypatch, capsys):
     folder = kept(tmp_path / "run", rows=logged(0.3, generator=1.2))
-    assert run_tool(monkeypatch, *([] if "nowhere" in words else [folder]), *words) == config.BAD_INPUT
+    assert run_tool(tool, monkeypatch, *([] if "nowhere" in words else [folder]), *words) == config.BAD_INPUT
     assert line in capsys.readouterr().err
 
 

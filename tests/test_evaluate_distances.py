@@ -1,23 +1,16 @@
 """`tools.evaluate --distances` of a real run, in the features of a real classifier; and words that name networks."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from saved import saved_run
+from tool_runs import run_tool
 
-from gen_models.run import cli, config
+from gen_models.run import config
 from gen_models.run.extractors import extractor_of
 from gen_models.run.restore import load_run
 from tools import evaluate
-
-
-def _tool(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(evaluate.main)
-    return stopped.value.code
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +24,7 @@ def runs(tmp_path_factory):
 
 def test_distances_are_shown_and_saved_with_what_they_are_read_beside(runs, monkeypatch, capsys):
     run, words = runs / "vae", ("--distances", "--features", f"classifier:{runs / 'classifier'}")
-    assert _tool(monkeypatch, run, *words, "--samples", 40, "--training", 200) == 0
+    assert run_tool(evaluate, monkeypatch, run, *words, "--samples", 40, "--training", 200) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for word in ("FD classifier", "KD classifier", "memoriser", "noise", "held-out", "authenticity", "recall"):
         assert word in shown
@@ -47,7 +40,7 @@ def test_distances_are_shown_and_saved_with_what_they_are_read_beside(runs, monk
     before = (run / "distances_classifier.json").read_bytes()
     kept = runs / "kept"
     for _ in range(2):
-        assert _tool(monkeypatch, run, *words, "--samples", 40, "--training", 200, "--keep", kept) == 0
+        assert run_tool(evaluate, monkeypatch, run, *words, "--samples", 40, "--training", 200, "--keep", kept) == 0
     assert len(list(kept.iterdir())) == 2  # of training images and of held-out ones
     assert (run / "distances_classifier.json").read_bytes() == before  # the same randomness
 
@@ -76,12 +69,12 @@ def test_a_runs_classifier_is_the_model_that_it_is_evaluated_with(runs):
 )
 def test_words_that_name_no_network_are_one_line(words, said, runs, monkeypatch, capsys):
     words = [word.replace("VAE", str(runs / "vae")) for word in words]
-    assert _tool(monkeypatch, runs / "vae", *words) == config.BAD_INPUT
+    assert run_tool(evaluate, monkeypatch, runs / "vae", *words) == config.BAD_INPUT
     error = capsys.readouterr().err
     assert said in error and len(error.strip().splitlines()) == 1
 
 
 def test_a_run_without_samples_has_no_distances(runs, monkeypatch, capsys):
     words = ("--distances", "--features", f"classifier:{runs / 'classifier'}")
-    assert _tool(monkeypatch, runs / "classifier", *words) == config.BAD_INPUT
+    assert run_tool(evaluate, monkeypatch, runs / "classifier", *words) == config.BAD_INPUT
     assert "whose model has no samples" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tiny import tiny_config, tiny_words
+from tool_runs import run_tool
 
 from gen_models.run import cli, config
 from gen_models.run.arguments import parse
@@ -41,13 +42,6 @@ VARIANTS = [(name, variant) for name, experiment in EXPERIMENTS.items() for vari
 
 def _main(name, variant, *words):
     return cli.main(EXPERIMENTS[name], [variant, *words])
-
-
-def _tool(tool, monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
 
 
 def _result(folder):
@@ -104,10 +98,10 @@ def test_runs_finishes_and_resumes_in_the_same_bits(name, tmp_path, capsys, monk
     assert _main(name, FIRST[name], *words, "--run-dir", str(whole), "--seed", "5") == config.BAD_INPUT
     assert "seed is 0 there and 5 here" in capsys.readouterr().err
 
-    assert _tool(evaluate, monkeypatch, whole) == 0
+    assert run_tool(evaluate, monkeypatch, whole) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert result["figures"][0]["name"].split()[0] in shown
-    status = _tool(sample, monkeypatch, whole, "--n", "5")
+    status = run_tool(sample, monkeypatch, whole, "--n", "5")
     if found.job.sampler() is None:
         assert status == config.BAD_INPUT and "no samples" in capsys.readouterr().err
     else:
@@ -267,8 +261,8 @@ def test_a_run_of_another_form_is_refused_in_one_line(tmp_path, capsys, monkeypa
     (tmp_path / "config.json").write_text(json.dumps(saved))
     commands = (
         lambda: _main("gan_grid", "gan", "--run-dir", str(tmp_path)),
-        lambda: _tool(evaluate, monkeypatch, tmp_path),
-        lambda: _tool(sample, monkeypatch, tmp_path),
+        lambda: run_tool(evaluate, monkeypatch, tmp_path),
+        lambda: run_tool(sample, monkeypatch, tmp_path),
     )
     for command in commands:
         assert command() == config.BAD_INPUT

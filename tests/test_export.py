@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from saved import saved_run
+from tool_runs import run_tool
 from zoo import ZOO
 
 from gen_models.core import Model, TrainState
 from gen_models.export import DEFAULT_PLATFORMS, check, export_sampler, trained_parameters, write
 from gen_models.nn.conv import conv_transpose
-from gen_models.run import cli
 from gen_models.run.config import BAD_INPUT
 from gen_models.run.restore import load_run
 from tools import export as tool
@@ -210,17 +210,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert path.read_bytes() == b"first"
 
 
-def _tool(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["tools.export", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
-
-
 @pytest.mark.slow
 def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeypatch, capsys):
     folder = saved_run("vae", "base", tmp_path / "run", steps=4, learning_rate=0.1, ema_decay=0.9)
-    assert _tool(monkeypatch, folder) == 0
+    assert run_tool(tool, monkeypatch, folder) == 0
     out = capsys.readouterr().out
     file = folder / "sampler.stablehlo"
     assert f"{file.stat().st_size / 1e6:.2f} MB for cpu, cuda, tpu; samples are float32 [n, 8, 8, 1]" in out
@@ -238,7 +231,7 @@ def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeyp
     assert np.abs(names["x"] - sampled(state._replace(ema=None))).max() > 1e-2
 
     chosen = tmp_path / "other.stablehlo"
-    assert _tool(monkeypatch, folder, "--out", chosen, "--platforms", "tpu", "--count", 3) == 0
+    assert run_tool(tool, monkeypatch, folder, "--out", chosen, "--platforms", "tpu", "--count", 3) == 0
     assert "samples are float32 [3, 8, 8, 1]" in capsys.readouterr().out
     assert jax.export.deserialize(bytearray(chosen.read_bytes())).platforms == ("tpu",)
 
@@ -246,12 +239,12 @@ def test_the_tool_exports_what_a_trained_run_is_evaluated_with(tmp_path, monkeyp
 @pytest.mark.slow
 def test_the_tool_exports_a_sampler_of_one_class(tmp_path, monkeypatch, capsys):
     folder = saved_run("inpainting", "gated_pixel_cnn", tmp_path / "run", steps=1, conditional=True, learning_rate=0.1)
-    assert _tool(monkeypatch, folder, "--platforms", "cpu") == BAD_INPUT
+    assert run_tool(tool, monkeypatch, folder, "--platforms", "cpu") == BAD_INPUT
     error = capsys.readouterr().err
     assert "is told the class: give --label" in error and len(error.strip().splitlines()) == 1
-    assert _tool(monkeypatch, folder, "--platforms", "cpu", "--label", 10) == BAD_INPUT
+    assert run_tool(tool, monkeypatch, folder, "--platforms", "cpu", "--label", 10) == BAD_INPUT
     assert "--label must be from 0 to 9, got 10" in capsys.readouterr().err
-    assert _tool(monkeypatch, folder, "--platforms", "cpu", "--label", 3) == 0
+    assert run_tool(tool, monkeypatch, folder, "--platforms", "cpu", "--label", 3) == 0
     program = jax.export.deserialize(bytearray((folder / "sampler.stablehlo").read_bytes()))
     x = program.call(np.uint32(7), np.zeros(5, np.uint32))
     _, _, job, state = load_run(folder)
@@ -262,7 +255,7 @@ def test_the_tool_exports_a_sampler_of_one_class(tmp_path, monkeypatch, capsys):
 
 def test_the_tool_names_a_run_without_samples(tmp_path, monkeypatch, capsys):
     folder = saved_run("classifier", "cnn", tmp_path / "run")
-    assert _tool(monkeypatch, folder) == BAD_INPUT
+    assert run_tool(tool, monkeypatch, folder) == BAD_INPUT
     error = capsys.readouterr().err
     assert f"{folder} is a run of experiments.classifier, whose model has no samples" in error
     assert len(error.strip().splitlines()) == 1 and not (folder / "sampler.stablehlo").exists()
@@ -280,14 +273,14 @@ def test_the_tool_names_a_run_without_samples(tmp_path, monkeypatch, capsys):
 )
 def test_the_tool_refuses_bad_input_before_it_looks_for_the_run(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert _tool(monkeypatch, "absent", *words) == BAD_INPUT
+    assert run_tool(tool, monkeypatch, "absent", *words) == BAD_INPUT
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
 
 
 def test_the_tool_names_the_extra_that_is_missing(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
-    assert _tool(monkeypatch, "absent") == BAD_INPUT
+    assert run_tool(tool, monkeypatch, "absent") == BAD_INPUT
     error = capsys.readouterr().err
     assert "pip install 'gen_models[export]'" in error and len(error.strip().splitlines()) == 1
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from saved import saved_run
 from test_export import REFUSE
+from tool_runs import run_tool
 
 from gen_models import export
 from gen_models.data.raw_inputs import from_file
 from gen_models.data.sources import BUNDLED
-from gen_models.run import cli
 from gen_models.run.config import BAD_INPUT
 from gen_models.run.operations import NAMES, operation_of
 from gen_models.run.predicting import predictor_of
@@ -42,17 +42,10 @@ np.savez("p.npz", p=p, few=few)
 """
 
 
-def _tool(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["tools.export", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
-
-
 @pytest.mark.slow
 def test_raw_rows_are_predicted_elsewhere(tmp_path, monkeypatch, capsys):
     run = saved_run("tables", "mlp", tmp_path / "run", steps=3, missing="nearest", indicator=True, learning_rate=0.05)
-    assert _tool(monkeypatch, run, "--operation", "predict", "--out", tmp_path / "predict.stablehlo") == 0
+    assert run_tool(tool, monkeypatch, run, "--operation", "predict", "--out", tmp_path / "predict.stablehlo") == 0
     out = capsys.readouterr().out
     assert "for cpu, cuda, tpu; it gives float32 [n, 3]" in out and "NaN where missing" in out
     # The lines that it prints are a program.
@@ -150,6 +143,6 @@ def test_what_cannot_be_exported_is_refused(tmp_path, monkeypatch, capsys):
         (["--operation", "predict", "--label", "1"], "--label is of samples"),
         (["--operation", "apply", "--platforms", "cude"], "unknown platform 'cude'"),
     ):
-        assert _tool(monkeypatch, run, *words) == BAD_INPUT
+        assert run_tool(tool, monkeypatch, run, *words) == BAD_INPUT
         error = capsys.readouterr().err
         assert message in error and len(error.strip().splitlines()) == 1

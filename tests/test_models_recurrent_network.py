@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.stats
-from flax.traverse_util import flatten_dict, unflatten_dict
+from theirs import assert_gradients_close, trees_of
 
 from gen_models.core import init_state, make_train_step
 from gen_models.data.synthetic import adding_baseline, adding_task, copy_baseline, copy_task
@@ -55,10 +55,7 @@ def _value_and_gradient(model, params, batch, **more):
 def test_a_deep_bidirectional_classifier_of_padded_sequences_is_pytorchs():
     with np.load(THEIRS) as file:
         theirs = dict(file)
-    params, gradients = (
-        unflatten_dict({k.removeprefix(kind): jnp.asarray(v) for k, v in theirs.items() if k.startswith(kind)}, sep="/")
-        for kind in ("params/", "gradients/")
-    )
+    params, gradients = trees_of(theirs, "params/", "gradients/")
     model = recurrent_network((5, 3), 3, features=4, layers=2, bidirectional=True)
     batch = {"x": theirs["x"], "y": theirs["y"], "length": theirs["lengths"]}
     ours, _ = jax.eval_shape(model.init, KEY, batch)
@@ -67,8 +64,7 @@ def test_a_deep_bidirectional_classifier_of_padded_sequences_is_pytorchs():
     np.testing.assert_allclose(logits, theirs["logits"], rtol=1e-5)
     (value, _), found = _value_and_gradient(model, params, batch)
     np.testing.assert_allclose(value, theirs["loss"], rtol=1e-6)
-    for name, gradient in flatten_dict(found, sep="/").items():
-        np.testing.assert_allclose(gradient, flatten_dict(gradients, sep="/")[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    assert_gradients_close(found, gradients, rtol=1e-4, atol=1e-6)
 
 
 @each_cell

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict, unflatten_dict
+from theirs import assert_language_model_is
 
 from gen_models.models.sequences.transformer import transformer
 from gen_models.nn.attention import Attention, attention, rotated, sinusoids
@@ -19,20 +19,8 @@ THEIRS = Path(__file__).parent / "fixtures" / "transformer_torch.npz"  # made by
 def test_logits_loss_and_gradients_are_pytorchs():
     with np.load(THEIRS) as file:
         theirs = dict(file)
-    params, gradients = (
-        unflatten_dict({k.removeprefix(kind): jnp.asarray(v) for k, v in theirs.items() if k.startswith(kind)}, sep="/")
-        for kind in ("params/", "gradients/")
-    )
     model = transformer(7, context=6, features=8, layers=2, heads=2, use_bias=True)
-    x, y = theirs["tokens"][:, :-1].astype(np.int32), theirs["tokens"][:, 1:].astype(np.int32)
-    ours, _ = jax.jit(model.init)(jax.random.key(0), {"x": x, "y": y})
-    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, params)
-    np.testing.assert_allclose(model.apply(params, {}, x), theirs["logits"], rtol=1e-4, atol=2e-5)
-    loss = jax.jit(jax.value_and_grad(lambda p: model.loss(p, {}, {"x": x, "y": y}, jax.random.key(0), step=0)[0]))
-    value, found = loss(params)
-    np.testing.assert_allclose(value, theirs["loss"], rtol=1e-5)
-    for name, gradient in flatten_dict(found, sep="/").items():
-        np.testing.assert_allclose(gradient, flatten_dict(gradients, sep="/")[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    assert_language_model_is(model, theirs, atol=1e-5)
 
 
 def test_attention_is_a_mean_of_values_by_its_weights():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
+from theirs import assert_language_model_is
 
 from gen_models.models.sequences.temporal_convolutions import temporal_convolutions
 from gen_models.models.sequences.token_model import token_model
@@ -24,23 +24,11 @@ LENGTH, V, F = 6, 3, 2
 def test_logits_loss_and_gradients_are_pytorchs(name):
     with np.load(THEIRS) as file:
         theirs = {k.removeprefix(f"{name}/"): v for k, v in file.items()}
-    params, gradients = (
-        unflatten_dict({k.removeprefix(kind): jnp.asarray(v) for k, v in theirs.items() if k.startswith(kind)}, sep="/")
-        for kind in ("params/", "gradients/")
-    )
     model, told = temporal_convolutions(7, features=4, layers=2, window=3, embedding=3), {}
     if name == "wavenet":
         model = wavenet(7, features=4, skip_features=5, layers=2, classes=3, local_features=2)
         told = {"label": theirs["label"].astype(np.int32), "features": theirs["features"]}
-    x, y = theirs["tokens"][:, :-1].astype(np.int32), theirs["tokens"][:, 1:].astype(np.int32)
-    batch = {"x": x, "y": y, **told}
-    ours, _ = jax.jit(model.init)(KEY, batch)
-    assert jax.tree.map(jnp.shape, ours) == jax.tree.map(jnp.shape, params)
-    np.testing.assert_allclose(model.apply(params, {}, x, **told), theirs["logits"], rtol=1e-4, atol=2e-5)
-    value, found = jax.jit(jax.value_and_grad(lambda p: model.loss(p, {}, batch, KEY, step=0)[0]))(params)
-    np.testing.assert_allclose(value, theirs["loss"], rtol=1e-5)
-    for path, gradient in flatten_dict(found, sep="/").items():
-        np.testing.assert_allclose(gradient, flatten_dict(gradients, sep="/")[path], rtol=1e-3, atol=1e-5, err_msg=path)
+    assert_language_model_is(model, theirs, atol=1e-5, **told)
 
 
 @pytest.mark.parametrize(

@@ -6,18 +6,11 @@ import sys
 import jax
 import numpy as np
 import pytest
+from tool_runs import run_tool
 
-from gen_models.run import cli, config
+from gen_models.run import config
 from gen_models.run.restore import load_run
 from tools import evaluate, sample
-
-
-def _tool(tool, monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
-
 
 MY_VAE = '''"""Is a VAE of one's own trained as ours are?"""
 from dataclasses import dataclass
@@ -78,7 +71,7 @@ def test_a_run_of_an_experiment_of_ones_own_is_loaded_from_anywhere(project, tmp
     run = project / "runs" / "my_vae" / "base" / "0"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which the project's folder is added
-    assert _tool(sample, monkeypatch, run, "--n", 3) == 0
+    assert run_tool(sample, monkeypatch, run, "--n", 3) == 0
     x = np.load(run / "samples" / "n3_seed0.npy", allow_pickle=False)
     _, own, job, state = load_run(run)
     assert (own.latent, int(state.step), job.experiment.name) == (2, 4, "my_vae")
@@ -90,12 +83,12 @@ def test_a_run_of_an_experiment_of_ones_own_is_loaded_from_anywhere(project, tmp
     monkeypatch.delitem(sys.modules, "my_vae")
     run, file = (tmp_path / "moved" / path for path in ("runs/my_vae/base/0", "my_vae.py"))
     capsys.readouterr()
-    assert _tool(sample, monkeypatch, run, "--n", 3) == config.BAD_INPUT
+    assert run_tool(sample, monkeypatch, run, "--n", 3) == config.BAD_INPUT
     error = capsys.readouterr().err
     assert "project/my_vae.py is not there: give its present path as --experiment FILE" in error
     assert len(error.strip().splitlines()) == 1
-    assert _tool(sample, monkeypatch, run, "--n", 3, "--seed", 1, "--experiment", file) == 0
-    assert _tool(evaluate, monkeypatch, run, "--experiment", file) == 0
+    assert run_tool(sample, monkeypatch, run, "--n", 3, "--seed", 1, "--experiment", file) == 0
+    assert run_tool(evaluate, monkeypatch, run, "--experiment", file) == 0
     assert "ELBO" in capsys.readouterr().out
 
 

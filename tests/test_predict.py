@@ -3,7 +3,6 @@
 import csv
 import functools
 import shutil
-import sys
 
 import jax
 import numpy as np
@@ -11,13 +10,13 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 from saved import saved_run
+from tool_runs import run_tool
 
 from gen_models.data.raw_inputs import BadInput, Form, from_file, from_values
 from gen_models.data.sources import BUNDLED
 from gen_models.measures.base import Split
 from gen_models.measures.classification import predicted
 from gen_models.measures.regression import predicted_numbers
-from gen_models.run import cli
 from gen_models.run.config import BAD_INPUT
 from gen_models.run.predicting import predictor_of
 from gen_models.run.restore import load_run
@@ -25,13 +24,6 @@ from tools import predict as tool
 
 PENGUINS = BUNDLED.parent / "penguins.csv"
 ROWS = list(csv.DictReader(PENGUINS.read_text().splitlines()))
-
-
-def _tool(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["tools.predict", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
 
 
 VARIANTS = {"class": ("mlp", "species"), "number": ("weight", "body_mass_g")}
@@ -76,7 +68,7 @@ def test_raw_rows_give_what_the_run_is_measured_with(kind, made, monkeypatch, ca
     root, expected = made(kind)
     for ending in (".csv", ".parquet", ".npz"):
         out = root / f"out_{kind}{ending}"
-        assert _tool(monkeypatch, root / kind, "--input", PENGUINS, "--out", out) == 0
+        assert run_tool(tool, monkeypatch, root / kind, "--input", PENGUINS, "--out", out) == 0
         target = "species" if kind == "class" else "body_mass_g"
         assert f"344 predictions of {target!r}" in capsys.readouterr().out
     columns = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", *(["body_mass_g"] if kind == "class" else [])]
@@ -116,14 +108,14 @@ def test_what_is_wrong_is_told_with_row_and_column(runs, tmp_path, monkeypatch, 
     wrong = [dict(row) for row in ROWS[:5]]
     wrong[2]["bill_depth_mm"] = "deep"
     for rows, message in ((lacks, "lacks the column 'sex'"), (wrong, "row 3 has 'deep' in the numeric column")):
-        assert _tool(monkeypatch, run, "--input", _written(tmp_path / "rows.csv", rows)) == BAD_INPUT
+        assert run_tool(tool, monkeypatch, run, "--input", _written(tmp_path / "rows.csv", rows)) == BAD_INPUT
         error = capsys.readouterr().err
         assert message in error and len(error.strip().splitlines()) == 1
     strange = [dict(row) for row in ROWS[:8]]
     for row in strange[1:]:
         row["island"] = "Paris"
     path = _written(tmp_path / "rows.csv", strange)
-    assert _tool(monkeypatch, run, "--input", path, "--out", tmp_path / "p.csv") == 0
+    assert run_tool(tool, monkeypatch, run, "--input", path, "--out", tmp_path / "p.csv") == 0
     error = capsys.readouterr().err
     assert "row 2: 'Paris' is none of the words of 'island' for training" in error and "and 2 more such words" in error
     for words, message in (
@@ -131,7 +123,7 @@ def test_what_is_wrong_is_told_with_row_and_column(runs, tmp_path, monkeypatch, 
         (["--input", tmp_path / "absent.csv", "--out", tmp_path / "p.csv"], "there is no such file or folder"),
         (["--input", path, "--out", tmp_path / "no" / "p.csv"], "does not exist"),
     ):
-        assert _tool(monkeypatch, run, *words) == BAD_INPUT
+        assert run_tool(tool, monkeypatch, run, *words) == BAD_INPUT
         assert message in capsys.readouterr().err
 
 
@@ -146,15 +138,15 @@ def test_images_are_predicted_by_their_pixels(tmp_path, monkeypatch, capsys):
     for index, image in enumerate(pixels):
         Image.fromarray(image[..., 0]).save(tmp_path / "images" / ("deep" if index > 3 else "") / f"{index}.png")
     np.savez(tmp_path / "x.npz", x=pixels)
-    assert _tool(monkeypatch, run, "--input", tmp_path / "images", "--out", tmp_path / "p.npz") == 0
+    assert run_tool(tool, monkeypatch, run, "--input", tmp_path / "images", "--out", tmp_path / "p.npz") == 0
     archive = np.load(tmp_path / "p.npz")
     assert archive["files"].tolist() == ["0.png", "1.png", "2.png", "3.png", "deep/4.png", "deep/5.png"]
     np.testing.assert_allclose(archive["probabilities"], jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
-    assert _tool(monkeypatch, run, "--input", tmp_path / "x.npz", "--out", tmp_path / "q.npz") == 0
+    assert run_tool(tool, monkeypatch, run, "--input", tmp_path / "x.npz", "--out", tmp_path / "q.npz") == 0
     np.testing.assert_array_equal(np.load(tmp_path / "q.npz")["probabilities"], archive["probabilities"])
     Image.fromarray(pixels[0, :, :20, 0]).save(tmp_path / "narrow.png")
     capsys.readouterr()
-    assert _tool(monkeypatch, run, "--input", tmp_path / "narrow.png") == BAD_INPUT
+    assert run_tool(tool, monkeypatch, run, "--input", tmp_path / "narrow.png") == BAD_INPUT
     assert "is 28x20x1, and the model takes images of 28x28x1: resize it" in capsys.readouterr().err
 
 
@@ -168,7 +160,7 @@ def test_sentences_are_predicted_by_their_words(tmp_path, monkeypatch):
     logits, _ = predicted(found.job.trained(found.state), Split(data, data.test, "test"))
     texts = [data.train.meaning.decode(x) for x in data.test.arrays["x"]]
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
-    assert _tool(monkeypatch, run, "--input", tmp_path / "in.txt", "--out", tmp_path / "p.npz") == 0
+    assert run_tool(tool, monkeypatch, run, "--input", tmp_path / "in.txt", "--out", tmp_path / "p.npz") == 0
     archive = np.load(tmp_path / "p.npz")
     assert archive["classes"].tolist() == ["bad", "good"]
     np.testing.assert_allclose(archive["probabilities"], jax.nn.softmax(logits), rtol=1e-4, atol=1e-6)
@@ -177,7 +169,7 @@ def test_sentences_are_predicted_by_their_words(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_model_that_predicts_nothing_is_named(tmp_path, monkeypatch, capsys):
     run = saved_run("vae", "base", tmp_path / "run")
-    assert _tool(monkeypatch, run, "--input", tmp_path) == BAD_INPUT
+    assert run_tool(tool, monkeypatch, run, "--input", tmp_path) == BAD_INPUT
     error = capsys.readouterr().err
     assert "experiments.vae, whose model makes no prediction of an example" in error and len(error.splitlines()) == 1
 

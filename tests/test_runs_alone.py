@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 from saved import saved_run
+from tool_runs import run_tool
 
 from gen_models.data.report import DataAbsent
 from gen_models.data.sources import PATHS
@@ -42,13 +43,6 @@ def _archive(path, seed=0, count=60, size=4):
     return f"npz:{path}"
 
 
-def _tool(tool, monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", [tool.__name__, *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
-
-
 def _error(capsys):
     """What was said on the error stream, which is one line."""
     said = capsys.readouterr().err
@@ -74,9 +68,9 @@ def test_a_run_is_sampled_and_exported_without_its_data(trained, monkeypatch, tm
     jax.tree.map(np.testing.assert_array_equal, found.state.params, expected)
     assert (found.job.data.shape, found.job.data.num_classes) == ((4, 4, 1), 3)
     before = sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*"))
-    assert _tool(sample, monkeypatch, run, "--n", 3, "--out", tmp_path / "s.png") == 0
+    assert run_tool(sample, monkeypatch, run, "--n", 3, "--out", tmp_path / "s.png") == 0
     assert np.load(tmp_path / "s.npy").shape == (3, 4, 4, 1)
-    assert _tool(export, monkeypatch, run, "--platforms", "cpu", "--out", tmp_path / "s.stablehlo") == 0
+    assert run_tool(export, monkeypatch, run, "--platforms", "cpu", "--out", tmp_path / "s.stablehlo") == 0
     assert sorted((path, path.stat().st_mtime_ns) for path in run.rglob("*")) == before, "reading wrote something"
     with pytest.raises(
         DataAbsent, match=r"set\.npz.* cannot be read .*--dataset or --data-dir \(dataset= or data_dir="
@@ -87,21 +81,21 @@ def test_a_run_is_sampled_and_exported_without_its_data(trained, monkeypatch, tm
 @pytest.mark.slow
 def test_where_the_data_are_wanted_their_new_place_can_be_given(trained, monkeypatch, capsys):
     run, now, _ = trained
-    assert _tool(evaluate, monkeypatch, run) == BAD_INPUT
+    assert run_tool(evaluate, monkeypatch, run) == BAD_INPUT
     assert "cannot be read" in _error(capsys)
     for words in (["--dataset", f"npz:{now}"], ["--data-dir", now.parent]):
-        assert _tool(evaluate, monkeypatch, run, *words) == 0
+        assert run_tool(evaluate, monkeypatch, run, *words) == 0
         said = capsys.readouterr()
         assert "ELBO" in said.out and "warning" not in said.err
     assert load_run(run, dataset=f"npz:{now}").job.data.name == f"npz:{now}"
     (now.parent / "others").mkdir()
     others = _archive(now.parent / "others" / "set.npz", seed=1, count=50)
-    assert _tool(evaluate, monkeypatch, run, "--dataset", others) == 0
+    assert run_tool(evaluate, monkeypatch, run, "--dataset", others) == 0
     said = capsys.readouterr()
     assert "warning: the run was trained on other data than are there now: " in said.err
     assert "on other data than" in " ".join(said.out.split())
     larger = _archive(now.parent / "others" / "larger.npz", size=6)
-    assert _tool(evaluate, monkeypatch, run, "--dataset", larger) == BAD_INPUT
+    assert run_tool(evaluate, monkeypatch, run, "--dataset", larger) == BAD_INPUT
     assert "other data are there now: the shape was 4x4x1 and is 6x6x1" in _error(capsys)
 
 
@@ -109,10 +103,10 @@ def test_tools_write_here_where_the_runs_directory_cannot_be_written(trained, mo
     run, _, _ = trained
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.access", lambda *_: False)
-    assert _tool(sample, monkeypatch, run, "--n", 2) == 0
+    assert run_tool(sample, monkeypatch, run, "--n", 2) == 0
     assert "2 samples: n2_seed0.png and n2_seed0.npy" in capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["n2_seed0.npy", "n2_seed0.png"]
-    assert _tool(sample, monkeypatch, run, "--out", "x.npy") == BAD_INPUT
+    assert run_tool(sample, monkeypatch, run, "--out", "x.npy") == BAD_INPUT
     assert "x.npy must end in .png" in _error(capsys)
 
 
@@ -314,7 +308,7 @@ def test_a_config_that_was_changed_by_hand_is_said_in_one_line(change, message, 
     with open_run(begun.asked("digits")) as run:
         path = run.folder / "config.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    assert _tool(sample, monkeypatch, run.folder) == BAD_INPUT
+    assert run_tool(sample, monkeypatch, run.folder) == BAD_INPUT
     said = _error(capsys)
     assert str(path) in said
     with pytest.raises(ValueError, match=message):

@@ -2,25 +2,17 @@
 
 import functools
 import re
-import sys
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 from saved import saved_run
+from tool_runs import run_tool
 
-from gen_models.run import cli
 from gen_models.run.config import BAD_INPUT
 from gen_models.run.restore import load_run
 from tools import sample as tool
-
-
-def _tool(monkeypatch, *words):
-    monkeypatch.setattr(sys, "argv", ["tools.sample", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.guard(tool.main)
-    return stopped.value.code
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +43,7 @@ def _drawn(folder, name):
 
 
 def test_samples_of_a_class_are_those_of_the_model(conditional, monkeypatch, capsys):
-    assert _tool(monkeypatch, conditional, "--n", 6, "--label", 3) == 0
+    assert run_tool(tool, monkeypatch, conditional, "--n", 6, "--label", 3) == 0
     assert "6 samples: " in capsys.readouterr().out
     _, _, job, state = load_run(conditional)
     expected = job.model.sample(state.params, state.stats, jax.random.key(0), 6, label=np.full(6, 3))
@@ -68,7 +60,7 @@ def test_what_is_given_is_kept_and_the_rest_is_drawn(conditional, monkeypatch, t
     Image.fromarray(np.uint8(mask * 9)).save(tmp_path / "mask.png")
 
     words = ["--n", 3, "--given", tmp_path / "images.npy", "--mask", tmp_path / "mask.png", "--label", 1]
-    assert _tool(monkeypatch, conditional, *words) == 0
+    assert run_tool(tool, monkeypatch, conditional, *words) == 0
     x = _drawn(conditional, "n3_seed0_label1_images")
     assert x.shape == (6, 8, 8, 1)  # three of the first image, three of the second
     np.testing.assert_array_equal(x[:, mask], np.repeat(levels, 3, axis=0)[:, mask])
@@ -76,7 +68,10 @@ def test_what_is_given_is_kept_and_the_rest_is_drawn(conditional, monkeypatch, t
 
     found = []
     for file in ("one.npy", "one.png"):  # by default the upper half
-        assert _tool(monkeypatch, conditional, "--n", 2, "--given", tmp_path / file, "--out", tmp_path / "o.png") == 0
+        assert (
+            run_tool(tool, monkeypatch, conditional, "--n", 2, "--given", tmp_path / file, "--out", tmp_path / "o.png")
+            == 0
+        )
         found.append(np.load(tmp_path / "o.npy", allow_pickle=False))
         np.testing.assert_array_equal(found[-1][:, :4], np.repeat(levels[:1, :4], 2, axis=0))
         assert (found[-1][:, 4:] != levels[0, 4:]).any()
@@ -115,7 +110,7 @@ def test_what_does_not_fit_is_said_in_one_line(
     np.save("levels.npy", np.full((8, 8), 2))
     folder = others.get(which, conditional)
     before = sorted(folder.rglob("*"))
-    assert _tool(monkeypatch, folder, *words) == BAD_INPUT
+    assert run_tool(tool, monkeypatch, folder, *words) == BAD_INPUT
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1
     assert re.search(message, error), error
@@ -124,7 +119,7 @@ def test_what_does_not_fit_is_said_in_one_line(
 
 def test_a_language_models_texts_have_the_options_that_are_asked_for(written, monkeypatch, capsys):
     words = ["--n", 3, "--prompt", "ROMEO:", "--temperature", 0.8, "--top-k", 5, "--top-p", 0.9, "--length", 12]
-    assert _tool(monkeypatch, written, *words) == 0
+    assert run_tool(tool, monkeypatch, written, *words) == 0
     _, _, job, state = _loaded(written)
     vocabulary = job.trained(state).vocabulary
     options = {"prompt": vocabulary.encode("ROMEO:"), "temperature": 0.8, "top_k": 5, "top_p": 0.9}
@@ -145,11 +140,11 @@ def test_a_language_models_texts_have_the_options_that_are_asked_for(written, mo
     ],
 )
 def test_options_that_no_text_can_have_are_refused(written, words, message, monkeypatch, capsys):
-    assert _tool(monkeypatch, written, "--n", 1, *words) == BAD_INPUT
+    assert run_tool(tool, monkeypatch, written, "--n", 1, *words) == BAD_INPUT
     assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_images_have_no_prompt(others, monkeypatch, capsys):
-    assert _tool(monkeypatch, others["vae"], "--prompt", "a") == BAD_INPUT
+    assert run_tool(tool, monkeypatch, others["vae"], "--prompt", "a") == BAD_INPUT
     said = " ".join(capsys.readouterr().err.split())
     assert "--prompt a: samples of" in said and "take none of these options: leave it out" in said

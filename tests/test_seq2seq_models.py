@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
+from theirs import assert_gradients_close, trees_of
 from tiny_seq2seq_models import (
     GIVEN,
     LENGTH,
@@ -118,10 +119,7 @@ def test_weights_of_attention_are_probabilities_of_the_positions_that_count(name
 def test_logits_loss_and_gradients_are_those_of_pytorchs_layers(name):
     with np.load(THEIRS) as file:
         theirs = {key.removeprefix(f"{name}/"): values for key, values in file.items()}
-    params, gradients = (
-        unflatten_dict({k.removeprefix(kind): jnp.asarray(v) for k, v in theirs.items() if k.startswith(kind)}, sep="/")
-        for kind in ("params/", "gradients/")
-    )
+    params, gradients = trees_of(theirs, "params/", "gradients/")
     how = {"source_vocabulary": 7, "features": 8, "label_smoothing": 0.1}
     if name == "bahdanau":
         model = recurrent_seq2seq(6, **how, embedding=5, attention_features=4)
@@ -142,8 +140,7 @@ def test_logits_loss_and_gradients_are_those_of_pytorchs_layers(name):
     counts = np.arange(5) < batch["length"][:, None]
     np.testing.assert_allclose(logits[counts], theirs["logits"][counts], rtol=1e-4, atol=2e-5)
     np.testing.assert_allclose(value, theirs["loss"], rtol=1e-5)
-    for leaf, gradient in flatten_dict(found, sep="/").items():
-        np.testing.assert_allclose(gradient, flatten_dict(gradients, sep="/")[leaf], rtol=1e-3, atol=1e-5, err_msg=leaf)
+    assert_gradients_close(found, gradients, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.slow
