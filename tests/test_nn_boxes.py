@@ -59,6 +59,7 @@ def test_suppression_is_that_of_the_loop_also_of_equal_scores():
         want = _naive(boxes, scores, classes, 0.31)
         np.testing.assert_array_equal(compiled(boxes, scores, classes, 0.31), want)
         assert 0 < want.sum() < 20
+    assert surest_boxes(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int)).shape == (0,)
 
 
 def test_targets_have_a_peak_of_one_where_the_middle_is_and_fall_off_by_the_sides():
@@ -72,6 +73,7 @@ def test_targets_have_a_peak_of_one_where_the_middle_is_and_fall_off_by_the_side
             first = np.exp(-0.5 * (((line - 2) / (WIDTH * 2)) ** 2 + ((column - 2) / (WIDTH * 4)) ** 2))
             second = np.exp(-0.5 * (((line - 1) / (WIDTH * 2)) ** 2 + ((column - 1) / (WIDTH * 2)) ** 2))
             np.testing.assert_allclose(target[0, line, column, 1], max(first, second), rtol=1e-4, atol=1e-12)
+    assert not np.any(peaks_of_boxes(boxes[:, :0], classes[:, :0], present[:, :0], (5, 6), 4, 2))  # no objects
 
 
 def test_the_focal_loss_is_equation_one():

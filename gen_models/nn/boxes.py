@@ -49,6 +49,8 @@ def surest_boxes(
     From the highest score down, a box is kept unless one of its class that was kept overlaps it by more than
     `threshold`. Of equal scores the earlier box comes first.
     """
+    if not len(scores):
+        return jnp.zeros(0, bool)
     order = jnp.argsort(-scores, stable=True)
     ordered, own = boxes[order], classes[order]
     rivals = (box_iou(ordered[:, None], ordered[None]) > threshold) & (own[:, None] == own[None])

@@ -47,11 +47,11 @@ def peaks_of_boxes(
     ]
     each = fall[0][..., :, None] * fall[1][..., None, :] * present[..., None, None]  # [B, M, H, W]
     own = jax.nn.one_hot(classes, num_classes)  # zeros for -1
-    return (each[..., None] * own[:, :, None, None]).max(1)
+    return (each[..., None] * own[:, :, None, None]).max(1, initial=0)  # 0 too where M is 0
 
 
 def focal_loss(logits: Float[Array, "b h w k"], target: Float[Array, "b h w k"]) -> Float[Array, "b"]:
-    """Equation 1 of Zhou et al. for each image; without objects N is 1."""
+    """Equation 1 of Zhou et al. for each image; without peaks N is 1."""
     p, log_p, log_not = jax.nn.sigmoid(logits), jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
     peak = target == 1
     terms = jnp.where(peak, (1 - p) ** 2 * log_p, (1 - target) ** 4 * p**2 * log_not)
