@@ -32,3 +32,16 @@ def chromium(profile: Path, *logs: str) -> Iterator[Any]:
         options.add_argument(flag)
     with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as driver:
         yield driver
+
+
+def assert_light_and_dark_follow_the_reader(browser: Any) -> None:
+    """The page that is open is dark on light or light on dark, as its reader's system is."""
+    colours = {}
+    for scheme in ("light", "dark"):
+        browser.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        )
+        read = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
+        colours[scheme] = [sum(map(int, c.strip("rgb()").split(","))) for c in browser.execute_script(read)]
+    assert colours["light"][0] < 200 < 600 < colours["light"][1]
+    assert colours["dark"][1] < 200 < 600 < colours["dark"][0]

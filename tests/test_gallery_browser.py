@@ -9,7 +9,7 @@ import shutil
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from chromium import NEEDS_CHROMIUM, chromium
+from chromium import NEEDS_CHROMIUM, assert_light_and_dark_follow_the_reader, chromium
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -272,15 +272,7 @@ def test_a_narrow_page_scrolls_down_alone(page, view):
 
 
 def test_light_and_dark_follow_the_reader(page):
-    colours = {}
-    for scheme in ("light", "dark"):
-        page.browser.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-        )
-        read = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-        colours[scheme] = [sum(map(int, c.strip("rgb()").split(","))) for c in page.browser.execute_script(read)]
-    assert colours["light"][0] < 200 < 600 < colours["light"][1]
-    assert colours["dark"][1] < 200 < 600 < colours["dark"][0]
+    assert_light_and_dark_follow_the_reader(page.browser)
 
 
 def test_two_hundred_runs_open_with_few_of_their_pictures(browser, tmp_path):

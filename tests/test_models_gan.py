@@ -14,16 +14,8 @@ from gen_models.nn.gradient_penalties import wasserstein_penalty
 RNG = np.random.default_rng(0)
 KEY = jax.random.key(0)
 BATCH = {"x": RNG.normal(size=(12, 2, 2)).astype(np.float32)}
-MODEL = gan(
-    (2, 2),
-    latent=3,
-    generator_hidden=(5, 4),
-    discriminator_hidden=(6, 7),
-    pieces=3,
-    packing=2,
-    weight_scale=0.5,
-    momentum=0.8,
-)
+SIZES = {"latent": 3, "generator_hidden": (5, 4), "discriminator_hidden": (6, 7), "pieces": 3, "packing": 2}
+MODEL = gan((2, 2), **SIZES, weight_scale=0.5, momentum=0.8)
 CALL = {"step": 0}
 
 
@@ -104,16 +96,7 @@ def test_the_losses_are_numpys(variables):
 def test_batch_norm_sees_the_fakes_of_all_devices(variables):
     """Three devices with four examples each: the statistics are those of the twelve."""
     params, stats = variables
-    model = gan(
-        (2, 2),
-        latent=3,
-        generator_hidden=(5, 4),
-        discriminator_hidden=(6, 7),
-        pieces=3,
-        packing=2,
-        momentum=0.8,
-        axis_name="devices",
-    )
+    model = gan((2, 2), **SIZES, momentum=0.8, axis_name="devices")
     keys = jax.random.split(KEY, 3)
     z = np.concatenate([jax.random.normal(key, (4, 3)) for key in keys])
     fake, seen = _generator(params, None, z)
@@ -154,16 +137,7 @@ def test_samples_do_not_depend_on_their_neighbours(variables):
 def test_a_critic_with_a_penalty_on_whole_packs(variables):
     """Gulrajani et al. (2017): the critic's loss is minus its estimate plus the penalty, whose gradient is of packs."""
     params, stats = variables
-    model = gan(
-        (2, 2),
-        latent=3,
-        generator_hidden=(5, 4),
-        discriminator_hidden=(6, 7),
-        pieces=3,
-        packing=2,
-        loss=wasserstein(),
-        penalty=wasserstein_penalty(3),
-    )
+    model = gan((2, 2), **SIZES, loss=wasserstein(), penalty=wasserstein_penalty(3))
     value, (_, metrics) = model.loss["discriminator"](params, stats, BATCH, KEY, **CALL)
     np.testing.assert_allclose(value, metrics["penalty"] - metrics["wasserstein"], rtol=1e-5)
     noise_key, penalty_key = jax.random.split(KEY)

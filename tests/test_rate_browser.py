@@ -6,7 +6,7 @@ Chromium runs without a window; without it, its driver, selenium or waitress the
 import time
 
 import pytest
-from chromium import NEEDS_CHROMIUM, chromium
+from chromium import NEEDS_CHROMIUM, assert_light_and_dark_follow_the_reader, chromium
 from rating_server import Server, lines, serving, write_images
 
 pytest.importorskip("waitress", reason="needs waitress: pip install 'gen_models[rate]'")
@@ -253,14 +253,6 @@ def test_names_are_text_and_what_is_none_is_said(page, folders, tmp_path):
 
 def test_light_and_dark_follow_the_reader(page, folders, tmp_path):
     words = (folders["alpha"], "--real", folders["photos"], "--images", 1)
-    colours = {}
     with serving(*words, "--out", tmp_path / "out", "--port", 0) as server:
         page.open(server)
-        for scheme in ("light", "dark"):
-            page.browser.execute_cdp_cmd(
-                "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-            )
-            read = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-            colours[scheme] = [sum(map(int, c.strip("rgb()").split(","))) for c in page.browser.execute_script(read)]
-    assert colours["light"][0] < 200 < 600 < colours["light"][1]
-    assert colours["dark"][1] < 200 < 600 < colours["dark"][0]
+        assert_light_and_dark_follow_the_reader(page.browser)
