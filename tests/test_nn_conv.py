@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import lax
 from jax.sharding import AxisType
 
+from gen_models.nn._in_memory_cpu import in_memory
 from gen_models.nn.conv import Conv, ConvTranspose, conv, conv_transpose
 from gen_models.nn.devices import over_devices, plain
 
@@ -40,8 +41,11 @@ CASES = {
     "grouped, merged": ((3, 6, 5, 32), (3, 3, 4, 40), {"groups": 8, "padding": ((1, 2), (0, -1))}),
     "grouped, winograd": ((4, 9, 8, 48), (3, 3, 8, 48), {"groups": 6}),
     "depthwise, strided": ((3, 9, 8, 4), (4, 3, 1, 4), {"groups": 4, "strides": (2, 3), "padding": ((1, 3), (-1, 2))}),
-    "depthwise, few chunks": ((6, 33, 32, 3), (3, 3, 1, 3), {"groups": 3}),
-    "many chunks": ((6, 33, 32, 2), (3, 3, 2, 3), {}),
+    "depthwise, many parts": ((6, 8, 5, 3), (3, 3, 1, 3), {"groups": 3}),
+    "grouped, one-sided": ((4, 6, 5, 8), (3, 3, 2, 8), {"groups": 4, "dilation": (1, 2), "padding": ((2, 1), (4, 0))}),
+    "3d strided": ((2, 5, 4, 5, 18), (3, 3, 3, 18, 2), {"strides": 2, "padding": ((1, 1), (0, 2), (2, 0))}),
+    "many chunks": ((6, 33, 32, 9), (3, 3, 9, 3), {}),
+    "one input": ((12, 33, 32, 1), (3, 3, 1, 3), {"strides": (1, 2), "padding": ((1, -2), (0, 3))}),
     "few outputs": ((3, 7, 6, 20), (3, 2, 20, 2), {"dilation": (1, 2)}),
     "few outputs, negative padding": ((3, 7, 6, 20), (3, 2, 20, 2), {"padding": ((-1, 2), (3, -1))}),
     "few outputs, 1d": ((3, 9, 12), (3, 12, 2), {"padding": "CAUSAL"}),
@@ -62,6 +66,7 @@ TRANSPOSED = {
     "2d explicit": ((3, 4, 5, 2), (4, 4, 2, 3), {"strides": 2, "padding": ((2, 2), (1, 3))}),
     "2d cropped": ((3, 4, 5, 2), (3, 3, 2, 3), {"strides": 2, "padding": ((0, 1), (-1, 2))}),
     "2d stride 1": ((3, 4, 5, 2), (3, 2, 2, 3), {}),
+    "2d many outputs": ((3, 4, 5, 2), (3, 5, 2, 40), {"strides": (2, 3), "padding": ((2, 2), (1, 4))}),
     "winograd": ((4, 9, 8, 48), (3, 3, 48, 50), {}),
     "3d": ((2, 3, 2, 3, 2), (3, 2, 4, 2, 3), {"strides": 2}),
 }
@@ -271,6 +276,42 @@ def test_gradients_inside_scan_vmap_and_checkpoint(f, channels):
         _assert_close(jax.tree.map(lambda g, i=i: g[i], scanned), want, rtol=1e-4, atol=1e-4)
     _assert_close(jax.tree.map(lambda g: g[0], mapped), want, rtol=1e-4, atol=1e-4)
     _assert_close(recomputed, want, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["depthwise, many parts", "grouped", "grouped, strided", "3d strided", "one input"])
+def test_other_kinds_inside_scan_vmap_and_a_mesh(case):
+    x_shape, kernel_shape, arguments = CASES[case]
+    x, kernel = _arrays((8, *x_shape[1:]), kernel_shape)
+    f, mesh = partial(conv, **arguments), jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+
+    @jax.jit
+    def run(x, kernel):
+        scanned = jax.lax.scan(lambda carry, _: (carry, _inner(f, x, carry)), kernel, None, length=2)[1]
+        mapped = jax.vmap(partial(_inner, f))(jnp.stack([x, 2 * x]), jnp.stack([kernel, kernel]))
+        with over_devices(mesh):
+            return scanned, mapped, _inner(f, x, kernel)
+
+    scanned, mapped, cut = run(x, kernel)
+    want = _inner(partial(_reference, **_tuples(arguments, x.ndim - 2)), x, kernel)
+    for got in (jax.tree.map(lambda g: g[1], scanned), jax.tree.map(lambda g: g[0], mapped), cut):
+        _assert_close(got, want, rtol=1e-3, atol=1e-3)
+
+
+def _tuples(arguments, space):
+    """Strides and dilations as XLA's own convolution takes them, one number for each dimension."""
+    names = ("strides", "dilation")
+    return {n: (v,) * space if n in names and isinstance(v, int) else v for n, v in arguments.items()}
+
+
+def test_what_is_made_in_memory_is_no_part_of_the_loop_that_reads_it():
+    def twice(x):
+        y = in_memory(x * 2)
+        return y[1:] + y[:-1]
+
+    program = jax.jit(twice).lower(jnp.arange(9.0)).compile()
+    assert " call(" in program.as_text()
+    np.testing.assert_array_equal(program(jnp.arange(9.0)), 2 + 4 * jnp.arange(8.0))
 
 
 def test_forward_mode_inside_plain():

@@ -8,7 +8,7 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
 
 - with respect to x: a convolution of gy with the mirrored kernel, in the fast form; where s > 1 by sub-pixels (Shi et
   al., Real-Time Single Image and Video Super-Resolution, 2016): s^d small kernels at once, then an interleaving,
-  instead of a multiplication by zeros. The same makes the transposed convolution itself.
+  instead of a multiplication by zeros, or by `gen_models/nn/_spread_cpu.py`. So is the transposed convolution itself.
 - with respect to w: sum_p x[s p + r u - lo] gy[p], products of matrices over a few images at a time, so that what they
   read stays in the cache.
 - of these two, which are linear in both of their arguments: each is a convolution or such a sum again. So second
@@ -16,16 +16,14 @@ well; a loop around a training step made them 12 to 36 times slower. Here the gr
 - 2x2 and 3x3 kernels between many channels, what becomes such by sub-pixels or strides, and their gradients, by
   Winograd's filtering (`gen_models/nn/_winograd_cpu.py`), but for large images and, as it does not hide what a zero of
   the kernel is multiplied with, for masked kernels.
-- kernels with few outputs: the products with all taps, then a sum of shifted ones.
-- in three dimensions, which XLA:CPU has no fast form for, products with patches, or two-dimensional convolutions of
-  planes whose channels are those of the planes that a window sees, where Winograd's filtering suits these.
+- kernels with few inputs or outputs: `gen_models/nn/_few_channels_cpu.py`; of a single input, as depthwise ones.
+- in three dimensions, which XLA:CPU has no fast form for, two-dimensional convolutions of planes whose channels are
+  those of the planes that a window sees, or, of few channels, products with patches.
 - 1x1 kernels are products of matrices; depthwise and other grouped ones: `gen_models/nn/_grouped_cpu.py`.
 """
 
 import math
 from functools import partial
-from itertools import product
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +32,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from gen_models.nn._conv_setting import Setting
+from gen_models.nn._few_channels_cpu import few_outputs, suits_few_inputs, sums_of_few_inputs
 from gen_models.nn._grouped_cpu import (
     blocks_of_outputs,
     by_merged_groups,
@@ -45,11 +44,12 @@ from gen_models.nn._grouped_cpu import (
     sums_by_products,
 )
 from gen_models.nn._in_memory_cpu import in_memory
+from gen_models.nn._spread_cpu import by_spread_products, suits_spread_products
 from gen_models.nn._winograd_cpu import multiplications, winograd, winograd_kernel_gradient
 from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
 
 _PATCH_ROWS = 512  # positions of the output in one product: about 1 MB of patches, a core's second cache
-_MANY_CHANNELS = 16  # from here on a strided convolution is faster as products with patches
+_MANY_CHANNELS = 16  # from here on planes are faster than patches in three dimensions
 # Winograd's filtering is faster from so many outputs of a batch, input or output channels and products of the two on,
 # where it takes less than this share of the multiplications, as its transformations take time too; and up to so many
 # outputs of one image: what larger ones are transformed to takes memory, and leaves the cache.
@@ -127,16 +127,13 @@ def _forward(x: Array, kernel: Array, setting: Setting) -> Array:
         merged = setting.groups if few and _suits_winograd(x.shape, whole, setting._replace(groups=1)) else None
         return by_merged_groups(x, kernel, setting, _forward, merged)
     if max(setting.spread) > 1 and max(*setting.stride, *setting.dilation, setting.groups) == 1:
-        return _subpixel(x, kernel, setting)
+        by_blocks = by_spread_products if suits_spread_products(kernel.shape, setting) else _subpixel
+        return by_blocks(x, kernel, setting)
     taps, (inputs, outputs) = math.prod(kernel.shape[:-2]), kernel.shape[-2:]
     if max(*setting.stride, *setting.spread, setting.groups) == 1 and taps * outputs <= inputs:
-        return _few_outputs(x, kernel, setting)
+        return few_outputs(x, kernel, setting)
     if len(setting.stride) == 3 and max(setting.spread) == 1:
-        if not setting.masked and _planes_suit_winograd(x, kernel.shape, setting):
-            return _by_planes(x, kernel, setting)
-        return _by_patches(x, kernel, setting)
-    if max(setting.stride) > 1 and max(*setting.spread, setting.groups) == 1 and kernel.shape[-2] >= _MANY_CHANNELS:
-        return _by_patches(x, kernel, setting)
+        return (_by_planes if inputs >= _MANY_CHANNELS else _by_patches)(x, kernel, setting)
     return convolve_with_xla(x, kernel, setting)
 
 
@@ -218,6 +215,8 @@ def _sums_over_positions(x: Array, gy: Array, window: tuple[int, ...], setting: 
         setting.groups,
     ):
         return depthwise_sums(x, gy, window, setting)
+    if suits_few_inputs(x.shape[-1], setting):
+        return sums_of_few_inputs(x, gy, window, setting)
     if suits_products((*window, x.shape[-1] // setting.groups, gy.shape[-1]), setting):
         return sums_by_products(x, gy, window, setting)
     if _planes_suit_winograd(x, (*window, x.shape[-1], gy.shape[-1]), setting):
@@ -287,7 +286,7 @@ def _patches(x: Array, window: tuple[int, ...], out_space: tuple[int, ...], sett
 
 
 def _by_patches(x: Array, kernel: Array, setting: Setting) -> Array:
-    """A strided convolution as one product for a few images at a time: a quarter faster than XLA's own where s = 2."""
+    """A convolution as one product for a few images at a time."""
     window = kernel.shape[:-2]
     out = jax.eval_shape(partial(convolve_with_xla, setting=setting), x, kernel).shape
     images = largest_divisor(x.shape[0], max(1, _PATCH_ROWS // math.prod(out[1:-1])))
@@ -339,24 +338,6 @@ def _planes_suit_winograd(x: Array, kernel_shape: tuple[int, ...], setting: Sett
     planes = jax.eval_shape(lambda x: _planes(x, kernel_shape[:-2], out, setting)[0], x)
     own = _of_planes(setting)
     return _suits_winograd(planes.shape, (*kernel_shape[1:3], kernel_shape[0] * kernel_shape[3], kernel_shape[4]), own)
-
-
-def _few_outputs(x: Array, kernel: Array, setting: Setting) -> Array:
-    """Where all taps have no more outputs than there are inputs: x times each tap, then a sum of shifted products."""
-    space, window, outputs = len(setting.stride), kernel.shape[:-2], kernel.shape[-1]
-    # [B, *space, C] @ [C, taps C'] -> [B, *space, *window, C']
-    products = lax.optimization_barrier(x @ jnp.moveaxis(kernel, -2, 0).reshape(x.shape[-1], -1))
-    products = products.reshape(*x.shape[:-1], *window, outputs)
-    config = [(0, 0, 0), *((lo, hi, 0) for lo, hi in setting.pads), *((0, 0, 0),) * (space + 1)]
-    products = lax.pad(products, jnp.zeros([], products.dtype), config)
-    total: Any = 0
-    for tap in product(*map(range, window)):
-        part = products[(slice(None), *(slice(None),) * space, *tap)]
-        for i, u in enumerate(tap):  # tap u is r u elements behind the first one
-            last = part.shape[i + 1] - setting.dilation[i] * (window[i] - 1 - u)
-            part = lax.slice_in_dim(part, setting.dilation[i] * u, last, 1, i + 1)
-        total += part
-    return total
 
 
 def _subpixel(x: Array, kernel: Array, setting: Setting) -> Array:

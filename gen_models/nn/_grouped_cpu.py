@@ -31,6 +31,7 @@ from gen_models.nn._conv_setting import Setting
 from gen_models.nn._in_memory_cpu import in_memory
 from gen_models.nn.devices import largest_divisor
 
+_FEW_TAPS = 32  # up to which a convolution of one channel is faster as a depthwise one
 _ADDED = 8  # products in a term of the sum that a depthwise kernel's gradient is
 _PLACES = 350_000  # elements of x as all columns see it, of the images in one product: what a core's second cache holds
 _NARROWEST = 16  # channels of the wider side of a group up to which those products are faster than merged groups
@@ -38,9 +39,11 @@ _WIDTH = 16  # channels of the narrower side that merged groups have, about: a r
 
 
 def suits_depthwise(kernel_shape: tuple[int, ...], setting: Setting) -> bool:
-    """Whether a convolution is depthwise, and of a form that `depthwise` takes."""
+    """Whether a convolution is depthwise, and of a form that `depthwise` takes: also one of a single channel."""
+    if setting.groups == 1:  # of one input, products have one column for each tap, too few if there are few taps
+        return kernel_shape[-2] == 1 and math.prod(kernel_shape[:-2]) <= _FEW_TAPS and max(setting.spread) == 1
     whole = max(setting.spread) == 1 or max(*setting.stride, *setting.dilation) == 1
-    return setting.groups > 1 and kernel_shape[-2] == 1 and whole
+    return kernel_shape[-2] == 1 and whole
 
 
 def depthwise(x: Array, kernel: Array, setting: Setting) -> Array:
