@@ -2,7 +2,7 @@
 
     python -m experiments.initialisation                 # ten hidden layers: 18 networks in one program
     python -m experiments.initialisation shallow         # two hidden layers; or deep: twenty; or adam
-    python -m experiments.initialisation sweep --variants base --seeds 3
+    python -m experiments.initialisation sweep --variants base shallow deep adam --seeds 3
 
 Fashion-MNIST at 14x14, hidden layers of 64 units, gradient descent with momentum 0.9 and a constant rate of 0.02, 800
 steps of 64 images. The starts are those of `gen_models/models/supervised/fully_connected.py`.
@@ -29,8 +29,24 @@ the first kernel, at the start:
 The rectifier's ratios are theory's but for the width: 64 units fluctuate, and the median falls below the mean. Of ten
 layers of sigmoids none is trained, and no zero or small start with any activation, as expected. Not expected: with
 ten layers, a start that lets the rectifier's signals fall to 0.034 ends no worse than He's within the errors. A
-gradient that is forty times smaller costs some steps at first, no more. The variants shallow, deep and adam were not
-measured.
+gradient that is forty times smaller costs some steps at first, no more.
+
+Twenty layers say what ten do not: there a rectifier's signals fall to 0.0007 (lecun; theory 0.0014), and accuracies
+part. Two layers forgive all starts but zeros, and of sigmoids small ones. Adam, whose steps do not depend on the size
+of gradients, takes ten layers of sigmoids from 0.1 to 0.2, as if two classes were known, and so tanh from a small start
+in two of three seeds. Test accuracies by the same command, half a CPU minute a run:
+
+                  two layers                       twenty layers                    ten layers, Adam
+                  sigmoid   tanh      relu         sigmoid   tanh      relu         sigmoid   tanh      relu
+    zeros         0.100     0.100     0.100        0.100     0.100     0.100        0.100     0.100     0.100
+    small         0.232     0.816     0.816        0.100     0.100     0.100        0.100     0.171     0.100
+    lecun         0.754     0.838     0.833        0.100     0.809     0.443        0.199     0.822     0.831
+    xavier        0.765     0.841     0.840        0.100     0.808     0.554        0.197     0.825     0.828
+    he            0.775     0.840     0.846        0.100     0.801     0.743        0.200     0.834     0.831
+    orthogonal    0.757     0.838     0.837        0.100     0.816     0.731        0.197     0.837     0.838
+    +- at most    0.012     0.007     0.003                  0.013     0.115        0.001     0.036     0.009
+
+The largest of the errors is that of lecun's start with twenty layers of rectifiers: 0.67, 0.32 and 0.34 by seed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

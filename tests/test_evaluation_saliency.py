@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from gen_models.core import Model
 from gen_models.evaluation import saliency as of
 from gen_models.models.supervised.fully_connected import fully_connected
 from gen_models.models.supervised.fully_convolutional import fully_convolutional
@@ -21,6 +22,10 @@ def _linear():
     logits = np.asarray(model.apply(params, stats, x))
     weights = np.asarray(params["logits"]["kernel"]).reshape(4, 4, 2, 3)
     return (model, params, stats, x, logits.argmax(1).astype(np.int32)), weights, logits
+
+
+def _binary():
+    return Model(lambda *_: ({}, {}), lambda *_, **__: 0.0, apply=lambda params, stats, x: x.sum((1, 2, 3)))
 
 
 def test_saliency_of_a_linear_classifier_is_its_weights():
@@ -135,6 +140,7 @@ def test_rank_correlations_are_scipys():
         (lambda given: of.integrated_gradients(*given, steps=0), "steps must be 1 or more, got 0"),
         (lambda given: of.removed(*given, np.ones((5, 4, 4)), steps=0), "steps must be 1 or more, got 0"),
         (lambda given: of.occlusion(*given, window=2, stride=3), "stride=3, window=2"),
+        (lambda given: of.gradient(_binary(), *given[1:]), r"must be logits \[B, K\], got \(5,\)"),
         (lambda given: of.grad_cam(*given), "the model has no convolution"),
         (lambda given: of.rank_correlation(np.ones((1, 2, 2)), np.ones((1, 2, 3))), "of one shape"),
     ],

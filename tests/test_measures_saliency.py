@@ -10,7 +10,7 @@ from PIL import Image
 from gen_models.evaluation import feature_maps as look
 from gen_models.evaluation import saliency as of
 from gen_models.measures import FeatureMaps, ReceptiveFields, Saliency, StrongestPatches, Trained
-from gen_models.measures.feature_maps import pictures
+from gen_models.measures.feature_maps import _first_kernel, pictures
 from gen_models.models.supervised.cnn import cnn
 from tests.measured import KEY, figures_of, split_of
 
@@ -47,6 +47,8 @@ def test_fields_and_saliency_say_what_their_functions_do(given, tmp_path):
     assert found["deletion, brightness"].value == pytest.approx(area.mean(), rel=1e-5)
     assert found["deletion, brightness"].spread == pytest.approx(area.std(ddof=1) / 6**0.5, rel=1e-4)
     assert {"deletion, Grad-CAM", "gradient with all layers random"} <= set(found)
+    kernel = trained.params["Conv_0"]["kernel"]
+    np.testing.assert_array_equal(_first_kernel(*trained[:3], x), kernel)
     for each in (FeatureMaps(), ReceptiveFields(images=4), measure):
         each.draw(trained, split, KEY, tmp_path)
     drawn = {"kernels", "maps", "fields", "saliency", "deletion", "randomised", "randomised_correlation"}

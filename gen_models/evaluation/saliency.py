@@ -34,9 +34,17 @@ Labels = Int[Array | np.ndarray, "b"]
 Maps = Float[Array, "b h w"]
 
 
+def _logits(model: Model, params: Params, stats: Stats, x: Any) -> Array:
+    """F(x) [B, K]."""
+    logits = model.apply(params, stats, x)
+    if jnp.ndim(logits) != 2:
+        raise ValueError(f"saliency is that of a class: answers must be logits [B, K], got {jnp.shape(logits)}")
+    return logits
+
+
 def _logit(model: Model, params: Params, stats: Stats, x: Any, classes: Any) -> Array:
     """F_c(x) [B]."""
-    return jnp.take_along_axis(model.apply(params, stats, x), jnp.asarray(classes)[:, None], -1)[:, 0]
+    return jnp.take_along_axis(_logits(model, params, stats, x), jnp.asarray(classes)[:, None], -1)[:, 0]
 
 
 def _slopes(model: Model, params: Params, stats: Stats, x: Any, classes: Any) -> Array:
@@ -45,7 +53,11 @@ def _slopes(model: Model, params: Params, stats: Stats, x: Any, classes: Any) ->
 
 
 def gradient(model: Model, params: Params, stats: Stats, x: Images, classes: Labels) -> Maps:
-    """[B, H, W]: the largest absolute gradient over channels of the class's logit by each pixel."""
+    """[B, H, W]: the largest absolute gradient over channels of the class's logit by each pixel.
+
+    Raises:
+      ValueError: the model's answers are no logits of classes; so do the other functions here.
+    """
     return jnp.abs(_slopes(model, params, stats, x, classes)).max(-1)
 
 
@@ -144,7 +156,7 @@ def occlusion(
 
 def _probability(model: Model, params: Params, stats: Stats, x: Any, classes: Any) -> Array:
     """p(c | x) [B]."""
-    p = jax.nn.softmax(model.apply(params, stats, x))
+    p = jax.nn.softmax(_logits(model, params, stats, x))
     return jnp.take_along_axis(p, jnp.asarray(classes)[:, None], -1)[:, 0]
 
 

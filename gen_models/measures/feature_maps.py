@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from gen_models import plots
@@ -68,7 +67,7 @@ class FeatureMaps:
         maps.
         """
         x = np.asarray(split.some(self.images)["x"])
-        kernels = np.asarray(_first_kernel(trained, x)).mean(2)  # [h, w, C']
+        kernels = np.asarray(_first_kernel(*trained[:3], x)).mean(2)  # [h, w, C']
         pictures(folder / "kernels.png", _in_rows(list(kernels.transpose(2, 0, 1)), 8), side=0.7)
         found = compiled_for(_maps, trained.model)(trained.params, trained.stats, x)
         rows: list[Any] = []
@@ -90,11 +89,16 @@ def _maps(model: Model, params: Params, stats: Stats, x: Any) -> Any:
     return look.maps(model, params, stats, x, normed=True)
 
 
-def _first_kernel(trained: Trained, x: Any) -> Any:
-    """The kernel of the convolution that is computed first: the one of its window, channels and place in the order."""
-    first = look.convolutions(trained.model, trained.params, trained.stats, x)[0]
-    shape = (*first.window, x.shape[-1], first.channels)
-    return next(leaf for leaf in jax.tree.leaves(trained.params) if leaf.shape == shape)
+def _first_kernel(model: Model, params: Params, stats: Stats, x: Any) -> Any:
+    """The kernel [h, w, C, C'] of the convolution that is computed first."""
+    kernels: list[Any] = []
+
+    def convolved(module, read, out):
+        kernels.append(module.get_variable("params", "kernel"))
+        return out
+
+    look.watched(lambda: model.apply(params, stats, x), convolved, lambda index, out: out)
+    return kernels[0]
 
 
 @dataclass(frozen=True)
