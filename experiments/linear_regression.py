@@ -297,6 +297,8 @@ def measures(config: Config) -> "Sequence[gm.Measure]":
     elif config.nist is None:
         own.append(Descent(config))
     if config.nist is not None:
+        for name in gm.nist_names(config.nist):  # read here too, so that a wrong folder is refused before any training
+            gm.nist_linear(config.nist, name)
         own.append(Certified(config.nist))
     return own
 

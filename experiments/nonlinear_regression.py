@@ -147,7 +147,11 @@ def fitted(data: Any, start: np.ndarray) -> Any:
 def measures(config: Config) -> "Sequence[gm.Measure]":
     """Errors and the distance to least squares, and NIST's digits."""
     own = (gm.measures.RegressionErrors(), Distance())
-    return own if config.nist is None else (*own, Certified(config.nist))
+    if config.nist is None:
+        return own
+    for name in gm.nist_names(config.nist):  # read here too, so that a wrong folder is refused before any training
+        gm.nist_nonlinear(config.nist, name)
+    return (*own, Certified(config.nist))
 
 
 EXPERIMENT = gm.Experiment(

@@ -68,7 +68,8 @@ def roc_curve(
     """The receiver operating characteristic: both rates at every threshold; ties share one point.
 
     Raises:
-      ValueError: shapes that do not fit, no example, a score that is not finite, or weights that are negative or all 0.
+      ValueError: shapes that do not fit, no example, a label other than 0 and 1, a score that is not finite, or weights
+        that are negative or all 0.
     """
     hits, false, thresholds = _cumulated(scores, positive, weight)
     hits, false = np.append(0.0, hits), np.append(0.0, false)
@@ -135,9 +136,9 @@ def calibration_curve(
       strategy: "uniform", bins of equal width; "quantile", bins of equally many examples.
 
     Raises:
-      ValueError: probabilities outside of [0, 1], `bins` below 1, or an unknown strategy.
+      ValueError: probabilities outside of [0, 1], a label other than 0 and 1, `bins` below 1, or an unknown strategy.
     """
-    p, true = np.asarray(probabilities, np.float64), np.asarray(positive, bool)
+    p, true = np.asarray(probabilities, np.float64), _truth(positive)
     _check(p, true)
     if p.min() < 0 or p.max() > 1:
         raise ValueError(f"probabilities must be from 0 to 1, got {p.min()} to {p.max()}: give softmax or sigmoid's")
@@ -154,6 +155,15 @@ def calibration_curve(
     return CalibrationCurve(predicted[there] / count[there], observed[there] / count[there], count[there] / len(p))
 
 
+def _truth(positive: np.ndarray) -> np.ndarray:
+    """Bool of 0 and 1 too; other labels are refused, as 1 and 2 would both be positive."""
+    given = np.asarray(positive)
+    strange = given[~np.isin(given, (0, 1))]
+    if strange.size:
+        raise ValueError(f"positive must be True or False, or 1 or 0, got {strange[0]}: compare labels with a class")
+    return given.astype(bool)
+
+
 def _check(scores: np.ndarray, positive: np.ndarray) -> None:
     if scores.ndim != 1 or scores.shape != positive.shape:
         raise ValueError(f"scores and positive must be [B], got the shapes {scores.shape} and {positive.shape}")
@@ -164,7 +174,7 @@ def _check(scores: np.ndarray, positive: np.ndarray) -> None:
 
 def _cumulated(scores: np.ndarray, positive: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, ...]:
     """Weight of the positive and of the negative examples at or above each different score, and the scores, falling."""
-    scores, positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    scores, positive = np.asarray(scores, np.float64), _truth(positive)
     _check(scores, positive)
     w = np.ones(len(scores)) if weight is None else np.asarray(weight, np.float64)
     if w.shape != scores.shape or not (w >= 0).all() or not w.any():

@@ -59,6 +59,7 @@ def test_what_is_planted_is_found(planted):
     assert probabilities == sorted(probabilities, reverse=True)
     assert all({doubt.label, doubt.rather} == {"no", "yes"} for doubt in report.doubts)
     lines = "\n".join(report.lines())
+    assert "row 7: a 500, b 0, c 0, d same, y no" in lines
     assert "contradictions: 1 rows" in lines and "leaked: 3 rows of validation are for training too" in lines
 
 
@@ -71,6 +72,20 @@ def test_the_tool_writes_what_it_found(planted, tmp_path, monkeypatch, capsys):
     assert "outliers: a in 1 rows, more than 3 interquartile ranges out (7)" in capsys.readouterr().out
     found = json.loads(out.read_text())
     assert found["duplicates"] == [[400, 3]] and found["doubts"] == []
+
+
+def test_a_row_is_found_in_its_file_by_what_stands_in_it(tmp_path):
+    """Parts are drawn at random: the training part's row is another one in the file."""
+    numbers = np.random.default_rng(0).normal(size=(60, 2)).round(3)
+    lines = [f"{a:g},{b:g},{'red' if a > 0 else ''},{a + b:g}" for a, b in numbers]
+    lines[40] = "900,1,red,2"
+    (tmp_path / "one.csv").write_text("\n".join(["a,b,colour,sum", *lines]) + "\n")
+    splits = load_splits(f"table:{tmp_path / 'one.csv'}?target=sum")
+    report = table_report(splits)
+    (row,) = dict(report.outliers)["a"]
+    assert row != 40
+    assert report.cells[row] == "a 900, b 1, colour red, sum 2"
+    assert f"row {row}: {report.cells[row]}" in list(report.lines())
 
 
 def test_what_is_no_table_is_refused(planted):

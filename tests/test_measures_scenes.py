@@ -47,6 +47,13 @@ def test_overlaps_are_those_of_scikit_learn(tmp_path):
     assert (coloured[0, 0, 0] == 1).all() and (coloured[0, 0, 1] < 1).any()
 
 
+def test_a_segmenter_that_has_broken_down_has_no_figures():
+    """The argmax of NaN would be the background, which most pixels are."""
+    broken = trained_of(apply=lambda params, stats, x: _by_brightness(params, stats, x) * jnp.nan)
+    found = figures_of(Segmentation(by_class=True), broken, SPLIT)
+    assert found and all(np.isnan(figure.value) for figure in found.values())
+
+
 def test_the_standard_error_of_a_ratio_is_that_of_repeated_samples():
     draw = np.random.default_rng(0)
 

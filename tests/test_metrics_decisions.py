@@ -124,6 +124,8 @@ def test_binary_cross_entropy_is_scikit_learns_and_exact_for_large_logits():
         (lambda: metrics.roc_curve(np.array([0, np.nan]), np.zeros(2, bool)), "1 scores are not finite"),
         (lambda: metrics.roc_curve(np.zeros(0), np.zeros(0, bool)), "no examples"),
         (lambda: metrics.roc_curve(np.zeros(2), np.zeros(2, bool), -np.ones(2)), "0 or more and not all 0"),
+        (lambda: metrics.roc_curve(np.zeros(2), np.array([1, 2])), "or 1 or 0, got 2: compare labels with a class"),
+        (lambda: metrics.calibration_curve(np.zeros(1), np.array([2])), "or 1 or 0, got 2: compare labels with"),
         (lambda: metrics.area_under_curve([0, 2, 1], [0, 0, 0]), "must rise or fall throughout"),
         (lambda: metrics.area_under_curve([0], [0]), "needs two points"),
         (lambda: metrics.calibration_curve(np.array([1.5]), np.ones(1, bool)), "from 0 to 1, got 1.5"),

@@ -105,6 +105,7 @@ def test_what_cannot_be_meant_is_refused():
     for wrong, message in (
         ({"boxes": batch["boxes"][:, :, :3]}, r"'boxes' must be \[2, M, 4\]"),
         ({"count": batch["count"][:1]}, "'classes' and 'count' must be"),
+        ({"classes": batch["classes"] + 9}, r"'classes' must be 0 to \d, got \d+ to \d+"),
     ):
         with pytest.raises(ValueError, match=message):
             model.loss(params, stats, batch | wrong, KEY, step=0)

@@ -2,7 +2,8 @@
 
     for line in gm.table_report(gm.load_splits("table:FILE.csv?target=COLUMN")).lines(): print(line)
 
-Nothing is changed. Rows are counted from 0 within their part, in the part's order.
+Nothing is changed. Rows are counted from 0 within their part, in the part's order, which is not the file's where one
+file is cut at random: what stands in a row is said too, to find it by.
 
 Labels in doubt are those of confident learning (Northcutt et al., Confident learning, 2021, section 3): with p(k) an
 example's predicted probability of class k, by a model that was not trained on it, and t_k the mean of p(k) over the
@@ -11,7 +12,7 @@ p(j) >= t_j; where j is not i, its label is in doubt. The probabilities are thos
 cross-validation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Doubt(NamedTuple):
 
 
 class TableReport(NamedTuple):
-    """What was found in the rows for training; `leaked` alone looks at the others."""
+    """What was found in the rows for training, which are counted from 0; `leaked` alone looks at the others."""
 
     rows: int
     duplicates: tuple[tuple[int, int], ...]  # (row, the first row that is equal), target and all
@@ -44,16 +45,20 @@ class TableReport(NamedTuple):
     missing: tuple[tuple[str, float], ...]  # column, share of rows; columns that lack none are left out
     outliers: tuple[tuple[str, tuple[int, ...]], ...]  # column, its rows far out
     doubts: tuple[Doubt, ...]  # the surest first
+    cells: Mapping[int, str]  # what stands in each row that is named above, to find it in the file by
 
     def lines(self) -> Iterator[str]:
-        """One line for each finding."""
-        yield f"{self.rows:,} rows for training"
+        """One line for each finding, and one for each row that these name."""
+        yield f"{self.rows:,} rows for training" + (", which are counted from 0 below" if self.cells else "")
+        named: list[int] = []
         if self.duplicates:
             pairs = [f"{row} = {first}" for row, first in self.duplicates]
             yield f"duplicates: {len(self.duplicates)} rows are equal to an earlier one ({_some(pairs)})"
+            named += [row for row, _ in self.duplicates[:SHOWN]]
         if self.contradictions:
             pairs = [f"{row} and {first}" for row, first in self.contradictions]
             yield f"contradictions: {len(pairs)} rows have an earlier one's inputs and another target ({_some(pairs)})"
+            named += [row for pair in self.contradictions[:SHOWN] for row in pair]
         for part, count in self.leaked:
             yield f"leaked: {count} rows of {part} are for training too"
         if self.constant:
@@ -62,10 +67,14 @@ class TableReport(NamedTuple):
             yield f"missing: {name} in {share:.1%} of the rows"
         for name, rows in self.outliers:
             yield f"outliers: {name} in {len(rows)} rows, more than {FENCE:g} interquartile ranges out ({_some(rows)})"
+            named += rows[:SHOWN]
         if self.doubts:
             yield f"labels in doubt: {len(self.doubts)}"
         for doubt in self.doubts[:SHOWN]:
             yield f"  row {doubt.row} is {doubt.label}, rather {doubt.rather} (probability {doubt.probability:.2f})"
+            named.append(doubt.row)
+        for row in dict.fromkeys(named):
+            yield f"row {row}: {self.cells[row]}"
 
 
 def table_report(splits: Splits, *, labels: bool = True, folds: int = 5) -> TableReport:
@@ -92,17 +101,22 @@ def table_report(splits: Splits, *, labels: bool = True, folds: int = 5) -> Tabl
     lacks = np.concatenate([np.isnan(x), words == 0], 1)
     cells = [column[~np.isnan(column)] for column in x.T] + [column[column > 0] for column in words.T]
     first, first_inputs = _first(target), _first(inputs)
+    duplicates = tuple((row, at) for row, at in enumerate(first) if at != row)
+    contradictions = tuple((row, at) for row, at in enumerate(first_inputs) if at != row and target[row] != target[at])
+    outliers = tuple(_outliers(x, columns.numeric))
+    doubts = tuple(_doubts(train, folds)) if labels and columns.classes is not None else ()
+    named = {row for pair in duplicates + contradictions for row in pair} | {doubt.row for doubt in doubts}
+    named |= {row for _, rows in outliers for row in rows}
     return TableReport(
         rows=len(train),
-        duplicates=tuple((row, at) for row, at in enumerate(first) if at != row),
-        contradictions=tuple(
-            (row, at) for row, at in enumerate(first_inputs) if at != row and target[row] != target[at]
-        ),
+        duplicates=duplicates,
+        contradictions=contradictions,
         leaked=tuple(_leaked(splits, set(target))),
         constant=tuple(name for name, own in zip(names, cells, strict=True) if len(np.unique(own)) <= 1),
         missing=tuple((name, float(share)) for name, share in zip(names, lacks.mean(0), strict=True) if share),
-        outliers=tuple(_outliers(x, columns.numeric)),
-        doubts=tuple(_doubts(train, folds)) if labels and columns.classes is not None else (),
+        outliers=outliers,
+        doubts=doubts,
+        cells={row: _cells(train, row) for row in sorted(named)},
     )
 
 
@@ -145,6 +159,18 @@ def _first(keys: list[bytes]) -> list[int]:
     """For each row the first one that is equal."""
     seen: dict[bytes, int] = {}
     return [seen.setdefault(key, row) for row, key in enumerate(keys)]
+
+
+def _cells(train: Dataset, row: int) -> str:
+    """Each column's name and what stands in it, the target last; columns that the row lacks are left out."""
+    assert train.arrays is not None
+    own, columns = {name: values[row] for name, values in train.arrays.items()}, train.meaning
+    found = [f"{name} {value:g}" for name, value in zip(columns.numeric, own["x"], strict=False) if value == value]
+    words = zip(columns.categorical, own.get("categories", ()), strict=False)
+    found += [f"{name} {known[index - 1]}" for (name, known), index in words if index]
+    if "y" in own:
+        found.append(f"{columns.target} {columns.classes[own['y']] if columns.classes else format(own['y'], 'g')}")
+    return ", ".join(found)
 
 
 def _leaked(splits: Splits, train: set[bytes]) -> Iterator[tuple[str, int]]:

@@ -37,10 +37,12 @@ def overlap_counts(confusion: Float[np.ndarray, "*n k k"]) -> tuple[np.ndarray, 
 def mean_overlap(part: Float[np.ndarray, "n k"], whole: Float[np.ndarray, "n k"]) -> tuple[np.ndarray, float, float]:
     """Ratios of sums over images, [K], their mean over the classes that there are, and its standard error over images.
 
-    A class whose `whole` is 0 in all images has no ratio: NaN. The error is that of the ratios linearised at their
-    values (Cochran, Sampling Techniques, 1977, section 6.3).
+    A class whose `whole` is 0 in all images has no ratio: NaN. All are NaN where a count is. The error is that of the
+    ratios linearised at their values (Cochran, Sampling Techniques, 1977, section 6.3).
     """
     sums = whole.sum(0)
+    if np.isnan(sums).any():
+        return np.full(len(sums), np.nan), float("nan"), float("nan")
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = np.where(sums > 0, part.sum(0) / sums, np.nan)
         residuals = np.nanmean(np.where(sums > 0, (part - ratios * whole) / sums, np.nan), 1)
@@ -126,8 +128,11 @@ def overlaid(images: Float[np.ndarray, "n h w"], masks: Integer[np.ndarray, "n h
 
 
 def _confusion(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:
+    """Counts of pixels of each image; NaN where a logit is, whose `argmax` would be the background."""
     logits = model.apply(params, stats, batch["x"])
-    return pixel_confusion(logits.argmax(-1), batch["mask"], logits.shape[-1])
+    counts = pixel_confusion(logits.argmax(-1), batch["mask"], logits.shape[-1])
+    spoiled = jnp.isnan(logits).any((1, 2, 3))
+    return jnp.where(spoiled[:, None, None], jnp.nan, counts)
 
 
 def _maps(model: Model, params: Params, stats: Stats, batch: Any, key: Key) -> jax.Array:

@@ -22,7 +22,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int
 
 from gen_models.core import Model
-from gen_models.models.inputs import field, images
+from gen_models.models.inputs import field, images, known
 from gen_models.models.sizes import check_each, check_numbers, check_sizes
 from gen_models.nn.batch_norm import of_one_batch
 from gen_models.nn.blocks import Norm
@@ -79,7 +79,8 @@ def detector(
 
     Raises:
       ValueError: a size is not positive, lengths differ, the strides do not divide the image, more is to be found than
-        there are cells, or a number is out of range; a batch whose fields have other shapes.
+        there are cells, or a number is out of range; a batch whose fields have other shapes or,
+        outside of `jit`, a class that is none of `num_classes`.
     """
     check_sizes(shape=shape, num_classes=num_classes, head=head, found=found)
     check_each(channels=channels, strides=strides)
@@ -135,7 +136,7 @@ def _model(network, shape, num_classes, stride, size, found, overlap, box_weight
     def loss(params, stats, batch, key, *, step, train=True):
         """The focal loss of the heatmap plus the boxes' loss."""
         x = images(batch, shape)
-        boxes, classes, present = _objects(batch, len(x))
+        boxes, classes, present = _objects(batch, len(x), num_classes)
         heat, all_boxes, stats = maps_of(params, stats, x, train)
         focal = focal_loss(heat, peaks_of_boxes(boxes, classes, present, size, stride, num_classes))
         cells = centre_cells(boxes, size, stride)
@@ -152,7 +153,7 @@ def _model(network, shape, num_classes, stride, size, found, overlap, box_weight
     return Model(init, loss, apply=apply, batch_stats=batch_stats)
 
 
-def _objects(batch: Any, n: int) -> tuple[Array, Array, Array]:
+def _objects(batch: Any, n: int, num_classes: int) -> tuple[Array, Array, Array]:
     """Boxes float32 [B, M, 4], classes [B, M], and whether each is an object."""
     remedy = "data of `item_scene_splits`, or of `boxes:PATH`, have boxes, classes and count"
     boxes, classes, count = (field(batch, name, remedy) for name in ("boxes", "classes", "count"))
@@ -162,6 +163,10 @@ def _objects(batch: Any, n: int) -> tuple[Array, Array, Array]:
         shapes = f"{list(classes.shape)} and {list(count.shape)}"
         raise ValueError(f"'classes' and 'count' must be {list(boxes.shape[:2])} and [{n}], got {shapes}")
     present = jnp.arange(boxes.shape[1]) < jnp.asarray(count)[:, None]
+    if known(classes) and known(present):
+        told = jnp.where(present, jnp.asarray(classes), 0)
+        if told.size and not bool(((told >= 0) & (told < num_classes)).all()):
+            raise ValueError(f"'classes' must be 0 to {num_classes - 1}, got {told.min()} to {told.max()}")
     return jnp.asarray(boxes, jnp.float32), jnp.asarray(classes, jnp.int32), present
 
 
