@@ -26,8 +26,17 @@ examples, and the worse from 377 on. Where its independence holds they do not cr
 one error, naive Bayes with a quarter of the examples. At 0.4 it is the worse one at each number. With 6 examples a
 penalty of 0.001 makes logistic regression the better one in all three. The linear discriminant, whose assumption holds
 in all, is below logistic regression from 94 examples on, and as good at 3,000, and has a peak of error where there are
-about as many examples as entries (20), as its covariance can hardly be inverted there. The digits were
-not measured: their softmax regressions take more than four CPU minutes.
+about as many examples as entries (20), as its covariance can hardly be inverted there.
+
+Digits of zeros and ones, ten classes, by the third command, seed 0, 20 draws (standard errors of at most 0.013):
+
+    examples                        22     48     105    231    342    506    750
+    naive Bayes                     0.397  0.350  0.237  0.191  0.180  0.174  0.172
+    linear discriminant             0.409  0.578  0.326  0.203  0.177  0.163  0.153
+    logistic                        0.375  0.310  0.229  0.183  0.161  0.155  0.154
+
+There is no crossing: the softmax regression, with its penalty, is below naive Bayes at each number, by 0.008 to 0.06.
+The discriminant, of 64 entries, has its peak at 48 examples and is as good as the regression at 750.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

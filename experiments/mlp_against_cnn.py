@@ -2,7 +2,7 @@
 
     python -m experiments.mlp_against_cnn                  # three networks side by side
     python -m experiments.mlp_against_cnn sweep --variants base --seeds 3
-    python -m experiments.mlp_against_cnn moved            # training images are moved by up to 2 pixels; not measured
+    python -m experiments.mlp_against_cnn moved            # training images are moved by up to 2 pixels
 
 Logistic regression, a perceptron 128-64 and four convolutions of 8, 16, 32 and 32 channels with strides 1, 2, 2, 1 on
 the bundled part of Fashion-MNIST, 1,500 steps of 64 images. Test images are moved by whole pixels in four directions,
@@ -30,6 +30,20 @@ In so few steps the CNN does not quite reach the perceptron. Moves by four pixel
 the product of its strides, so that the last map moves by one place as it is, but for its edge, where clothes are cut
 off by and by; other moves change what the strides sample. Against the hypothesis a larger canvas ruins it, probably
 as its mean is then over 100 places in place of 49, and 51 of these are empty, which it was never trained on.
+
+With training images that are moved by up to two pixels (the third command, seed 0 alone; over images: 0.012):
+
+                              logistic    perceptron    CNN
+    accuracy                  0.764       0.828         0.813
+    moved by 2 pixels         0.744       0.809         0.817
+    3                         0.617       0.706         0.805
+    4                         0.406       0.546         0.790
+    8                         0.146       0.219         0.623
+    amid 40x40                                          0.453
+
+Within the two pixels the perceptron has learned what it was shown; beyond them it fails, if later than before, and the
+CNN hardly does. Both are right in 4 % fewer of the images as they are than without the moves, logistic regression in
+8 % fewer.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
