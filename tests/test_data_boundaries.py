@@ -127,6 +127,6 @@ def test_drawn_photographs_have_the_boundaries_that_are_seen():
         ]
     assert 0.75 < boundary_scores(counts, np.array([0.5])).ods < 0.99
     splits = drawn_boundary_splits(3, side=24, crop=16)
-    assert splits.first_batch(2, jax.random.key(0))["share"].shape == (2, 16, 16)
+    assert [len(part) for part in (splits.train, splits.held_out, splits.test)] == [3, 40, 40]
     with pytest.raises(ValueError, match="1 to 16 annotators must be positive, got 1"):
         drawn_photographs(1, annotators=17)

@@ -1,5 +1,7 @@
 """Tables with fixed splits are read and laid side by side, and copies of a model learn a split each, as if alone."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,13 @@ import pytest
 from experiments.uci_regression import side_by_side
 from gen_models.core import init_state, make_train_step
 from gen_models.data.uci import fixed_splits
+from gen_models.measures import Split
 from gen_models.models.adversarial.gan import gan
 from gen_models.models.side_by_side import copies
 from gen_models.models.supervised.mlp import mlp
+from gen_models.run.experiments import find
+from gen_models.run.job import make_job
+from gen_models.run.tiny import tiny_config
 
 
 def test_each_member_trains_as_if_it_were_alone():
@@ -97,3 +103,18 @@ def test_folders_of_another_layout_are_refused(folder):
     (path / "data.txt").write_text("1 2 three\n")
     with pytest.raises(ValueError, match="holds no table of numbers"):
         fixed_splits(path)
+
+
+@pytest.mark.slow
+def test_monte_carlo_dropout_is_measured_beside_the_network():
+    """Of an untrained one: figures of the passes are near those without dropout, and validation says a deviation."""
+    experiment = find("uci_regression")
+    config = replace(tiny_config(experiment, "friedman"), passes=60, measured="validation")
+    job = make_job(experiment, config)
+    split = Split(job.data, job.data.test, "test")
+    trained = job.trained(job.initial(0))
+    values = {f.name: f.value for one in job.measures for f in one.figures(trained, split, jax.random.key(0))}
+    assert values["RMSE, dropout"] == pytest.approx(values["RMSE"], rel=0.02)
+    # Untrained, what is left of a normal target is about its own deviation, 1 in its unit.
+    assert 0.7 < values["best deviation"] < 2 and -8 < values["log-likelihood, dropout"] < -3
+    assert experiment.measures(replace(config, passes=0)) == job.measures[:2]

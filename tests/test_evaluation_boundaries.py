@@ -12,6 +12,7 @@ from gen_models.evaluation.boundaries import (
     matched_pixels,
     thinned_strength,
 )
+from gen_models.measures import Boundaries
 
 THRESHOLDS = np.array([0.25, 0.5, 0.75])
 
@@ -84,5 +85,7 @@ def test_a_ridge_becomes_a_line(angle):
 def test_what_cannot_be_measured_is_refused():
     with pytest.raises(ValueError, match=r"marks must be \[annotators, 4, 5\], got \(4, 5\)"):
         boundary_counts(np.zeros((4, 5)), np.zeros((4, 5), bool), THRESHOLDS)
+    with pytest.raises(ValueError, match="thresholds must be 1 or more, got 0"):
+        Boundaries(0)
     with pytest.raises(ValueError, match="one image or more"):
         boundary_scores([], THRESHOLDS)

@@ -1,5 +1,6 @@
 """Measures of boundaries: the benchmark of BSDS500 of a model, of a gradient, and of the annotators themselves."""
 
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,21 @@ RESAMPLES = 50  # of images, for standard errors
 
 @dataclass(frozen=True)
 class Boundaries:
-    """F at the best threshold for all photographs (ODS) and for each (OIS), and average precision, of a model."""
+    """F at the best threshold for all photographs (ODS) and for each (OIS), and average precision, of a model.
+
+    Raises:
+      ValueError: there is no threshold.
+      ImportError: scikit-image, which thins lines, is not there.
+    """
 
     thresholds: int = 99  # evenly between 0 and 1; the benchmark has 99
     shown: int = 6  # photographs in the picture
+
+    def __post_init__(self) -> None:
+        if self.thresholds < 1:
+            raise ValueError(f"thresholds must be 1 or more, got {self.thresholds}")
+        if importlib.util.find_spec("skimage") is None:  # before training, and not after it
+            raise ImportError("boundaries are measured with scikit-image: pip install 'gen_models[boundaries]'")
 
     def figures(self, trained: Trained, split: Split, key: Key) -> Iterator[Figure]:
         """ODS, OIS and AP with their standard errors by resampled photographs."""
