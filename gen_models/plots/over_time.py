@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 from jaxtyping import Float
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from gen_models.plots.canvas import drawing, literal
 
@@ -114,6 +114,14 @@ def lines(
     return Path(path)
 
 
+def _few_labels(axis: Any) -> None:
+    """Labels at 2 and 5 between powers of ten where the logarithmic axis is short: matplotlib's own overlap there."""
+    low, high = axis.get_xlim()
+    if high < 30 * low:
+        axis.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        axis.xaxis.set_minor_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+
+
 class Curve(NamedTuple):
     """Values over places: a line, dots or dashes, with a band about it where `low` and `high` are given."""
 
@@ -167,7 +175,9 @@ def panels(
                     axis.fill_between(curve.x, curve.low, curve.high, color=colour, alpha=0.18, linewidth=0)
             axis.set_title(literal(title), fontsize=9)
             axis.set(xscale="log" if log_x else "linear", yscale="log" if log_y else "linear")
-            axis.tick_params(labelsize=7)
+            axis.tick_params(which="both", labelsize=7)
+            if log_x:
+                _few_labels(axis)
             axis.grid(alpha=0.3)
         for axis in axes.ravel()[len(of) :]:
             axis.remove()
