@@ -43,7 +43,7 @@ from gen_models.nn._grouped_cpu import (
     suits_products,
     sums_by_products,
 )
-from gen_models.nn._in_memory_cpu import in_memory
+from gen_models.nn._in_memory_cpu import in_memory, some_at_a_time
 from gen_models.nn._spread_cpu import by_spread_products, suits_spread_products
 from gen_models.nn._winograd_cpu import multiplications, winograd, winograd_kernel_gradient
 from gen_models.nn.devices import DATA_AXIS, largest_divisor, mesh_for
@@ -294,11 +294,10 @@ def _by_patches(x: Array, kernel: Array, setting: Setting) -> Array:
 
     def some(x):
         patches = jnp.concatenate(_patches(x, window, out[1:-1], setting), -2)  # [n, *out_space, taps, C]
-        return patches.reshape(-1, kernel.shape[0]) @ kernel  # [n * positions, taps * C] @ [taps * C, C']
+        y = patches.reshape(-1, kernel.shape[0]) @ kernel  # [n * positions, taps * C] @ [taps * C, C']
+        return y.reshape(-1, *out[1:])
 
-    if images == x.shape[0]:
-        return some(x).reshape(out)
-    return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(out)
+    return some_at_a_time(some, x, images)
 
 
 def _by_planes(x: Array, kernel: Array, setting: Setting) -> Array:

@@ -28,7 +28,7 @@ from jax import lax
 from jaxtyping import Array
 
 from gen_models.nn._conv_setting import Setting
-from gen_models.nn._in_memory_cpu import in_memory
+from gen_models.nn._in_memory_cpu import in_memory, some_at_a_time
 from gen_models.nn.devices import largest_divisor
 
 _FEW_TAPS = 32  # up to which a convolution of one channel is faster as a depthwise one
@@ -184,10 +184,7 @@ def by_products(x: Array, kernel: Array, setting: Setting) -> Array:
         y = in_memory(sum(rows[1:], rows[0])).reshape(images, -1, places)
         return in_memory(y.swapaxes(1, 2)).reshape(images, -1, length, groups * outputs)
 
-    if images == x.shape[0]:
-        return some(x)
-    y = lax.map(some, x.reshape(-1, images, *x.shape[1:]))
-    return y.reshape(x.shape[0], *y.shape[2:])
+    return some_at_a_time(some, x, images)
 
 
 def sums_by_products(x: Array, gy: Array, window: tuple[int, ...], setting: Setting) -> Array:

@@ -8,7 +8,7 @@ from jax import lax
 from jaxtyping import Array
 
 from gen_models.nn._conv_setting import Setting
-from gen_models.nn._in_memory_cpu import in_memory
+from gen_models.nn._in_memory_cpu import in_memory, some_at_a_time
 from gen_models.nn.devices import largest_divisor
 
 # The small kernels of a `_subpixel` convolution are filled up with zeros. Products with each tap are faster where less
@@ -65,7 +65,4 @@ def by_spread_products(x: Array, kernel: Array, setting: Setting) -> Array:
         y = y.reshape(images, *(m * s for m, s in zip(blocks, spread, strict=True)), outputs)
         return lax.slice(y, (0,) * y.ndim, (images, *sizes, outputs))
 
-    if images == x.shape[0]:
-        return some(x)
-    y = lax.map(some, x.reshape(-1, images, *x.shape[1:]))
-    return y.reshape(x.shape[0], *y.shape[2:])
+    return some_at_a_time(some, x, images)

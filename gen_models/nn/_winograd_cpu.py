@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array
 
+from gen_models.nn._in_memory_cpu import some_at_a_time
 from gen_models.nn.devices import largest_divisor
 
 Pair = tuple[int, ...]  # one number for the rows, one for the columns
@@ -68,10 +69,7 @@ def winograd(x: Array, kernel: Array, stride: Pair, pads: Pads) -> Array:
         products = products.reshape(*(r + 1 for r in blocks), x.shape[0], *tiles, features)
         return _of_tiles(products, blocks)[:, : out[0], : out[1]]
 
-    images = _images_at_once(x.shape[0], tiles, channels)
-    if images == x.shape[0]:
-        return some(x)
-    return lax.map(some, x.reshape(-1, images, *x.shape[1:])).reshape(x.shape[0], *out, features)
+    return some_at_a_time(some, x, _images_at_once(x.shape[0], tiles, channels))
 
 
 def winograd_kernel_gradient(x: Array, gy: Array, window: Pair, stride: Pair, pads: Pads) -> Array:
