@@ -281,7 +281,7 @@ def test_seeds_in_a_vmap_and_steps_in_a_scan_are_loops(name):
 
 
 @pytest.mark.parametrize("name", _slow_for(DEEP))
-@pytest.mark.slow_cases("transformer", "vae")
+@pytest.mark.slow_cases("recurrent_language_model", "transformer", "vae")
 def test_eight_devices_however_compiled_are_one(name):
     """pmap and shard_map: eight members with noise of their own, as under vmap. jit: one device, the whole batch."""
     entry = ZOO[name](axis_name=DATA_AXIS) if name in SYNCHRONISED else ZOO[name]()

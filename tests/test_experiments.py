@@ -123,9 +123,9 @@ def test_every_variant_is_a_job(name, variant):
     assert job.measures and job.batches(own.seed).steps_per_epoch > 0
 
 
-# One that asks a question of the classifier, and one of an autoencoder; the slow suite has the others.
+# One that asks a question of an autoencoder; the slow suite has the others.
 _ASKED = [name for name in EXPERIMENTS if name not in OWN or name in LIKE_OTHERS]
-_QUICK = ("ablations.activation", "autoencoder_uses")
+_QUICK = ("autoencoder_uses",)
 
 
 @pytest.mark.parametrize("name", [n if n in _QUICK else pytest.param(n, marks=pytest.mark.slow) for n in _ASKED])

@@ -43,6 +43,7 @@ LIKE_OTHERS = (
     "bias_variance",
     "captions",
     "curse_of_dimensionality",
+    "dcgan",
     "decision_regions",
     "information",
     "initialisation",

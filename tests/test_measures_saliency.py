@@ -55,6 +55,7 @@ def test_fields_and_saliency_say_what_their_functions_do(given, tmp_path):
     assert {path.stem for path in tmp_path.glob("*.png")} == drawn
 
 
+@pytest.mark.slow  # test_evaluation_feature_maps.py finds the strongest places
 def test_the_strongest_patches_are_cut_out_of_the_images(given, tmp_path, monkeypatch):
     """A unit's value, computed again from the patch alone, is the one by which the image was chosen."""
     trained, split, arrays = given

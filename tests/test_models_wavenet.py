@@ -112,6 +112,7 @@ def test_the_first_token_has_the_probabilities_of_its_label_and_features():
     np.testing.assert_allclose(np.bincount(np.asarray(drawn)[:, 0], minlength=V) / n, p, atol=4 * np.sqrt(0.25 / n))
 
 
+@pytest.mark.slow
 def test_padding_may_hold_anything_among_the_features():
     model, params, batch = _told()
     lengths = jnp.array([6, 2, 4, 1])

@@ -245,7 +245,7 @@ SECOND = {
 
 
 # One of each form; the others are compiled in the slow suite.
-QUICK_SECOND = ("2d", "2d even window", "winograd", "grouped", "grouped, strided", "transposed 2d odd window")
+QUICK_SECOND = ("2d even window", "winograd", "grouped, strided", "transposed 2d odd window")
 
 
 @pytest.mark.parametrize("case", [pytest.param(n, marks=() if n in QUICK_SECOND else pytest.mark.slow) for n in SECOND])

