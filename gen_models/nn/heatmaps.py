@@ -46,7 +46,7 @@ def peaks_of_boxes(
         for i, axis in enumerate((lines, columns))
     ]
     each = fall[0][..., :, None] * fall[1][..., None, :] * present[..., None, None]  # [B, M, H, W]
-    own = jax.nn.one_hot(classes, num_classes)  # zeros for -1
+    own = jax.nn.one_hot(classes, num_classes, dtype=each.dtype)  # zeros for -1
     return (each[..., None] * own[:, :, None, None]).max(1, initial=0)  # 0 too where M is 0
 
 
@@ -56,7 +56,7 @@ def focal_loss(logits: Float[Array, "b h w k"], target: Float[Array, "b h w k"])
     peak = target == 1
     terms = jnp.where(peak, (1 - p) ** 2 * log_p, (1 - target) ** 4 * p**2 * log_not)
     space = (1, 2, 3)
-    return -terms.sum(space) / jnp.maximum(peak.sum(space), 1)
+    return -terms.sum(space) / jnp.maximum(peak.sum(space, dtype=terms.dtype), 1)
 
 
 def found_peaks(

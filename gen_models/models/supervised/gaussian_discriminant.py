@@ -66,10 +66,10 @@ def gaussian_discriminant(
         return -0.5 * (white**2).sum(-1) + volume - 0.5 * dimensions * math.log(2 * math.pi)
 
     def draw(params, key, labels):
-        noise = jax.random.normal(key, (len(labels), dimensions))
+        noise = jax.random.normal(key, (len(labels), dimensions), jnp.float32)
         matrices = jnp.broadcast_to(whitening(params), (num_classes, dimensions, dimensions))
         away = jax.vmap(lambda a, e: jax.scipy.linalg.solve_triangular(a, e, lower=True))(matrices[labels], noise)
-        return params["mean"][labels] + away
+        return (params["mean"][labels] + away).astype(jnp.float32)
 
     several = (num_classes,) if covariance == "own" else ()
     start = {"mean": (num_classes, dimensions), "whitening": (*several, dimensions, dimensions)}

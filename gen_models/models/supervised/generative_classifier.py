@@ -99,7 +99,7 @@ def generative_classifier(
         nats = _of_label(joint, labels, num_classes)
         right = jnp.where(jnp.isnan(nats), jnp.nan, joint.argmax(-1) == labels)
         cross_entropy = jax.nn.logsumexp(joint, -1) - nats
-        return -nats.mean(), (stats, {"accuracy": right.mean(), "cross_entropy": cross_entropy.mean()})
+        return -nats.mean(), (stats, {"accuracy": right.mean(dtype=jnp.float32), "cross_entropy": cross_entropy.mean()})
 
     return Model(init, loss, apply=apply, sample=sample, log_prob=log_prob)
 

@@ -126,7 +126,7 @@ def _gaussian(classes: int, dimensions: int, values: int, kind: DTypeLike) -> De
         return terms.sum(-1, dtype=jnp.float32)
 
     def draw(params, key, labels):
-        noise = jax.random.normal(key, (len(labels), dimensions))
+        noise = jax.random.normal(key, (len(labels), dimensions), jnp.float32)
         return params["mean"][labels] + jnp.exp(params["log_deviation"][labels]) * noise
 
     start = {name: (classes, dimensions) for name in ("mean", "log_deviation")}
