@@ -13,6 +13,7 @@ from gen_models.models.supervised.mlp import mlp
 
 # One of each kind: two players and batch norm, variables in order, pixels with kept rows.
 DEFAULT = ("gan", "fvsbn")
+ANY_LENGTH = ("recurrent_language_model", "ngram", "windowed_mlp", "temporal_convolutions")
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,8 @@ def test_two_steps_in_a_scan_and_a_sample(name):
         return state.params, state.stats, metrics, drawn
 
     # Models of any number of tokens are told one, and those of targets their sources.
-    how = {"length": 3} if "seq2seq" in name or name == "recurrent_language_model" else {}
+    any_length = "seq2seq" in name or name in ANY_LENGTH
+    how = {"length": 3} if any_length else {}
     how |= {"source": batch["source"][0, :2]} if "source" in batch else {}
     has_sampler = entry.model.has("sample")
     params, stats, metrics, drawn = run(batch)

@@ -160,7 +160,8 @@ class _SemiSupervised(NamedTuple):
         found = {
             "classifier": self.classifier.init(keys[0], x)["params"],
             "trunk": self.trunk.init(keys[1], x)["params"],
-            "class": jax.random.normal(keys[2], (self.num_classes, width)) / (x.size + self.num_classes) ** 0.5,
+            "class": jax.random.normal(keys[2], (self.num_classes, width), jnp.float32)
+            / (x.size + self.num_classes) ** 0.5,
             "encoder": self.encoder.init(keys[3], jnp.zeros((1, width)))["params"],
             "decoder": self.decoder.init(keys[4], jnp.zeros((1, self.latent)), self._classes()[:1])["params"],
             "likelihood": self.likelihood.init(),

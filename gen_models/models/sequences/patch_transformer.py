@@ -89,7 +89,9 @@ class _Network(nn.Module, kw_only=True):
         h = nn.Dense(self.features, dtype=self.dtype, name="patches")(
             alone[:, starts[:, None] + jnp.arange(self.patch)]
         )
-        h = h + self.param("positions", nn.initializers.normal(0.02), (len(starts), self.features)).astype(h.dtype)
+        h = h + self.param("positions", nn.initializers.normal(0.02), (len(starts), self.features), jnp.float32).astype(
+            h.dtype
+        )
         h = self._encoded(Dropout()(h, self.dropout, train), train).reshape(batch * columns, -1)
         h = Dropout()(h, self.dropout, train)
         y = nn.Dense(self.horizon * self.outputs, dtype=self.dtype, name="outputs")(h)
